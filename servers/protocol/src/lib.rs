@@ -1,0 +1,22 @@
+//! The rules that client and servers share, as pure types: no I/O, no clock, no threads.
+//!
+//! * [`status`]: the status line, written and parsed (B1, C1);
+//! * [`Schedule`]: when a tick is due, from the clock's reading alone (B4);
+//! * [`Outgoing`]: what a connection owes its peer, echo and status in the right order (E1, B2, B3, E3);
+//! * [`Counters`]: what a server reports on exit;
+//! * [`limits`]: the numbers of the clauses.
+//!
+//! Everything below is the specification itself.
+//!
+#![doc = include_str!("../SPEC.md")]
+
+pub mod limits;
+pub mod status;
+
+mod counters;
+mod outgoing;
+mod schedule;
+
+pub use counters::Counters;
+pub use outgoing::Outgoing;
+pub use schedule::{Schedule, Tick};

@@ -1,0 +1,98 @@
+//! The status line (B1): its text, written by servers and parsed by clients.
+
+use std::sync::Arc;
+
+/// What every status line begins with and no other line may (C1).
+pub const PREFIX: &[u8] = b"Server status: ";
+
+/// An upper bound on the length of a status line, newline included: the fixed text and four 20-digit numbers.
+pub const LINE_BYTES_MAX: usize = 160;
+
+/// A status line's text, shared by all connections that get it.
+pub type StatusLine = Arc<[u8]>;
+
+/// The content of a status line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Connections accepted and not yet closed when the fan-out began.
+    pub active: u64,
+    /// The tick's number, counted from 1.
+    pub tick: u64,
+    /// When the tick was due, in nanoseconds of CLOCK_MONOTONIC.
+    pub due_ns: u64,
+    /// When its fan-out began, in nanoseconds of CLOCK_MONOTONIC.
+    pub emit_ns: u64,
+}
+
+impl Status {
+    /// The line as it is sent, newline included.
+    pub fn line(&self) -> StatusLine {
+        let Self { active, tick, due_ns, emit_ns } = self;
+        let prefix = "Server status: ";
+        format!("{prefix}{active} active connections tick={tick} due_ns={due_ns} emit_ns={emit_ns}\n")
+            .into_bytes()
+            .into()
+    }
+
+    /// Reads a line, newline included; `None` if it is not exactly of the form of B1.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let rest = line.strip_prefix(PREFIX)?;
+        let (active, rest) = number_then(rest, b" active connections tick=")?;
+        let (tick, rest) = number_then(rest, b" due_ns=")?;
+        let (due_ns, rest) = number_then(rest, b" emit_ns=")?;
+        let (emit_ns, rest) = number_then(rest, b"\n")?;
+        rest.is_empty().then_some(Self { active, tick, due_ns, emit_ns })
+    }
+}
+
+/// A decimal number without sign or leading zeros, and what follows the text after it.
+fn number_then<'a>(text: &'a [u8], after: &[u8]) -> Option<(u64, &'a [u8])> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = text.split_at(digits);
+    if number.len() > 1 && number[0] == b'0' {
+        return None;
+    }
+    let number = std::str::from_utf8(number).ok()?.parse().ok()?;
+    Some((number, rest.strip_prefix(after)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_line_reads_as_the_specification_shows_it() {
+        let status = Status { active: 3, tick: 7, due_ns: 70, emit_ns: 71 };
+        assert_eq!(&*status.line(), b"Server status: 3 active connections tick=7 due_ns=70 emit_ns=71\n");
+    }
+
+    #[test]
+    fn lines_of_another_form_are_no_status() {
+        for line in [
+            "",
+            "\n",
+            "Server status: \n",
+            "Server status: 3 active connections\n",
+            "Server status: 3 active connections tick=7 due_ns=70 emit_ns=71",
+            "Server status: 3 active connections tick=7 due_ns=70 emit_ns=71 \n",
+            "Server status: 03 active connections tick=7 due_ns=70 emit_ns=71\n",
+            "Server status: -3 active connections tick=7 due_ns=70 emit_ns=71\n",
+            "Server status: +3 active connections tick=7 due_ns=70 emit_ns=71\n",
+            "Server status: 3 active connections tick=99999999999999999999 due_ns=70 emit_ns=71\n",
+            "server status: 3 active connections tick=7 due_ns=70 emit_ns=71\n",
+        ] {
+            assert_eq!(Status::parse(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_and_fits_the_bound(active: u64, tick: u64, due_ns: u64, emit_ns: u64) {
+            let status = Status { active, tick, due_ns, emit_ns };
+            let line = status.line();
+            prop_assert!(line.len() <= LINE_BYTES_MAX);
+            prop_assert_eq!(Status::parse(&line), Some(status));
+        }
+    }
+}
