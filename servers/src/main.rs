@@ -1,2 +1,27 @@
-//! x
-fn main() {}
+//! `servers NAME`: one server alone, for nc, strace and perf. The same command is `loadgen serve NAME`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use servers::cli::{ServeArgs, serve};
+
+/// Echo-and-status servers, one per concurrency model
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  servers mio\n  servers tokio --addr 127.0.0.1:0 --status-interval 1s\n\nThen: nc 127.0.0.1 9000"
+)]
+struct Cli {
+    #[command(flatten)]
+    args: ServeArgs,
+}
+
+fn main() -> ExitCode {
+    match serve(&Cli::parse().args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line of a server, shared by `servers NAME` and `loadgen serve NAME`.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::{Args, builder::PossibleValuesParser};
+use protocol::limits::STATUS_INTERVAL_MIN;
+
+use crate::{Config, SERVERS, by_name, listen};
+
+/// What one server is to do.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Which server
+    #[arg(value_name = "NAME", value_parser = names())]
+    pub name: String,
+
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "HOST:PORT")]
+    pub addr: SocketAddr,
+
+    /// Time between two status lines; 0s turns them off, otherwise 10ms or more
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = status_interval)]
+    pub status_interval: Duration,
+
+    /// Connections served at a time; further ones wait in the listen backlog
+    #[arg(long, default_value = "16000", value_name = "N")]
+    pub max_connections: NonZeroUsize,
+
+    /// Worker threads (tokio) [default: one for each CPU of this process]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// Leave Nagle's algorithm on: an ablation, an echo right after a status then waits for the peer's ACK
+    #[arg(long)]
+    pub nagle: bool,
+
+    /// TCP congestion control of the connections
+    #[arg(long, default_value = "reno", value_name = "NAME")]
+    pub congestion: String,
+}
+
+/// Binds, says `listening on ADDR:PORT`, serves until a signal, and prints the counters.
+///
+/// # Errors
+/// What kept the server from starting: an address in use, an unknown congestion control.
+pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let server = by_name(&args.name).with_context(|| format!("no server is called {}", args.name))?;
+    let descriptor_limit = listen::raise_descriptor_limit();
+    let options = listen::SocketOptions { nodelay: !args.nagle, congestion: Some(args.congestion.clone()) };
+    let listener = listen::bind(args.addr, &options)?;
+    listen::grow_descriptor_table(&listener, args.max_connections.get(), descriptor_limit);
+    let config = Config {
+        status_interval: args.status_interval,
+        max_connections: args.max_connections,
+        workers: args.workers.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+    };
+
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening on {}", listener.local_addr()?)?;
+    stdout.flush()?;
+    drop(stdout);
+
+    let counters = (server.run)(listener, &config).with_context(|| format!("{} cannot serve", server.name))?;
+    eprintln!("{}", serde_json::to_string(&counters)?);
+    Ok(())
+}
+
+/// Reads a duration such as `500ms`, `5s` or `2m`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return Err(format!("it has no unit; write {text}ms or {text}s"));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 500ms, 5s or 2m"))
+}
+
+/// Reads the time between two status lines (B4): a duration, of 10 ms or more unless it is zero.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn status_interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        interval if !interval.is_zero() && interval < STATUS_INTERVAL_MIN => {
+            Err("it is too short; write 10ms or more, or 0s for no status lines".to_owned())
+        }
+        interval => Ok(interval),
+    }
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(SERVERS.iter().map(|server| server.name))
+}

@@ -1,0 +1,104 @@
+//! The listening socket and what accepted sockets inherit from it (S1): one place for all servers.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+use protocol::limits;
+use rustix::{
+    io::{Errno, fcntl_dupfd_cloexec},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What accepted sockets inherit from the listener.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// TCP_NODELAY: send small segments at once (tcp(7)).
+    pub nodelay: bool,
+    /// TCP_CONGESTION, by name; `None` leaves the host's default.
+    pub congestion: Option<String>,
+}
+
+/// Binds and listens, with the options of S1.
+///
+/// # Errors
+/// Names the address or the option that the kernel refused.
+pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(options.nodelay)?;
+    #[cfg(target_os = "linux")]
+    if let Some(congestion) = &options.congestion {
+        socket
+            .set_tcp_congestion(congestion.as_bytes())
+            .map_err(|error| explain(&error, &format!("congestion control {congestion}")))?;
+    }
+    socket.bind(&addr.into()).map_err(|error| explain(&error, &format!("cannot listen on {addr}")))?;
+    socket.listen(limits::BACKLOG).map_err(|error| explain(&error, &format!("cannot listen on {addr}")))?;
+    Ok(socket.into())
+}
+
+/// Raises the soft limit of descriptors to the hard one and returns it.
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Grows the descriptor table for `connections` sockets before there is a second thread.
+///
+/// In a process with several threads the kernel grows the table under synchronize_rcu, and accept stalls for tens of
+/// milliseconds at 64, 128, 256 ... descriptors; a single-threaded one does not notice. Grown here, all servers start
+/// alike. Under a small descriptor limit it grows as far as that allows.
+pub fn grow_descriptor_table(listener: &TcpListener, connections: usize, descriptor_limit: usize) {
+    let highest = connections.saturating_add(64).min(descriptor_limit.saturating_sub(1));
+    // Bounded for the sake of hosts without a limit: 8 bytes of kernel memory a descriptor.
+    let highest = i32::try_from(highest.min(1 << 20)).unwrap_or(i32::MAX);
+    // An error only means that the table stays small.
+    drop(fcntl_dupfd_cloexec(listener, highest));
+}
+
+/// Whether an error of accept(2) concerns only the client that was to be accepted, so that the next one may do better.
+///
+/// Every other error is taken for a shortage (descriptors, memory) that passes: accepting again at once would spin (F3).
+pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::NOPROTOOPT
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+        )
+    )
+}
+
+/// A warning on stderr, at most one in ten seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Warning {
+    last: Option<Instant>,
+}
+
+impl Warning {
+    /// Prints what failed and what becomes of it, unless it was said a moment ago.
+    pub(crate) fn print(&mut self, what: &str, error: &io::Error) {
+        const PAUSE: Duration = Duration::from_secs(10);
+        if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
+            self.last = Some(Instant::now());
+            eprintln!("{what}: {error}; connections wait in the backlog until there is room");
+        }
+    }
+}
+
+fn explain(error: &io::Error, what: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}

@@ -1,0 +1,285 @@
+//! `tokio`: one task a connection, on the multi-thread runtime.
+//!
+//! Statuses travel through a `watch` channel, which keeps only the latest. A task reads into a buffer of its worker
+//! thread and writes from there at once, so that an idle task holds none; `readable().await` and `try_read` would pay
+//! for a second recvfrom on every message. The future that waits for the next status is kept across echoes, since
+//! making it anew takes the channel's locks.
+
+use std::{
+    cell::RefCell,
+    io::{self, ErrorKind},
+    net,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use protocol::{
+    Counters, Outgoing, Schedule,
+    limits::{ACCEPT_RETRY, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    status::{Status, StatusLine},
+};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::{TcpListener, TcpStream},
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::yield_now,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Config, clock,
+    listen::{Warning, concerns_one_client},
+    shutdown,
+};
+
+/// Serves `listener` on as many worker threads as `config` says.
+pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
+    let schedule = Schedule::new(clock::now_ns(), config.status_interval);
+    let runtime =
+        runtime::Builder::new_multi_thread().worker_threads(config.workers.get()).enable_io().enable_time().build()?;
+    let server = Arc::new(Server::new(config.max_connections.get()));
+    runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
+    // Tasks that did not finish in time are dropped, which counts what they held.
+    drop(runtime);
+    Ok(std::mem::take(&mut lock(&server.state).counters))
+}
+
+async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedule) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    shutdown::exit_on_second_signal()?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+
+    // Spawned, since what runs in block_on runs on no worker and hands every connection over by a queue.
+    let acceptor = tokio::spawn(accept_all(Arc::clone(&server), listener));
+    let broadcaster = tokio::spawn(broadcast_all(Arc::clone(&server), schedule));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    acceptor.abort();
+    broadcaster.abort();
+    // Cancelled or finished: either way no connection and no tick comes after it.
+    drop((acceptor.await, broadcaster.await));
+    server.latest.send_modify(|latest| latest.stopping = true);
+    drop(timeout(SHUTDOWN_FLUSH, server.places.acquire_many(server.max_connections)).await);
+    Ok(())
+}
+
+struct Server {
+    max_connections: u32,
+    places: Arc<Semaphore>,
+    latest: watch::Sender<Latest>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    active: u64,
+    counters: Counters,
+}
+
+/// What every connection is to know: the newest status, or that the server stops.
+#[derive(Clone, Default)]
+struct Latest {
+    line: Option<StatusLine>,
+    /// How many statuses there have been, this one included: a receiver sees how many it missed.
+    emitted: u64,
+    stopping: bool,
+}
+
+impl Server {
+    fn new(max_connections: usize) -> Self {
+        let max_connections = u32::try_from(max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        Self {
+            max_connections,
+            places: Arc::new(Semaphore::new(max_connections as usize)),
+            latest: watch::Sender::default(),
+            state: Mutex::default(),
+        }
+    }
+}
+
+async fn accept_all(server: Arc<Server>, listener: TcpListener) {
+    let mut warning = Warning::default();
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&server.places).acquire_owned().await {
+        let stream = loop {
+            match listener.accept().await {
+                Ok((stream, _)) => break stream,
+                Err(error) if concerns_one_client(&error) => {}
+                Err(error) => {
+                    warning.print("cannot accept", &error);
+                    sleep(ACCEPT_RETRY).await;
+                }
+            }
+        };
+        // Counted and subscribed in one step, before the task runs: the tick's count is that of its recipients.
+        let (connection, statuses) = Connection::new(&server, stream, place);
+        tokio::spawn(connection.serve(statuses));
+    }
+}
+
+async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
+    while let Some(due_ns) = schedule.next_due_ns() {
+        // Not an interval: MissedTickBehavior::Skip hands out the oldest missed tick, the protocol wants the newest.
+        sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
+        let emit_ns = clock::now_ns();
+        let Some(tick) = schedule.take(emit_ns) else { continue };
+        let mut state = lock(&server.state);
+        state.counters.ticks += 1;
+        state.counters.ticks_skipped += tick.skipped;
+        let line = Status { active: state.active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line();
+        server.latest.send_modify(|latest| {
+            latest.line = Some(line);
+            latest.emitted += 1;
+        });
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    outgoing: Outgoing,
+    counters: Counters,
+    /// Statuses emitted that this connection need not account for any more.
+    emitted_seen: u64,
+    server: Arc<Server>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(server: &Arc<Server>, stream: TcpStream, place: OwnedSemaphorePermit) -> (Self, watch::Receiver<Latest>) {
+        let mut state = lock(&server.state);
+        state.active += 1;
+        let statuses = server.latest.subscribe();
+        let emitted_seen = statuses.borrow().emitted;
+        drop(state);
+        let connection = Self {
+            stream,
+            outgoing: Outgoing::default(),
+            counters: Counters { accepts: 1, ..Counters::default() },
+            emitted_seen,
+            server: Arc::clone(server),
+            _place: place,
+        };
+        (connection, statuses)
+    }
+
+    /// Echoes until the peer's end of input, an error, or the server's end; the last two concern nobody else (F2).
+    async fn serve(mut self, statuses: watch::Receiver<Latest>) {
+        let mut next_status = pin!(next(statuses));
+        let (mut ended, mut turn_bytes) = (false, 0);
+        while !(ended && self.outgoing.is_flushed()) {
+            // Neither branch loses anything when the other one wins: each does its work within one poll.
+            tokio::select! {
+                echoed = self.echo() => match echoed {
+                    Ok(Some(0)) => ended = true,
+                    Ok(count) => turn_bytes += count.unwrap_or(0),
+                    Err(_) => return,
+                },
+                (latest, statuses) = &mut next_status, if !ended => {
+                    next_status.set(next(statuses));
+                    ended = latest.stopping;
+                    if self.take_status(latest).is_err() {
+                        return;
+                    }
+                }
+            }
+            if ended {
+                self.outgoing.end_of_input(&mut self.counters);
+            }
+            if turn_bytes >= TURN_BYTES {
+                turn_bytes = 0;
+                yield_now().await;
+            }
+        }
+    }
+
+    /// One step: writes what is owed or, if there is nothing, reads and writes that back.
+    ///
+    /// The number of bytes read, 0 at the end of input; `None` if it only wrote.
+    async fn echo(&mut self) -> io::Result<Option<usize>> {
+        std::future::poll_fn(|context| self.poll_echo(context)).await
+    }
+
+    fn poll_echo(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
+        // One read buffer is written before the next is read: that bounds what a connection holds (F1).
+        if !self.outgoing.is_flushed() {
+            ready!(self.stream.poll_write_ready(context))?;
+            return Poll::Ready(self.write(&[]).map(|()| None));
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            let input = buffer.filled();
+            Poll::Ready(self.write(input).map(|()| Some(input.len())))
+        })
+    }
+
+    /// Writes what is owed and `input` as far as the socket takes it, and keeps the rest.
+    fn write(&mut self, mut input: &[u8]) -> io::Result<()> {
+        loop {
+            let next = self.outgoing.next(input);
+            if next.is_empty() {
+                return Ok(());
+            }
+            match self.stream.try_write(next) {
+                Ok(count) => input = self.outgoing.sent(input, count, &mut self.counters),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.outgoing.keep(input, &mut self.counters);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take_status(&mut self, latest: Latest) -> io::Result<()> {
+        let missed = latest.emitted - self.emitted_seen;
+        self.emitted_seen = latest.emitted;
+        match latest.line {
+            Some(line) if missed > 0 => {
+                self.counters.statuses_replaced += missed - 1;
+                let blocked = !self.outgoing.is_flushed();
+                self.outgoing.offer(line, &mut self.counters);
+                if blocked { Ok(()) } else { self.write(&[]) }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.outgoing.abandon(&mut self.counters);
+        let mut state = lock(&self.server.state);
+        // Statuses that it was counted for and never saw: the last would still be held.
+        let missed = self.server.latest.borrow().emitted - self.emitted_seen;
+        self.counters.statuses_replaced += missed.saturating_sub(1);
+        self.counters.statuses_dropped_at_eof += missed.min(1);
+        state.active -= 1;
+        state.counters.merge(&self.counters);
+    }
+}
+
+/// Waits for the next change; hands the receiver back, so that the future can be kept and armed again.
+async fn next(mut statuses: watch::Receiver<Latest>) -> (Latest, watch::Receiver<Latest>) {
+    // The sender lives as long as any connection: the server owns it.
+    drop(statuses.changed().await);
+    let latest = statuses.borrow_and_update().clone();
+    (latest, statuses)
+}
+
+thread_local! {
+    /// What the tasks of a worker read into, one after another.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

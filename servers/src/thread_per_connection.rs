@@ -1,0 +1,378 @@
+//! `threads`: one blocking thread a connection, and one that broadcasts.
+//!
+//! The reader echoes by itself, under the connection's write lock, which is nearly always free: two system calls a
+//! message and no hop to another thread. The broadcaster never waits for a connection: it leaves the status in the
+//! connection's slot and then tries the lock. If a reader holds it, the reader looks into the slot after unlocking; if
+//! the socket is full, the broadcaster comes back when it has room. The registry is never locked while sending.
+
+use std::{
+    io::{self, ErrorKind, Read},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use protocol::{
+    Counters, Outgoing, Schedule,
+    limits::{ACCEPT_RETRY, SHUTDOWN_FLUSH},
+    status::{Status, StatusLine},
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::{SendFlags, send},
+    process::{Resource, getrlimit},
+    time::Timespec,
+};
+use signal_hook::iterator::Signals;
+use slab::Slab;
+use socket2::SockRef;
+
+use crate::{
+    Config, clock,
+    listen::{Warning, concerns_one_client},
+    shutdown,
+};
+
+/// A reader calls little; the rest of the usual 2 MiB would only be address space.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// A reader's buffer. Smaller than the event loop's single one, since there is one for each connection.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Serves `listener` with a thread for each connection; this one waits for the signal to stop.
+pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
+    let schedule = Schedule::new(clock::now_ns(), config.status_interval);
+    let mut signals = Signals::new(shutdown::SIGNALS)?;
+    shutdown::exit_on_second_signal()?;
+    let server = Arc::new(Server { places: places(config.max_connections.get()), ..Server::default() });
+
+    let acceptor = {
+        let (server, listener) = (Arc::clone(&server), listener.try_clone()?);
+        spawn("acceptor", move || server.accept_all(&listener))?
+    };
+    if !config.status_interval.is_zero() {
+        let server = Arc::clone(&server);
+        spawn("broadcaster", move || server.broadcast_all(schedule))?;
+    }
+
+    signals.forever().next();
+    {
+        // Under the lock, so that an acceptor about to wait for a place does not miss it.
+        let _registry = lock(&server.registry);
+        server.stopping.store(true, Ordering::Relaxed);
+        server.freed.notify_all();
+    }
+    // An accept that waits returns at once; new clients are refused.
+    SockRef::from(&listener).shutdown(Shutdown::Both)?;
+    drop(acceptor.join());
+    Ok(server.drain())
+}
+
+#[derive(Default)]
+struct Server {
+    places: usize,
+    stopping: AtomicBool,
+    registry: Mutex<Registry>,
+    /// A connection has ended.
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Registry {
+    connections: Slab<Arc<Connection>>,
+    counters: Counters,
+}
+
+struct Connection {
+    stream: TcpStream,
+    writer: Mutex<Writer>,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Writer {
+    outgoing: Outgoing,
+    counters: Counters,
+}
+
+/// Where the broadcaster leaves a status; the newest replaces the one before it.
+#[derive(Default)]
+struct Slot {
+    line: Option<StatusLine>,
+    closed: bool,
+}
+
+/// What became of an attempt to send what is owed.
+#[derive(PartialEq)]
+enum Delivery {
+    Done,
+    /// The socket is full.
+    Owed,
+}
+
+impl Server {
+    fn accept_all(self: &Arc<Self>, listener: &TcpListener) {
+        let mut warning = Warning::default();
+        while self.wait_for_place() {
+            match listener.accept() {
+                Ok((stream, _)) => self.admit(stream, &mut warning),
+                Err(error) if concerns_one_client(&error) => {}
+                Err(_) if self.stopping.load(Ordering::Relaxed) => return,
+                Err(error) => {
+                    warning.print("cannot accept", &error);
+                    self.wait_for_change();
+                }
+            }
+        }
+    }
+
+    /// Registers a connection and starts its thread; if there is none to be had, waits until there is (F3).
+    fn admit(self: &Arc<Self>, stream: TcpStream, warning: &mut Warning) {
+        let connection = Arc::new(Connection { stream, writer: Mutex::default(), slot: Mutex::default() });
+        let key = {
+            let mut registry = lock(&self.registry);
+            registry.counters.accepts += 1;
+            registry.connections.insert(Arc::clone(&connection))
+        };
+        while !self.stopping.load(Ordering::Relaxed) {
+            let (server, connection) = (Arc::clone(self), Arc::clone(&connection));
+            let started = spawn("connection", move || {
+                let _place = Place { server: &server, connection: &connection, key };
+                connection.echo_all(&server.stopping);
+            });
+            match started {
+                Ok(_) => return,
+                Err(error) => warning.print("cannot start a thread", &error),
+            }
+            self.wait_for_change();
+        }
+        drop(Place { server: self, connection: &connection, key });
+    }
+
+    /// Waits for room; false if the server is to stop.
+    fn wait_for_place(&self) -> bool {
+        let full = |registry: &mut Registry| {
+            registry.connections.len() >= self.places && !self.stopping.load(Ordering::Relaxed)
+        };
+        drop(self.freed.wait_while(lock(&self.registry), full).unwrap_or_else(PoisonError::into_inner));
+        !self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// After a shortage: waits until a connection has ended, or for a while.
+    fn wait_for_change(&self) {
+        drop(self.freed.wait_timeout(lock(&self.registry), ACCEPT_RETRY));
+    }
+
+    fn broadcast_all(&self, mut schedule: Schedule) {
+        let mut owed = Vec::new();
+        while let Some(due_ns) = schedule.next_due_ns() {
+            wait_until(due_ns, &mut owed);
+            if self.stopping.load(Ordering::Relaxed) {
+                return;
+            }
+            self.broadcast(&mut schedule, &mut owed);
+        }
+    }
+
+    /// Sends the tick that is due, if there is one; `owed` gets the connections whose sockets are full.
+    fn broadcast(&self, schedule: &mut Schedule, owed: &mut Vec<Arc<Connection>>) {
+        let emit_ns = clock::now_ns();
+        let Some(tick) = schedule.take(emit_ns) else { return };
+        let recipients: Vec<Arc<Connection>> =
+            lock(&self.registry).connections.iter().map(|(_, connection)| Arc::clone(connection)).collect();
+        let active = recipients.len() as u64;
+        let line = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line();
+
+        let mut counters = Counters { ticks: 1, ticks_skipped: tick.skipped, ..Counters::default() };
+        owed.clear();
+        for connection in recipients {
+            connection.leave(StatusLine::clone(&line), &mut counters);
+            // An error shows in the connection's own thread as well, which ends it.
+            if let Ok(Delivery::Owed) = connection.deliver(SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                owed.push(connection);
+            }
+        }
+        lock(&self.registry).counters.merge(&counters);
+    }
+
+    /// Has the connections end, flushing what is queued for a while (F4).
+    fn drain(&self) -> Counters {
+        let some_left = |registry: &mut Registry| !registry.connections.is_empty();
+        let mut registry = lock(&self.registry);
+        for (end, patience) in [(Shutdown::Read, SHUTDOWN_FLUSH), (Shutdown::Both, SHUTDOWN_FLUSH / 10)] {
+            for (_, connection) in &registry.connections {
+                // It may have ended just now.
+                drop(connection.stream.shutdown(end));
+            }
+            registry =
+                self.freed.wait_timeout_while(registry, patience, some_left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::take(&mut registry.counters)
+    }
+}
+
+/// A connection's entry in the registry while its thread runs, however that ends.
+struct Place<'a> {
+    server: &'a Server,
+    connection: &'a Connection,
+    key: usize,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let counters = self.connection.finish();
+        let mut registry = lock(&self.server.registry);
+        registry.connections.remove(self.key);
+        registry.counters.merge(&counters);
+        drop(registry);
+        self.server.freed.notify_all();
+    }
+}
+
+impl Connection {
+    fn echo_all(&self, stopping: &AtomicBool) {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while !stopping.load(Ordering::Relaxed) {
+            match (&self.stream).read(&mut buffer) {
+                Ok(0) => return,
+                Ok(count) if self.echo(&buffer[..count]).is_ok() => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes `input` back, waiting as long as the peer does not read: its own thread is all that waits.
+    fn echo(&self, input: &[u8]) -> io::Result<()> {
+        lock(&self.writer).send(&self.stream, input, SendFlags::NOSIGNAL)?;
+        if lock(&self.slot).line.is_some() {
+            self.deliver(SendFlags::NOSIGNAL)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a status into the slot.
+    fn leave(&self, line: StatusLine, counters: &mut Counters) {
+        let mut slot = lock(&self.slot);
+        if slot.closed {
+            counters.statuses_dropped_at_eof += 1;
+        } else if slot.line.replace(line).is_some() {
+            counters.statuses_replaced += 1;
+        }
+    }
+
+    /// Sends what is in the slot, unless somebody else holds the lock.
+    ///
+    /// No status is left behind: whoever holds the lock looks into the slot after unlocking, and whoever fills the slot
+    /// tries the lock afterwards. Either that attempt succeeds or the holder's look comes later and finds it.
+    fn deliver(&self, flags: SendFlags) -> io::Result<Delivery> {
+        loop {
+            let mut writer = match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(Delivery::Done),
+            };
+            let Writer { outgoing, counters } = &mut *writer;
+            if let Some(line) = lock(&self.slot).line.take() {
+                outgoing.offer(line, counters);
+            }
+            let delivery = writer.send(&self.stream, &[], flags)?;
+            drop(writer);
+            if lock(&self.slot).line.is_none() {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// Finishes a status that is partly sent, drops others, and closes.
+    fn finish(&self) -> Counters {
+        let mut writer = lock(&self.writer);
+        let Writer { outgoing, counters } = &mut *writer;
+        outgoing.end_of_input(counters);
+        // An error cannot concern anybody any more.
+        drop(writer.send(&self.stream, &[], SendFlags::NOSIGNAL));
+        let Writer { outgoing, counters } = &mut *writer;
+        outgoing.abandon(counters);
+        let mut slot = lock(&self.slot);
+        slot.closed = true;
+        counters.statuses_dropped_at_eof += u64::from(slot.line.take().is_some());
+        // The broadcaster may hold the connection a little longer; the peer shall not wait for that.
+        drop(self.stream.shutdown(Shutdown::Write));
+        std::mem::take(counters)
+    }
+}
+
+impl Writer {
+    /// Sends what is owed and then `input`; without DONTWAIT it waits until all of it is sent.
+    fn send(&mut self, stream: &TcpStream, mut input: &[u8], flags: SendFlags) -> io::Result<Delivery> {
+        loop {
+            let next = self.outgoing.next(input);
+            if next.is_empty() {
+                return Ok(Delivery::Done);
+            }
+            match send(stream, next, flags) {
+                Ok(count) => input = self.outgoing.sent(input, count, &mut self.counters),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Delivery::Owed),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Waits for a time, and meanwhile delivers what is owed as soon as the sockets have room.
+fn wait_until(due_ns: u64, owed: &mut Vec<Arc<Connection>>) {
+    while let Some(left_ns) = due_ns.checked_sub(clock::now_ns()).filter(|left_ns| *left_ns > 0) {
+        if owed.is_empty() {
+            thread::sleep(Duration::from_nanos(left_ns));
+            continue;
+        }
+        let mut sockets: Vec<PollFd<'_>> =
+            owed.iter().map(|connection| PollFd::new(&connection.stream, PollFlags::OUT)).collect();
+        // A wait of less than a tick's interval fits into a timespec; after EINTR the times are looked at anew.
+        let timeout = Timespec { tv_sec: (left_ns / 1_000_000_000) as _, tv_nsec: (left_ns % 1_000_000_000) as _ };
+        let ready = poll(&mut sockets, Some(&timeout)).is_ok_and(|ready| ready > 0);
+        if ready {
+            let woken: Vec<bool> = sockets.iter().map(|socket| !socket.revents().is_empty()).collect();
+            let mut woken = woken.into_iter();
+            owed.retain(|connection| {
+                let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+                !woken.next().unwrap_or(true) || connection.deliver(flags).is_ok_and(|done| done == Delivery::Owed)
+            });
+        }
+    }
+}
+
+/// How many connections may be open: beyond the limits of the host, starting a thread would abort the process (F3).
+fn places(max_connections: usize) -> usize {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+        text.trim().parse::<usize>().ok()
+    };
+    let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+    let limits = [
+        ("descriptors", descriptors.saturating_sub(64)),
+        ("kernel.pid_max", read("kernel/pid_max").map_or(usize::MAX, |max| max / 2)),
+        // A thread has four mappings: its stack and its signal stack, each with a guard page.
+        ("vm.max_map_count", read("vm/max_map_count").map_or(usize::MAX, |max| (max / 4).saturating_sub(512))),
+    ];
+    let (name, limit) = limits.into_iter().min_by_key(|(_, limit)| *limit).unwrap_or(("", usize::MAX));
+    if limit < max_connections {
+        eprintln!("serving at most {limit} connections at a time instead of {max_connections}: {name}");
+    }
+    limit.min(max_connections).max(1)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run)
+}
+
+/// Locks, and carries on if another thread panicked: its connection is over, the others are not (F2).
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
