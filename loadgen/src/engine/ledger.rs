@@ -1,0 +1,366 @@
+//! What one connection has sent and not yet got back, and the check of every byte that it gets. Pure: no I/O, no clock.
+
+use std::collections::VecDeque;
+
+use memchr::memchr;
+use protocol::status::{LINE_BYTES_MAX, Status};
+
+use super::message::{IDENTIFIED_BYTES_MIN, Message};
+
+/// A message on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// When it was due.
+    pub(crate) intended_ns: u64,
+    /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
+    pub(crate) tried_ns: u64,
+}
+
+/// What was found in the bytes received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A message came back unaltered.
+    Echo(Sent),
+    /// One came back after a later one.
+    Reordered(Sent),
+    /// One came back again.
+    Duplicate,
+    /// A line that is neither a message of this connection nor a status.
+    Corrupt,
+    /// A status line.
+    Status(Status),
+}
+
+/// The stream cannot be followed any further: whatever comes is not an echo.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lost;
+
+/// Follows one connection.
+///
+/// On the fast path the bytes are compared with the message that is due next. On a difference the line is taken whole
+/// and asked who it is, so that a dropped line counts as one and not as all that follow.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    connection: u32,
+    next_sequence: u64,
+    outstanding: VecDeque<Sent>,
+    /// Bytes of the next expected message already received.
+    position: usize,
+    /// A line that is no echo, as far as it has come.
+    partial: Vec<u8>,
+    /// Messages that a later one overtook, or in whose place something corrupt came.
+    overtaken: Vec<Overtaken>,
+    /// Messages below this number belong to a window that is over.
+    settled_below: u64,
+}
+
+#[derive(Debug)]
+struct Overtaken {
+    sequence: u64,
+    sent: Sent,
+    /// Counted as corrupt, so not as lost.
+    corrupt: bool,
+}
+
+impl Ledger {
+    pub(crate) fn new(connection: u32) -> Self {
+        Self {
+            connection,
+            next_sequence: 0,
+            outstanding: VecDeque::new(),
+            position: 0,
+            partial: Vec::new(),
+            overtaken: Vec::new(),
+            settled_below: 0,
+        }
+    }
+
+    /// Takes note of a message to send and returns its text.
+    pub(crate) fn send<'a>(&mut self, message: &'a mut Message, sent: Sent) -> &'a [u8] {
+        let text = message.text(self.connection, self.next_sequence);
+        self.next_sequence += 1;
+        self.outstanding.push_back(sent);
+        text
+    }
+
+    /// Messages that waited behind a full socket are tried now.
+    pub(crate) fn tried(&mut self, now_ns: u64) {
+        for sent in self.outstanding.iter_mut().rev().take_while(|sent| sent.tried_ns == 0) {
+            sent.tried_ns = now_ns;
+        }
+    }
+
+    /// How many messages have not come back.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// Checks what was received and reports what it is, in order.
+    ///
+    /// # Errors
+    /// If the stream cannot be followed any further; that is reported as corrupt once.
+    pub(crate) fn receive(
+        &mut self,
+        message: &mut Message,
+        mut input: &[u8],
+        report: &mut impl FnMut(Found),
+    ) -> Result<(), Lost> {
+        while !input.is_empty() {
+            if self.partial.is_empty() {
+                input = self.compare(message, input, report);
+            }
+            if !self.partial.is_empty() || !input.is_empty() {
+                input = self.take_line(message, input, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The window is over: what has not come back is lost, and no longer waited for. Returns how many that are.
+    pub(crate) fn settle(&mut self, message: &mut Message) -> u64 {
+        if self.position > 0 {
+            let received = &message.text(self.connection, self.expected())[..self.position];
+            self.partial.extend_from_slice(received);
+            self.position = 0;
+        }
+        let overtaken = self.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count();
+        let lost = overtaken + self.outstanding.len();
+        self.outstanding.clear();
+        self.settled_below = self.next_sequence;
+        lost as u64
+    }
+
+    /// The number of the message that should come next.
+    fn expected(&self) -> u64 {
+        self.next_sequence - self.outstanding.len() as u64
+    }
+
+    /// Compares with what is expected; returns what is left of `input` at the first difference.
+    fn compare<'a>(&mut self, message: &mut Message, mut input: &'a [u8], report: &mut impl FnMut(Found)) -> &'a [u8] {
+        while !input.is_empty() && !self.outstanding.is_empty() {
+            let text = message.text(self.connection, self.expected());
+            let wanted = &text[self.position..];
+            let count = wanted.len().min(input.len());
+            if input[..count] != wanted[..count] {
+                self.partial.extend_from_slice(&text[..self.position]);
+                self.position = 0;
+                return input;
+            }
+            input = &input[count..];
+            self.position += count;
+            if self.position == message.bytes() {
+                self.position = 0;
+                self.outstanding.pop_front().map(Found::Echo).into_iter().for_each(&mut *report);
+            }
+        }
+        input
+    }
+
+    /// Takes a line that is no echo of the expected message, once it is complete.
+    fn take_line<'a>(
+        &mut self,
+        message: &mut Message,
+        input: &'a [u8],
+        report: &mut impl FnMut(Found),
+    ) -> Result<&'a [u8], Lost> {
+        let Some(newline) = memchr(b'\n', input) else {
+            self.partial.extend_from_slice(input);
+            let endless = self.partial.len() > message.bytes().max(LINE_BYTES_MAX);
+            return if endless { self.give_up(report) } else { Ok(&[]) };
+        };
+        let (end, rest) = input.split_at(newline + 1);
+        self.partial.extend_from_slice(end);
+        let line = std::mem::take(&mut self.partial);
+        if let Some(status) = Status::parse(&line) {
+            report(Found::Status(status));
+            return Ok(rest);
+        }
+        if message.bytes() < IDENTIFIED_BYTES_MIN {
+            return self.give_up(report);
+        }
+        match message.sequence_of(self.connection, &line).filter(|sequence| *sequence < self.next_sequence) {
+            Some(sequence) => self.resynchronise(sequence, report),
+            None => {
+                report(Found::Corrupt);
+                self.overtake(true);
+            }
+        }
+        Ok(rest)
+    }
+
+    /// A message of this connection came, but not the expected one.
+    fn resynchronise(&mut self, sequence: u64, report: &mut impl FnMut(Found)) {
+        if sequence >= self.expected() {
+            while self.expected() < sequence {
+                self.overtake(false);
+            }
+            self.outstanding.pop_front().map(Found::Echo).into_iter().for_each(report);
+        } else if let Some(index) = self.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
+            report(Found::Reordered(self.overtaken.swap_remove(index).sent));
+        } else if sequence >= self.settled_below {
+            report(Found::Duplicate);
+        }
+        // Else it comes late, after its window, in which it was counted as lost.
+    }
+
+    /// The expected message did not come, something else did.
+    fn overtake(&mut self, corrupt: bool) {
+        let sequence = self.expected();
+        if let Some(sent) = self.outstanding.pop_front() {
+            self.overtaken.push(Overtaken { sequence, sent, corrupt });
+        }
+    }
+
+    fn give_up<T>(&mut self, report: &mut impl FnMut(Found)) -> Result<T, Lost> {
+        report(Found::Corrupt);
+        self.overtake(true);
+        Err(Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STATUS: Status = Status { active: 1, tick: 1, due_ns: 2, emit_ns: 3 };
+
+    /// A connection that sent `count` messages of `bytes`; message i was due at i + 1.
+    struct Peer {
+        ledger: Ledger,
+        message: Message,
+        texts: Vec<Vec<u8>>,
+    }
+
+    impl Peer {
+        fn new(bytes: usize, count: u64) -> Self {
+            let (mut ledger, mut message) = (Ledger::new(9), Message::new(bytes));
+            let texts = (0..count).map(|index| ledger.send(&mut message, sent(index)).to_vec()).collect();
+            Self { ledger, message, texts }
+        }
+
+        fn receive(&mut self, input: &[u8]) -> (Vec<Found>, Result<(), Lost>) {
+            let mut found = Vec::new();
+            let result = self.ledger.receive(&mut self.message, input, &mut |item| found.push(item));
+            (found, result)
+        }
+
+        fn lost(&mut self) -> u64 {
+            self.ledger.settle(&mut self.message)
+        }
+    }
+
+    fn sent(index: u64) -> Sent {
+        Sent { intended_ns: index + 1, tried_ns: index + 1 }
+    }
+
+    fn echo(index: u64) -> Found {
+        Found::Echo(sent(index))
+    }
+
+    #[test]
+    fn a_dropped_message_counts_as_one_lost() {
+        let mut peer = Peer::new(64, 4);
+        let input = [&peer.texts[0][..], &peer.texts[2], &peer.texts[3]].concat();
+        assert_eq!(peer.receive(&input), (vec![echo(0), echo(2), echo(3)], Ok(())));
+        assert_eq!(peer.lost(), 1);
+    }
+
+    #[test]
+    fn a_corrupt_message_counts_as_corrupt_and_not_as_lost() {
+        for at in [0, 5, 15, 21, 22, 40] {
+            let mut peer = Peer::new(64, 3);
+            let mut input = peer.texts.concat();
+            input[64 + at] ^= 1;
+            assert_eq!(peer.receive(&input), (vec![echo(0), Found::Corrupt, echo(2)], Ok(())), "byte {at}");
+            assert_eq!(peer.lost(), 0);
+        }
+    }
+
+    #[test]
+    fn a_duplicate_and_a_reordered_message_are_told_apart() {
+        let mut peer = Peer::new(64, 4);
+        let input = [&peer.texts[0][..], &peer.texts[0], &peer.texts[2], &peer.texts[1], &peer.texts[3]].concat();
+        let found = vec![echo(0), Found::Duplicate, echo(2), Found::Reordered(sent(1)), echo(3)];
+        assert_eq!(peer.receive(&input), (found, Ok(())));
+        assert_eq!(peer.lost(), 0);
+    }
+
+    #[test]
+    fn what_comes_after_its_window_is_not_counted_twice() {
+        let mut peer = Peer::new(64, 2);
+        let texts = peer.texts.concat();
+        assert_eq!(peer.receive(&texts[..70]), (vec![echo(0)], Ok(())));
+        assert_eq!(peer.lost(), 1);
+        let next = peer.ledger.send(&mut peer.message, sent(2)).to_vec();
+        assert_eq!(peer.receive(&[&texts[70..], &next].concat()), (vec![echo(2)], Ok(())));
+        assert_eq!(peer.lost(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_echo_is_corrupt() {
+        let mut peer = Peer::new(64, 1);
+        assert_eq!(peer.receive(b"HTTP/1.1 400 Bad Request\r\n").0, [Found::Corrupt]);
+        let mut peer = Peer::new(64, 1);
+        assert_eq!(peer.receive(&[0; 1000]), (vec![Found::Corrupt], Err(Lost)));
+    }
+
+    #[test]
+    fn a_status_with_absurd_numbers_is_corrupt() {
+        let mut peer = Peer::new(64, 0);
+        let line = b"Server status: 1 active connections tick=99999999999999999999999 due_ns=0 emit_ns=0\n";
+        assert_eq!(peer.receive(line), (vec![Found::Corrupt], Ok(())));
+    }
+
+    #[test]
+    fn a_short_message_is_checked_by_its_position() {
+        let mut peer = Peer::new(4, 300);
+        let mut input = peer.texts.concat();
+        input[4 * 200 + 1] ^= 1;
+        let (found, result) = peer.receive(&input);
+        assert_eq!((found.len(), found[200], result), (201, Found::Corrupt, Err(Lost)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_and_status_is_found_for_every_segmentation(
+            bytes in 1..100_usize,
+            statuses in prop::collection::vec(any::<bool>(), 1..30),
+            cuts in prop::collection::vec(1..150_usize, 0..40),
+        ) {
+            let mut peer = Peer::new(bytes, statuses.len() as u64);
+            let (mut stream, mut expected) = (Vec::new(), Vec::new());
+            for (index, status) in statuses.iter().enumerate() {
+                if *status {
+                    stream.extend_from_slice(&STATUS.line());
+                    expected.push(Found::Status(STATUS));
+                }
+                stream.extend_from_slice(&peer.texts[index]);
+                expected.push(echo(index as u64));
+            }
+            let (mut found, mut rest) = (Vec::new(), &stream[..]);
+            for cut in cuts {
+                let (input, later) = rest.split_at(cut.min(rest.len()));
+                found.extend(peer.receive(input).0);
+                rest = later;
+            }
+            found.extend(peer.receive(rest).0);
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(peer.lost(), 0);
+        }
+
+        #[test]
+        fn arbitrary_bytes_neither_panic_nor_pile_up(
+            bytes in 1..100_usize,
+            inputs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..20),
+        ) {
+            let mut peer = Peer::new(bytes, 5);
+            for input in inputs {
+                if peer.receive(&input).1.is_err() {
+                    break;
+                }
+                prop_assert!(peer.ledger.partial.len() <= 1 + bytes.max(LINE_BYTES_MAX));
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Looking at processes and at the machine from outside, without root.
+//!
+//! Only this folder opens /proc. Each platform has a file with the same items, taken as `imp`:
+//!
+//! * `Process::open(pid)`, `usage()`, `memory()`: CPU time, switches, run delay, threads and memory of another process;
+//! * `thread_usage()`: the same of the calling thread;
+//! * `machine()`: counters of the whole host;
+//! * `available_cpus()`, `pin_thread(cpus)`, `has_cpu_quota()`: where threads may run;
+//! * `facts()`: what a record says about the host.
+//!
+//! A value that the platform does not tell is `None`, never 0. Snapshots are taken outside the measured windows: with
+//! ten thousand threads one takes up to 100 ms.
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod imp;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux only");
+
+use std::collections::BTreeSet;
+
+pub use imp::{Process, available_cpus, facts, has_cpu_quota, machine, pin_thread, thread_usage};
+
+/// What a process has used so far.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// CPU time of all threads, those that have exited included, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Voluntary switches of the living threads: each one is followed by a wake-up.
+    pub voluntary_switches: Option<u64>,
+    /// Involuntary switches of the living threads.
+    pub involuntary_switches: Option<u64>,
+    /// Time that its living threads were runnable but did not run, in nanoseconds.
+    pub run_delay_ns: Option<u64>,
+    /// The living threads.
+    pub threads: BTreeSet<i32>,
+}
+
+impl Usage {
+    /// What was used since `earlier`. Counts are unknown if a thread has exited in between: it took its own along.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let complete = earlier.threads.is_subset(&self.threads);
+        let difference = |now: Option<u64>, then: Option<u64>| if complete { now?.checked_sub(then?) } else { None };
+        Self {
+            cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
+            voluntary_switches: difference(self.voluntary_switches, earlier.voluntary_switches),
+            involuntary_switches: difference(self.involuntary_switches, earlier.involuntary_switches),
+            run_delay_ns: difference(self.run_delay_ns, earlier.run_delay_ns),
+            threads: self.threads.union(&earlier.threads).copied().collect(),
+        }
+    }
+}
+
+/// Memory of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Resident set size in bytes.
+    pub rss_bytes: Option<u64>,
+    /// Proportional set size in bytes: shared pages divided by their users.
+    pub pss_bytes: Option<u64>,
+}
+
+/// What the calling thread has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadUsage {
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// Time runnable but not running, in nanoseconds.
+    pub run_delay_ns: Option<u64>,
+}
+
+impl ThreadUsage {
+    /// What was used since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let run_delay_ns = self.run_delay_ns.zip(earlier.run_delay_ns).and_then(|(now, then)| now.checked_sub(then));
+        Self { cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns), run_delay_ns }
+    }
+}
+
+/// Counters of the whole machine, since it started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine {
+    /// Time that the hypervisor gave to others while a CPU wanted to run, over all CPUs, in nanoseconds.
+    pub steal_ns: Option<u64>,
+    /// Time that CPUs were not idle, over all CPUs, in nanoseconds.
+    pub busy_ns: Option<u64>,
+    /// Kernel stacks in bytes.
+    pub kernel_stack_bytes: Option<u64>,
+    /// Kernel objects (sockets, descriptors, tasks) in bytes.
+    pub slab_bytes: Option<u64>,
+}

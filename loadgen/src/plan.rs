@@ -1,0 +1,268 @@
+//! What is to be measured, checked: a plan that exists can be carried out.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::{
+    engine::{Arrivals, Pacing},
+    observe,
+};
+
+/// Descriptors that a process needs besides its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// The most slots of one window: their times are kept in memory, 16 bytes each.
+const SLOTS_MAX: f64 = 50e6;
+
+/// One trial: the load, the windows, and who runs where.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Connections, at least 1.
+    pub connections: u32,
+    /// How messages are sent in the load window.
+    pub load: Load,
+    /// How the generator waits for the next slot.
+    pub pacing: Pacing,
+    /// `--pacing spin` was given and not chosen by itself.
+    pub spin_asked: bool,
+    /// Size of a message in bytes, newline included, at least 1.
+    pub payload_bytes: usize,
+    /// The windows.
+    pub windows: Windows,
+    /// Time between two status lines; zero for none, `None` if a foreign target does not tell.
+    pub status_interval: Option<Duration>,
+    /// Seed of the schedule.
+    pub seed: u64,
+    /// Who runs where.
+    pub placement: Placement,
+    /// TCP_NODELAY, on both sides.
+    pub nodelay: bool,
+    /// TCP_CONGESTION, on both sides.
+    pub congestion: String,
+    /// Conditions worth a flag on every trial, such as a generator without a CPU of its own.
+    pub flags: Vec<&'static str>,
+}
+
+/// How messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// At times that do not depend on the answers.
+    Open {
+        /// Messages per second over all connections, at least 1.
+        rate_per_sec: u64,
+        /// How their gaps are distributed.
+        arrivals: Arrivals,
+    },
+    /// A new message for each that comes back.
+    Closed {
+        /// Messages under way on each connection, at least 1.
+        depth: u32,
+    },
+}
+
+/// Lengths of the windows of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Connections open, nothing sent; lasts whole status intervals. Zero leaves it out.
+    pub idle: Duration,
+    /// Load that is not counted.
+    pub warmup: Duration,
+    /// Load that is measured. Not zero.
+    pub load: Duration,
+    /// Closed loop, for throughput. Zero leaves it out.
+    pub peak: Duration,
+}
+
+/// Who runs where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Server and generator on CPUs of their own, or both wherever the scheduler puts them.
+    pub kind: PlacementKind,
+    /// CPUs of the server; its worker threads are as many.
+    pub server_cpus: Vec<usize>,
+    /// CPUs of the engine's thread.
+    pub loadgen_cpus: Vec<usize>,
+}
+
+/// The two placements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlacementKind {
+    /// Server on one set of CPUs, generator on another
+    Split,
+    /// Nobody pinned
+    Shared,
+}
+
+impl PlacementKind {
+    /// As it is called on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// How pacing is chosen on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PacingChoice {
+    /// Spin where the generator owns a CPU, else timer
+    Auto,
+    /// Poll without a timeout and read the clock
+    Spin,
+    /// Sleep until an absolute timer
+    Timer,
+}
+
+/// What the command line asks of CPUs.
+#[derive(Clone, Debug)]
+pub struct PlacementWish {
+    /// Split or shared; split needs two CPUs.
+    pub kind: PlacementKind,
+    /// CPUs of the server; `None` chooses.
+    pub server_cpus: Option<Vec<usize>>,
+    /// CPUs of the generator; `None` chooses.
+    pub loadgen_cpus: Option<Vec<usize>>,
+}
+
+impl Plan {
+    /// Looks for what would make a trial impossible.
+    ///
+    /// # Errors
+    /// One line that says what was wrong and what would be right.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.connections > 0, "0 connections cannot carry a load: ask for 1 or more");
+        ensure!(self.payload_bytes > 0, "a message of 0 bytes cannot come back: ask for 1B or more");
+        ensure!(!self.windows.load.is_zero(), "a load window of 0s measures nothing: ask for a longer --duration");
+        match self.load {
+            Load::Open { rate_per_sec: 0, .. } => {
+                bail!("a rate of 0 messages per second is no load: ask for 1 or more, or for --closed")
+            }
+            Load::Open { rate_per_sec, .. } => {
+                let longest = self.windows.load.max(self.windows.warmup);
+                let slots = rate_per_sec as f64 * longest.as_secs_f64();
+                ensure!(
+                    slots <= SLOTS_MAX,
+                    "{slots:.0} messages in one window are too many: at most {SLOTS_MAX:.0}, so ask for a lower rate or \
+                     a shorter window"
+                );
+            }
+            Load::Closed { depth } => ensure!(depth > 0, "a closed loop of depth 0 sends nothing: ask for 1 or more"),
+        }
+        self.check_descriptors()
+    }
+
+    fn check_descriptors(&self) -> Result<()> {
+        let limit = servers::listen::raise_descriptor_limit() as u64;
+        let needed = u64::from(self.connections) + SPARE_DESCRIPTORS;
+        ensure!(
+            needed <= limit,
+            "{} connections need {needed} descriptors and the limit is {limit}: ask for at most {}, or raise the limit \
+             (ulimit -Hn)",
+            self.connections,
+            limit.saturating_sub(SPARE_DESCRIPTORS)
+        );
+        Ok(())
+    }
+
+    /// How a closed loop waits: in the poll, unless spinning was asked for. A client that spins for its answers takes
+    /// CPU time and gets nothing for it.
+    pub fn closed_pacing(&self) -> Pacing {
+        if self.spin_asked { Pacing::Spin } else { Pacing::Timer }
+    }
+
+    /// The idle window rounded up to whole status intervals, and how many these are if ticks are to be expected.
+    pub fn idle_ticks(&self) -> (Duration, Option<u64>) {
+        match self.status_interval {
+            Some(interval) if !interval.is_zero() && !self.windows.idle.is_zero() => {
+                let ticks = self.windows.idle.as_nanos().div_ceil(interval.as_nanos());
+                (interval * ticks as u32, Some(ticks as u64))
+            }
+            Some(_) => (self.windows.idle, Some(0)),
+            None => (self.windows.idle, None),
+        }
+    }
+}
+
+/// Decides who runs where and how the generator waits; the third value is what has to be flagged.
+///
+/// # Errors
+/// If the wish names CPUs that this process may not use, or gives the server and a spinning generator the same one.
+pub fn place(wish: &PlacementWish, pacing: PacingChoice) -> Result<(Placement, Pacing, Vec<&'static str>)> {
+    let available = observe::available_cpus();
+    for cpu in wish.server_cpus.iter().chain(&wish.loadgen_cpus).flatten() {
+        ensure!(available.contains(cpu), "CPU {cpu} is not available: this process may use {available:?}");
+    }
+    let mut flags = Vec::new();
+    let kind = if available.len() < 2 { PlacementKind::Shared } else { wish.kind };
+    if kind != wish.kind {
+        flags.push("one_cpu");
+    }
+    let (first, second) = match kind {
+        // The generator has one thread; what is left over stays idle rather than favour servers with many threads.
+        PlacementKind::Split => {
+            let half = available.len() / 2;
+            (available[..half].to_vec(), vec![available[half]])
+        }
+        PlacementKind::Shared => (available.clone(), available.clone()),
+    };
+    let placement = Placement {
+        kind,
+        server_cpus: wish.server_cpus.clone().unwrap_or(first),
+        loadgen_cpus: wish.loadgen_cpus.clone().unwrap_or(second),
+    };
+    let apart = placement.loadgen_cpus.iter().all(|cpu| !placement.server_cpus.contains(cpu));
+    let quota = observe::has_cpu_quota();
+    if quota {
+        flags.push("cpu_quota");
+    }
+    let pacing = match pacing {
+        PacingChoice::Auto if kind == PlacementKind::Split && apart && !quota => Pacing::Spin,
+        PacingChoice::Auto | PacingChoice::Timer => Pacing::Timer,
+        PacingChoice::Spin => {
+            ensure!(
+                apart,
+                "--pacing spin needs a CPU of its own, but server and generator share CPUs {:?}: use --pacing timer",
+                placement.loadgen_cpus
+            );
+            Pacing::Spin
+        }
+    };
+    Ok((placement, pacing, flags))
+}
+
+/// Reads a list of CPUs such as `0,2-3`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn cpus(text: &str) -> Result<Vec<usize>, String> {
+    let wrong = || "write for example 0, 0,2 or 0-3".to_owned();
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.parse().map_err(|_| wrong())?;
+        let last: usize = last.parse().map_err(|_| wrong())?;
+        if last < first || last > 4096 {
+            return Err(wrong());
+        }
+        cpus.extend(first..=last);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(cpus("0"), Ok(vec![0]));
+        assert_eq!(cpus("3,0-1"), Ok(vec![0, 1, 3]));
+        for text in ["", "a", "1-", "3-1", "0,,1", "-1"] {
+            assert!(cpus(text).is_err(), "{text:?}");
+        }
+    }
+}

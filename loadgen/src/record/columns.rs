@@ -1,0 +1,215 @@
+//! The columns of trials.csv, which are the keys of `--json`. Their meaning is in results/README.md.
+
+use hdrhistogram::Histogram;
+pub use serde_json::Value;
+
+use super::environment::Build;
+use crate::{
+    plan::{Load, Plan},
+    tally::Tally,
+    trial::{Loaded, Trial},
+    validity::Verdict,
+};
+
+/// Raised when the meaning of a column changes; columns are added and never renamed.
+pub(super) const SCHEMA_VERSION: u64 = 1;
+
+/// One trial with its place in the session.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// Counted from 1 over the session.
+    pub trial_id: u64,
+    /// Counted from 1; every arm runs once in a block.
+    pub block: u64,
+    /// Place within the block, counted from 1.
+    pub order_in_block: u64,
+    /// The label under which it is compared: the server's name, or `mio#2` for a second one.
+    pub arm: &'a str,
+    /// The server's name, if it is one of this project.
+    pub server: Option<&'a str>,
+    /// `server` or `address`.
+    pub target_kind: &'a str,
+    /// What was to be measured.
+    pub plan: &'a Plan,
+    /// What was measured, and the judgement on it; or why there is nothing.
+    pub measured: Result<(&'a Trial, &'a Verdict), &'a str>,
+}
+
+/// A row: every column in its order. Null is unknown or not measured, never 0.
+pub type Row = Vec<(String, Value)>;
+
+/// The row of a trial.
+pub fn row(session_id: &str, build: &Build, entry: &Entry<'_>) -> Row {
+    let mut row = Columns(Vec::with_capacity(160));
+    let trial = entry.measured.ok().map(|(trial, _)| trial);
+    identity(&mut row, session_id, build, entry, trial);
+    config(&mut row, entry.plan);
+    verdict(&mut row, entry);
+    counts(&mut row, entry.plan, trial);
+    rates(&mut row, trial);
+    latencies(&mut row, trial);
+    server(&mut row, trial);
+    generator(&mut row, trial);
+    row.0
+}
+
+struct Columns(Row);
+
+impl Columns {
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.push((name.to_owned(), value.into()));
+    }
+}
+
+fn identity(row: &mut Columns, session_id: &str, build: &Build, entry: &Entry<'_>, trial: Option<&Trial>) {
+    row.put("schema_version", SCHEMA_VERSION);
+    row.put("session_id", session_id);
+    row.put("trial_id", entry.trial_id);
+    row.put("block", entry.block);
+    row.put("order_in_block", entry.order_in_block);
+    row.put("arm", entry.arm);
+    row.put("server", entry.server);
+    row.put("target_kind", entry.target_kind);
+    row.put("started_at_unix_ms", trial.map(|trial| trial.started_at_unix_ms));
+    row.put("git_revision", build.git_revision.clone());
+    row.put("debug_build", build.debug);
+}
+
+fn config(row: &mut Columns, plan: &Plan) {
+    let (mode, arrivals, depth, rate) = match plan.load {
+        Load::Open { rate_per_sec, arrivals } => ("open", Some(arrivals.name()), None, Some(rate_per_sec)),
+        Load::Closed { depth } => ("closed", None, Some(depth), None),
+    };
+    let pacing = if depth.is_some() { plan.closed_pacing() } else { plan.pacing };
+    let (idle, _) = plan.idle_ticks();
+    row.put("mode", mode);
+    row.put("arrivals", arrivals);
+    row.put("pacing", pacing.name());
+    row.put("placement", plan.placement.kind.name());
+    row.put("seed", plan.seed);
+    row.put("connections", plan.connections);
+    row.put("depth", depth);
+    row.put("payload_bytes", plan.payload_bytes);
+    row.put("rate_offered_per_sec", rate);
+    row.put("status_interval_ms", plan.status_interval.map(|interval| interval.as_millis() as u64));
+    row.put("nodelay", plan.nodelay);
+    row.put("congestion_control", plan.congestion.as_str());
+    row.put("idle_ms", idle.as_millis() as u64);
+    row.put("warmup_ms", plan.windows.warmup.as_millis() as u64);
+    row.put("load_ms", plan.windows.load.as_millis() as u64);
+    row.put("peak_ms", plan.windows.peak.as_millis() as u64);
+    row.put("server_cpus", list(&plan.placement.server_cpus));
+    row.put("loadgen_cpus", list(&plan.placement.loadgen_cpus));
+    row.put("loadgen_threads", 1);
+    row.put("server_workers", plan.placement.server_cpus.len());
+}
+
+fn verdict(row: &mut Columns, entry: &Entry<'_>) {
+    let verdict = entry.measured.ok().map(|(_, verdict)| verdict);
+    let problem = entry.measured.map_or_else(Some, |(trial, _)| trial.problem.as_deref());
+    row.put("valid", verdict.map_or("invalid", |verdict| verdict.validity.name()));
+    row.put("invalid_reasons", verdict.map_or_else(|| "nothing was measured".to_owned(), |it| it.reasons.join("; ")));
+    row.put("flags", verdict.map(|verdict| verdict.flags.join("; ")));
+    row.put("outcome", verdict.map_or("failed", |verdict| verdict.outcome.name()));
+    row.put("bound_by", verdict.and_then(|verdict| verdict.bound_by));
+    row.put("error", problem);
+}
+
+fn counts(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
+    let load = tally(trial.and_then(|trial| trial.load.as_ref())).map(|tally| &tally.counts);
+    let open = matches!(plan.load, Load::Open { .. });
+    let counters = trial.and_then(|trial| trial.counters.as_ref());
+    // Whatever went wrong counts wherever it happened.
+    let all = |count: fn(&Tally) -> u64| trial.map(|trial| trial.tallies().map(count).sum::<u64>());
+    row.put("scheduled_count", load.filter(|_| open).map(|counts| counts.scheduled));
+    row.put("sent_count", load.map(|counts| counts.sent));
+    row.put("echoed_count", load.map(|counts| counts.echoed));
+    row.put("lost_count", all(|tally| tally.counts.lost));
+    row.put("corrupt_count", all(|tally| tally.counts.corrupt));
+    row.put("echo_duplicate_count", all(|tally| tally.counts.duplicate));
+    row.put("echo_reordered_count", all(|tally| tally.counts.reordered));
+    row.put("reset_count", all(|tally| tally.counts.reset));
+    row.put("connect_failed_count", all(|tally| tally.counts.connect_failed));
+    row.put("status_count", load.map(|counts| counts.statuses));
+    row.put("status_skipped_count", counters.map(|counters| counters.ticks_skipped));
+    row.put("status_replaced_count", counters.map(|counters| counters.statuses_replaced));
+    row.put("status_missed_count", Value::Null);
+    row.put("status_duplicate_count", Value::Null);
+    row.put("status_reordered_count", Value::Null);
+    row.put("ticks_idle_count", trial.and_then(|trial| trial.idle.as_ref()?.ticks));
+}
+
+fn rates(row: &mut Columns, trial: Option<&Trial>) {
+    let rate = |loaded: Option<&Loaded>| {
+        let window = &loaded?.window;
+        let per_sec = window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64;
+        Some(per_sec.round() as u64)
+    };
+    row.put("rate_achieved_per_sec", rate(trial.and_then(|trial| trial.load.as_ref())));
+    row.put("peak_rate_per_sec", rate(trial.and_then(|trial| trial.peak.as_ref())));
+    row.put("headroom_ppm", Value::Null);
+}
+
+fn latencies(row: &mut Columns, trial: Option<&Trial>) {
+    let load = tally(trial.and_then(|trial| trial.load.as_ref()));
+    latency(row, "response_ns", load.map(|tally| &tally.response));
+    latency(row, "service_ns", load.map(|tally| &tally.service));
+    latency(row, "send_lag_ns", load.map(|tally| &tally.send_lag));
+    latency(row, "response_in_fanout_ns", None);
+    latency(row, "response_outside_fanout_ns", None);
+    latency(row, "status_emit_lag_ns", load.map(|tally| &tally.status_emit_lag));
+    latency(row, "status_delivery_ns", load.map(|tally| &tally.status_delivery));
+    latency(row, "status_spread_ns", None);
+    latency(row, "connect_ns", trial.map(|trial| &trial.ramp.tally.connect));
+}
+
+fn latency(row: &mut Columns, metric: &str, histogram: Option<&Histogram<u64>>) {
+    let histogram = histogram.filter(|histogram| !histogram.is_empty());
+    let mut put = |statistic: &str, value: Option<u64>| row.put(&format!("{metric}_{statistic}"), value);
+    put("min", histogram.map(Histogram::min));
+    put("mean", histogram.map(|histogram| histogram.mean().round() as u64));
+    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)] {
+        put(name, histogram.map(|histogram| histogram.value_at_quantile(quantile)));
+    }
+    put("max", histogram.map(Histogram::max));
+}
+
+fn server(row: &mut Columns, trial: Option<&Trial>) {
+    let idle = trial.and_then(|trial| trial.idle.as_ref());
+    let idle_usage = idle.and_then(|idle| idle.server.as_ref());
+    let load = trial.and_then(|trial| trial.load.as_ref()?.server.as_ref());
+    let peak = trial.and_then(|trial| trial.peak.as_ref()?.server.as_ref());
+    let memory = idle.and_then(|idle| idle.memory);
+    row.put("server_cpu_ns_idle", idle_usage.map(|usage| usage.cpu_ns));
+    row.put("server_cpu_ns_load", load.map(|usage| usage.cpu_ns));
+    row.put("server_cpu_ns_peak", peak.map(|usage| usage.cpu_ns));
+    row.put("server_cpus_busy_ns_idle", Value::Null);
+    row.put("server_cpus_busy_ns_load", Value::Null);
+    row.put("server_wakeups_idle", idle_usage.and_then(|usage| usage.voluntary_switches));
+    row.put("server_wakeups_load", load.and_then(|usage| usage.voluntary_switches));
+    row.put("server_involuntary_switches_load", load.and_then(|usage| usage.involuntary_switches));
+    row.put("server_run_delay_ns_load", load.and_then(|usage| usage.run_delay_ns));
+    row.put("server_threads_max", trial.and_then(|trial| trial.server_threads_max));
+    row.put("server_rss_bytes_idle", memory.and_then(|memory| memory.rss_bytes));
+    row.put("server_pss_bytes_idle", memory.and_then(|memory| memory.pss_bytes));
+    row.put("kernel_stack_bytes_delta", trial.and_then(|trial| trial.kernel_memory.stacks_bytes));
+    row.put("slab_bytes_delta", trial.and_then(|trial| trial.kernel_memory.slab_bytes));
+}
+
+fn generator(row: &mut Columns, trial: Option<&Trial>) {
+    let load = trial.and_then(|trial| trial.load.as_ref());
+    row.put("loadgen_cpu_ns_load", load.map(|load| load.loadgen.cpu_ns));
+    row.put("loadgen_busy_ppm", Value::Null);
+    row.put("loadgen_run_delay_ns", load.and_then(|load| load.loadgen.run_delay_ns));
+    row.put("machine_busy_ns_load", load.and_then(|load| load.machine_busy_ns));
+    row.put("steal_ns", load.and_then(|load| load.steal_ns));
+    row.put("foreign_cpu_ns", Value::Null);
+}
+
+fn tally(loaded: Option<&Loaded>) -> Option<&Tally> {
+    loaded.map(|loaded| &loaded.window.tally)
+}
+
+fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,130 @@
+//! Distributions: latency.hlog and quantiles.csv.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hdrhistogram::{
+    Histogram,
+    serialization::{
+        V2DeflateSerializer,
+        interval_log::{IntervalLogWriterBuilder, Tag},
+    },
+};
+
+use crate::tally::Tally;
+
+/// Samples that must lie beyond a quantile for it to stand on its own.
+const ELIGIBLE: f64 = 100.0;
+
+/// Samples that must lie beyond it to be written at all.
+const WRITTEN: f64 = 30.0;
+
+/// Significant digits of histograms that are read for their shape only: a fifth of the size.
+const COARSE_DIGITS: u8 = 2;
+
+/// The metrics of a tally with their names, and whether they keep three digits.
+pub(super) fn metrics(tally: &Tally) -> [(&'static str, &Histogram<u64>, bool); 5] {
+    [
+        ("response", &tally.response, true),
+        ("service", &tally.service, false),
+        ("send_lag", &tally.send_lag, true),
+        ("status_emit_lag", &tally.status_emit_lag, false),
+        ("status_delivery", &tally.status_delivery, false),
+    ]
+}
+
+/// A quantile of one metric.
+#[derive(Debug)]
+pub(super) struct Quantile {
+    pub(super) quantile: f64,
+    pub(super) value_ns: u64,
+    pub(super) eligible: bool,
+}
+
+/// The quantiles that a histogram can tell, evenly spaced in nines.
+pub(super) fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
+    let beyond = |quantile: f64| histogram.len() as f64 * (1.0 - quantile);
+    // Three times ten to the n and ten to the n, and four steps in between: 0, 0.1 ... 0.9, 0.91 ... 0.99, 0.991 ...
+    let steps = (0..5).flat_map(|nines| (0..9).map(move |step| 1.0 - (10 - step) as f64 * 0.1_f64.powi(nines + 1)));
+    let mut all: Vec<f64> = steps.collect();
+    all.push(0.99999);
+    all.into_iter()
+        // Written with the digits that it has, not with those of its approximation.
+        .map(|quantile| (quantile * 1e6).round() / 1e6)
+        .filter(|quantile| !histogram.is_empty() && beyond(*quantile) >= WRITTEN)
+        .map(|quantile| Quantile {
+            quantile,
+            value_ns: histogram.value_at_quantile(quantile),
+            eligible: beyond(quantile) >= ELIGIBLE,
+        })
+        .collect()
+}
+
+/// The lines of the interval log (HdrHistogram log format 1.3) for one window, without header.
+pub(super) fn log_lines(trial_id: u64, tally: &Tally, start: Duration, length: Duration) -> Result<String> {
+    let mut lines = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    {
+        let mut writer = IntervalLogWriterBuilder::new()
+            // Readers expect nanoseconds and show the maximum in milliseconds.
+            .with_max_value_divisor(1e6)
+            .begin_log_with(&mut lines, &mut serializer)?;
+        for (metric, histogram, fine) in metrics(tally) {
+            if histogram.is_empty() {
+                continue;
+            }
+            let name = format!("{trial_id}.{metric}");
+            let tag = Tag::new(&name).context("a tag has no space and no comma")?;
+            let coarse = if fine { None } else { Some(coarsen(histogram)?) };
+            let written = writer.write_histogram(coarse.as_ref().unwrap_or(histogram), start, length, Some(tag));
+            written.map_err(|error| anyhow::anyhow!("cannot serialise a histogram: {error:?}"))?;
+        }
+    }
+    let lines = String::from_utf8(lines)?;
+    Ok(lines.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect())
+}
+
+/// What the log begins with.
+pub(super) fn log_header(started_unix_ms: u64) -> String {
+    let seconds = started_unix_ms as f64 / 1e3;
+    format!(
+        "#[loadgen: one line for each trial and metric, tagged TRIAL.METRIC, values in nanoseconds]\n\
+         #[Histogram log format version 1.3]\n\
+         #[StartTime: {seconds:.3} (seconds since epoch)]\n\
+         #[MaxValueDivisor: 1000000.000]\n\
+         \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n"
+    )
+}
+
+fn coarsen(histogram: &Histogram<u64>) -> Result<Histogram<u64>> {
+    let mut coarse = Histogram::new_with_bounds(histogram.low(), histogram.high(), COARSE_DIGITS)?;
+    coarse.add(histogram).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    Ok(coarse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_quantiles_with_enough_samples_beyond_them_are_written() {
+        let mut histogram = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
+        (1..=10_000).for_each(|value| histogram.record(value).unwrap());
+        let quantiles = quantiles(&histogram);
+        let find = |wanted: f64| quantiles.iter().find(|quantile| quantile.quantile == wanted);
+        assert!(find(0.5).is_some_and(|median| median.eligible && median.value_ns.abs_diff(5_000) <= 5));
+        assert!(find(0.99).is_some_and(|quantile| quantile.eligible));
+        assert!(find(0.995).is_some_and(|quantile| !quantile.eligible));
+        assert!(find(0.999).is_none());
+        assert!(quantiles.is_sorted_by_key(|quantile| quantile.quantile));
+    }
+
+    #[test]
+    fn coarser_histograms_keep_their_counts() {
+        let mut tally = Tally::new();
+        (1..=1_000).for_each(|index| tally.record_echo(0, 0, index * 1_000));
+        let coarse = coarsen(&tally.service).unwrap();
+        assert_eq!(coarse.len(), 1_000);
+        assert!(coarse.value_at_quantile(0.5).abs_diff(500_000) <= 5_000);
+    }
+}

@@ -1,0 +1,163 @@
+//! A session's folder.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{
+    Build, Entry, Row,
+    columns::{SCHEMA_VERSION, row},
+    environment, histograms,
+};
+use crate::{observe, validity};
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Trials are being added.
+    Running,
+    /// Every planned trial is there.
+    Complete,
+    /// It was cut short; what there is may be read.
+    Partial,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub struct Session {
+    folder: PathBuf,
+    id: String,
+    build: Build,
+    about: Value,
+    started: Duration,
+    trials: csv::Writer<File>,
+    quantiles: csv::Writer<File>,
+    log: File,
+    has_header: bool,
+}
+
+impl Session {
+    /// Makes the folder, which must not exist: `folder`, or one named for time and host in the workspace's results/
+    /// (without a workspace, in ./results). `configuration` is what reproduces the session.
+    ///
+    /// # Errors
+    /// If the folder exists or cannot be written.
+    pub fn create(folder: Option<&Path>, configuration: Value) -> Result<Self> {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let facts = observe::facts();
+        let id = format!("{}-{}", stamp(started), facts["host"].as_str().unwrap_or("unknown"));
+        let folder = folder.map_or_else(|| results().join(&id), Path::to_owned);
+        if folder.exists() {
+            bail!("{} exists already: a recorded session is never changed, so name another folder", folder.display());
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let build = environment::build();
+        let about = json!({
+            "schema_version": SCHEMA_VERSION,
+            "session_id": id,
+            "started_at_unix_ms": started.as_millis() as u64,
+            "command": std::env::args().collect::<Vec<_>>(),
+            "configuration": configuration,
+            "gates": validity::thresholds(),
+            "build": environment::facts(&build),
+            "environment": facts,
+        });
+        let create = |name: &str| File::create(folder.join(name)).with_context(|| format!("cannot write {name}"));
+        let mut log = create("latency.hlog")?;
+        log.write_all(histograms::log_header(started.as_millis() as u64).as_bytes())?;
+        let mut quantiles = csv::Writer::from_writer(create("quantiles.csv")?);
+        quantiles.write_record(["trial_id", "metric", "quantile", "value_ns", "eligible"])?;
+        quantiles.flush()?;
+        let trials = csv::Writer::from_writer(create("trials.csv")?);
+        let session = Self { folder, id, build, about, started, trials, quantiles, log, has_header: false };
+        session.mark(State::Running)?;
+        Ok(session)
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its name in the records.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Writes a trial to every file and flushes them; returns its row.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn append(&mut self, entry: &Entry<'_>) -> Result<Row> {
+        let row = row(&self.id, &self.build, entry);
+        if let Ok((trial, _)) = entry.measured
+            && let Some(load) = &trial.load
+        {
+            let tally = &load.window.tally;
+            let start = Duration::from_millis(trial.started_at_unix_ms).saturating_sub(self.started);
+            let length = Duration::from_nanos(load.span_ns);
+            self.log.write_all(histograms::log_lines(entry.trial_id, tally, start, length)?.as_bytes())?;
+            self.log.flush()?;
+            for (metric, histogram, _) in histograms::metrics(tally) {
+                for quantile in histograms::quantiles(histogram) {
+                    let (at, value) = (quantile.quantile.to_string(), quantile.value_ns.to_string());
+                    let eligible = quantile.eligible.to_string();
+                    self.quantiles.write_record([&entry.trial_id.to_string(), metric, &at, &value, &eligible])?;
+                }
+            }
+            self.quantiles.flush()?;
+        }
+        // Last: a trial that has a row has everything.
+        if !self.has_header {
+            self.trials.write_record(row.iter().map(|(name, _)| name))?;
+            self.has_header = true;
+        }
+        self.trials.write_record(row.iter().map(|(_, value)| cell(value)))?;
+        self.trials.flush()?;
+        Ok(row)
+    }
+
+    /// Says in session.json where the session stands.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn mark(&self, state: State) -> Result<()> {
+        let mut about = self.about.clone();
+        about["state"] = match state {
+            State::Running => "running",
+            State::Complete => "complete",
+            State::Partial => "partial",
+        }
+        .into();
+        // Renamed into place, so that there is never half of it.
+        let (file, part) = (self.folder.join("session.json"), self.folder.join(".session.json.part"));
+        fs::write(&part, serde_json::to_string_pretty(&about)? + "\n")?;
+        fs::rename(part, file).context("cannot write session.json")
+    }
+}
+
+/// A value as a CSV cell: empty if it is unknown.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// `2026-11-22T201500Z`.
+fn stamp(since_1970: Duration) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string().replace(':', "")
+}
+
+/// The workspace's results folder, or one in the current folder if this executable has left its workspace.
+fn results() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+    workspace.canonicalize().unwrap_or_else(|_| PathBuf::from("results"))
+}

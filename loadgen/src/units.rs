@@ -1,0 +1,103 @@
+//! Rates, sizes and durations as people write them: the only parser and printer of units.
+
+use std::time::Duration;
+
+pub use servers::cli::{duration, status_interval};
+
+/// Reads a rate or a count: `500`, `20k`, `1.5M`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn count(text: &str) -> Result<u64, String> {
+    scaled(text, &[("", 1), ("k", 1_000), ("M", 1_000_000)], "500, 20k or 1.5M")
+}
+
+/// Reads a size in bytes: `64B`, `1KiB`, `100MiB`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    scaled(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)], "64B, 16KiB or 1MiB")
+}
+
+fn scaled(text: &str, units: &[(&str, u64)], examples: &str) -> Result<u64, String> {
+    let wrong = || format!("write for example {examples}");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = units.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
+    let value = number.parse::<f64>().map_err(|_| wrong())? * scale as f64;
+    // Exact up to 2^53, far beyond any rate or size that can be asked for.
+    if value.fract() == 0.0 && value <= (1_u64 << 53) as f64 { Ok(value as u64) } else { Err(wrong()) }
+}
+
+/// Writes a duration with the largest unit that keeps it whole: `500ms`, `5s`, `0s`.
+pub fn show_duration(duration: Duration) -> String {
+    if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
+}
+
+/// Writes a rate or count with up to four significant digits: `950`, `20.0k`, `1.534M`.
+pub fn show_count(count: f64) -> String {
+    match count {
+        count if count >= 1e6 => format!("{:.2}M", count / 1e6),
+        count if count >= 1e4 => format!("{:.1}k", count / 1e3),
+        count => format!("{count:.0}"),
+    }
+}
+
+/// Writes a size with the largest unit that keeps it whole: `64B`, `16KiB`.
+pub fn show_bytes(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        bytes => format!("{bytes}B"),
+    }
+}
+
+/// Nanoseconds as microseconds with one decimal, for a column headed `us`.
+pub fn show_us(ns: f64) -> String {
+    format!("{:.1}", ns / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_sizes_are_read_with_their_units() {
+        assert_eq!(count("500"), Ok(500));
+        assert_eq!(count("20k"), Ok(20_000));
+        assert_eq!(count("1.5M"), Ok(1_500_000));
+        assert_eq!(bytes("64B"), Ok(64));
+        assert_eq!(bytes("1KiB"), Ok(1024));
+        assert_eq!(bytes("0.5MiB"), Ok(512 * 1024));
+    }
+
+    #[test]
+    fn what_is_no_rate_or_size_is_refused_with_an_example() {
+        for text in ["", "k", "-1", "1.5", "20K", "20 k", "1e3", "1..2", "inf", "99999999999M"] {
+            assert!(count(text).is_err_and(|error| error.contains("20k")), "{text:?}");
+        }
+        for text in ["64", "64b", "1KB", "1.0001KiB"] {
+            assert!(bytes(text).is_err_and(|error| error.contains("16KiB")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_refused() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("5").is_err_and(|error| error.contains("no unit")));
+        assert!(duration("5 parsecs").is_err());
+        assert!(status_interval("9ms").is_err_and(|error| error.contains("10ms")));
+        assert_eq!(status_interval("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        for text in ["500ms", "5s", "2m", "0s"] {
+            assert_eq!(show_duration(duration(text).unwrap()), text);
+        }
+        for text in ["64B", "16KiB", "1MiB", "1025B"] {
+            assert_eq!(show_bytes(bytes(text).unwrap()), text);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! May a trial be believed? The gates look at the generator and the machine, never at the server's results.
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::{
+    engine::Pacing,
+    plan::{Load, Plan},
+    trial::{Loaded, Trial},
+};
+
+/// A threshold from which a trial is flagged, and one from which it is invalid.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// Beyond this the trial is flagged.
+    pub flag: f64,
+    /// Beyond this it is invalid.
+    pub invalid: f64,
+}
+
+/// Share of the slots whose turn did not come.
+pub const SLOTS_MISSED: Gate = Gate { flag: 0.0, invalid: 0.001 };
+/// 99th percentile of the send lag in nanoseconds when the generator spins.
+pub const SEND_LAG_SPIN_NS: Gate = Gate { flag: 50e3, invalid: 1e6 };
+/// The same when it waits for a timer.
+pub const SEND_LAG_TIMER_NS: Gate = Gate { flag: 500e3, invalid: 5e6 };
+/// The same as a share of the response's 99th percentile: beyond it a latency is printed as an interval.
+pub const SEND_LAG_SHARE: Gate = Gate { flag: 0.1, invalid: f64::INFINITY };
+/// Share of the time that the generator was runnable but did not run.
+pub const RUN_DELAY: Gate = Gate { flag: 0.01, invalid: 0.05 };
+/// Share of the time of all CPUs that the hypervisor gave to others.
+pub const STEAL: Gate = Gate { flag: 0.005, invalid: 0.03 };
+/// A side whose CPUs are busy for this share bounds a closed loop.
+pub const BOUND: f64 = 0.95;
+/// Echoed of offered: below it the server is saturated.
+pub const SATURATED: f64 = 0.99;
+
+/// Whether the figures of a trial may be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Validity {
+    /// No gate spoke.
+    Valid,
+    /// To be read with the flags in mind.
+    Flagged,
+    /// Not to be used.
+    Invalid,
+}
+
+impl Validity {
+    /// As it stands in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Flagged => "flagged",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// What the server made of the load. Kept and printed, never retried away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It echoed everything in time.
+    Ok,
+    /// It echoed less than was offered.
+    Saturated,
+    /// Something was lost, altered or cut off.
+    Failed,
+}
+
+impl Outcome {
+    /// As it stands in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Saturated => "saturated",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The judgement on one trial.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Whether its figures may be believed.
+    pub validity: Validity,
+    /// Why not, in words.
+    pub reasons: Vec<String>,
+    /// What to bear in mind, in words.
+    pub flags: Vec<String>,
+    /// What the server made of the load.
+    pub outcome: Outcome,
+    /// Who bounded the closed or peak window: `server`, `generator`, `both` or `neither`.
+    pub bound_by: Option<&'static str>,
+    /// The latency is an interval from service to response: the send lag is a good part of it.
+    pub latency_is_interval: bool,
+}
+
+/// Judges a trial.
+pub fn judge(plan: &Plan, trial: &Trial) -> Verdict {
+    let mut gates = Gates::default();
+    gates.flags.extend(plan.flags.iter().map(|flag| (*flag).to_owned()));
+    if cfg!(debug_assertions) {
+        gates.flags.push("debug_build".to_owned());
+    }
+    let mut latency_is_interval = false;
+    match &trial.load {
+        None => gates.reasons.push("interrupted before the load".to_owned()),
+        Some(loaded) => {
+            judge_machine(&mut gates, loaded);
+            if let Load::Open { .. } = plan.load {
+                latency_is_interval = judge_generator(&mut gates, plan, loaded);
+            }
+            let misfits = loaded.window.tally.counts.out_of_range;
+            if misfits > 0 {
+                gates.reasons.push(format!("{misfits} times beyond 60 s"));
+            }
+            if loaded.window.tally.counts.statuses_out_of_range > 0 {
+                gates.flags.push("status times make no sense to this host's clock".to_owned());
+            }
+        }
+    }
+    if trial.interrupted {
+        gates.reasons.push("interrupted".to_owned());
+    }
+    if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && plan.status_interval.is_some() {
+        gates.flags.push("no status line came: the idle window is not aligned to ticks".to_owned());
+    }
+    Verdict {
+        validity: gates.validity(),
+        reasons: gates.reasons,
+        flags: gates.flags,
+        outcome: outcome(trial),
+        bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
+        latency_is_interval,
+    }
+}
+
+/// Every threshold, for session.json.
+pub fn thresholds() -> Value {
+    let gate = |gate: Gate| json!({ "flag": gate.flag, "invalid": gate.invalid.is_finite().then_some(gate.invalid) });
+    json!({
+        "slots_missed_share": gate(SLOTS_MISSED),
+        "send_lag_p99_ns_spin": gate(SEND_LAG_SPIN_NS),
+        "send_lag_p99_ns_timer": gate(SEND_LAG_TIMER_NS),
+        "send_lag_share_of_response_p99": gate(SEND_LAG_SHARE),
+        "loadgen_run_delay_share": gate(RUN_DELAY),
+        "steal_share": gate(STEAL),
+        "bound_busy_share": BOUND,
+        "saturated_share": SATURATED,
+    })
+}
+
+#[derive(Default)]
+struct Gates {
+    reasons: Vec<String>,
+    flags: Vec<String>,
+}
+
+impl Gates {
+    fn check(&mut self, gate: Gate, value: f64, words: impl FnOnce() -> String) {
+        if value > gate.invalid {
+            self.reasons.push(words());
+        } else if value > gate.flag {
+            self.flags.push(words());
+        }
+    }
+
+    fn validity(&self) -> Validity {
+        match (self.reasons.is_empty(), self.flags.is_empty()) {
+            (false, _) => Validity::Invalid,
+            (true, false) => Validity::Flagged,
+            (true, true) => Validity::Valid,
+        }
+    }
+}
+
+fn judge_machine(gates: &mut Gates, loaded: &Loaded) {
+    let span_ns = loaded.span_ns as f64;
+    if let Some(delay_ns) = loaded.loadgen.run_delay_ns {
+        let share = delay_ns as f64 / span_ns;
+        gates
+            .check(RUN_DELAY, share, || format!("the generator waited for its CPU {:.1} % of the time", share * 100.0));
+    }
+    if let Some(steal_ns) = loaded.steal_ns {
+        let cpus = crate::observe::available_cpus().len().max(1) as f64;
+        let share = steal_ns as f64 / (span_ns * cpus);
+        gates.check(STEAL, share, || format!("the hypervisor took {:.1} % of the CPUs", share * 100.0));
+    }
+}
+
+/// The gates of an open loop; says whether the latency is to be printed as an interval.
+fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
+    let tally = &loaded.window.tally;
+    let counts = &tally.counts;
+    let missed = counts.scheduled.saturating_sub(counts.handled);
+    let share = missed as f64 / counts.scheduled.max(1) as f64;
+    gates.check(SLOTS_MISSED, share, || format!("{missed} of {} slots never had their turn", counts.scheduled));
+
+    let (Some(lag_ns), Some(response_ns)) = (p99(&tally.send_lag), p99(&tally.response)) else { return false };
+    let gate = match plan.pacing {
+        Pacing::Spin => SEND_LAG_SPIN_NS,
+        Pacing::Timer => SEND_LAG_TIMER_NS,
+    };
+    gates.check(gate, lag_ns, || format!("send lag p99 is {:.0} us", lag_ns / 1e3));
+    let share = lag_ns / response_ns;
+    if share > SEND_LAG_SHARE.flag {
+        gates.flags.push(format!("send lag p99 is {:.0} % of response p99", share * 100.0));
+    }
+    share > SEND_LAG_SHARE.flag
+}
+
+fn outcome(trial: &Trial) -> Outcome {
+    let counts = |loaded: &Loaded| loaded.window.tally.counts.clone();
+    let windows: Vec<_> = trial.load.iter().chain(&trial.peak).map(counts).collect();
+    let failed = windows
+        .iter()
+        .any(|counts| counts.lost + counts.corrupt + counts.duplicate + counts.reordered + counts.reset > 0);
+    let failed_before = trial.ramp.tally.counts.connect_failed > 0
+        || trial
+            .idle
+            .as_ref()
+            .is_some_and(|idle| idle.window.tally.counts.reset + idle.window.tally.counts.corrupt > 0);
+    if failed || failed_before || trial.problem.is_some() {
+        return Outcome::Failed;
+    }
+    match windows.first() {
+        Some(counts) if (counts.echoed_in_time as f64) < SATURATED * counts.scheduled as f64 => Outcome::Saturated,
+        _ => Outcome::Ok,
+    }
+}
+
+fn closed<'a>(plan: &Plan, trial: &'a Trial) -> Option<&'a Loaded> {
+    trial.load.as_ref().filter(|_| matches!(plan.load, Load::Closed { .. }))
+}
+
+fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<&'static str> {
+    let span_ns = loaded.span_ns as f64;
+    let cpus = plan.placement.server_cpus.len().max(1) as f64;
+    let server = loaded.server.as_ref()?.cpu_ns as f64 >= BOUND * span_ns * cpus;
+    let generator = loaded.loadgen.cpu_ns as f64 >= BOUND * span_ns;
+    Some(match (server, generator) {
+        (true, true) => "both",
+        (true, false) => "server",
+        (false, true) => "generator",
+        (false, false) => "neither",
+    })
+}
+
+fn p99(histogram: &Histogram<u64>) -> Option<f64> {
+    (!histogram.is_empty()).then(|| histogram.value_at_quantile(0.99) as f64)
+}
