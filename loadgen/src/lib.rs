@@ -1,10 +1,21 @@
-//! Measures echo-and-status servers.
+//! Measures echo-and-status servers of any make: latency from the intended send time, idle CPU and wake-ups, CPU per
+//! message, throughput, broadcast quality.
+//!
+//! Measure, record, judge: [`engine`], [`observe`] and [`trial`] measure; [`record`] writes it down; [`validity`],
+//! [`stats`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
+//! [`target`] starts processes.
 
+pub mod cli;
+pub mod compare;
 pub mod engine;
+pub mod failure;
 pub mod interrupt;
 pub mod observe;
 pub mod plan;
 pub mod record;
+pub mod report;
+pub mod run;
+pub mod stats;
 pub mod tally;
 pub mod target;
 pub mod trial;

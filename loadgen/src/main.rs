@@ -1,2 +1,29 @@
-//! x
-fn main() {}
+//! `loadgen`: parse, dispatch, one error printer.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use loadgen::{
+    cli::{Cli, Command},
+    compare,
+    failure::Exit,
+    interrupt, report, run,
+};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::List => report::list(),
+        Command::Serve(args) => servers::cli::serve(&args).map(|()| Exit::Ok),
+        Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
+        Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        Exit::of(&error)
+    });
+    ExitCode::from(exit.code())
+}
+
+fn install_interrupt() -> anyhow::Result<()> {
+    Ok(interrupt::install()?)
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use serde_json::{Value, json};
 
 use crate::{
     engine::{Arrivals, Pacing},
@@ -151,6 +152,35 @@ impl Plan {
             Load::Closed { depth } => ensure!(depth > 0, "a closed loop of depth 0 sends nothing: ask for 1 or more"),
         }
         self.check_descriptors()
+    }
+
+    /// The whole plan, for session.json.
+    pub fn describe(&self) -> Value {
+        let (mode, rate_per_sec, arrivals, depth) = match self.load {
+            Load::Open { rate_per_sec, arrivals } => ("open", Some(rate_per_sec), Some(arrivals.name()), None),
+            Load::Closed { depth } => ("closed", None, None, Some(depth)),
+        };
+        json!({
+            "connections": self.connections,
+            "mode": mode,
+            "rate_offered_per_sec": rate_per_sec,
+            "arrivals": arrivals,
+            "depth": depth,
+            "pacing": self.pacing.name(),
+            "payload_bytes": self.payload_bytes,
+            "idle_ms": self.windows.idle.as_millis() as u64,
+            "warmup_ms": self.windows.warmup.as_millis() as u64,
+            "load_ms": self.windows.load.as_millis() as u64,
+            "peak_ms": self.windows.peak.as_millis() as u64,
+            "status_interval_ms": self.status_interval.map(|interval| interval.as_millis() as u64),
+            "seed": self.seed,
+            "placement": self.placement.kind.name(),
+            "server_cpus": self.placement.server_cpus,
+            "loadgen_cpus": self.placement.loadgen_cpus,
+            "nodelay": self.nodelay,
+            "congestion_control": self.congestion,
+            "flags": self.flags,
+        })
     }
 
     fn check_descriptors(&self) -> Result<()> {

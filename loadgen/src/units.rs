@@ -53,9 +53,13 @@ pub fn show_bytes(bytes: u64) -> String {
     }
 }
 
-/// Nanoseconds as microseconds with one decimal, for a column headed `us`.
+/// Nanoseconds as microseconds, for a column headed `us`: three digits or the whole microseconds.
 pub fn show_us(ns: f64) -> String {
-    format!("{:.1}", ns / 1e3)
+    match ns / 1e3 {
+        us if us < 9.995 => format!("{us:.2}"),
+        us if us < 99.95 => format!("{us:.1}"),
+        us => format!("{us:.0}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,244 @@
+//! The command line: sub-commands and the only home of defaults.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use servers::cli::ServeArgs;
+
+use crate::{
+    compare::ProfileName,
+    engine::Arrivals,
+    plan::{PacingChoice, PlacementKind, cpus},
+    target, units,
+};
+
+/// Measures echo-and-status servers: latency from the intended send time, idle CPU, CPU per message, throughput
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Examples:
+  loadgen compare                        mio, threads and tokio side by side
+  loadgen run --server mio --rate 50k    one server alone
+  loadgen serve tokio                    then: nc 127.0.0.1 9000"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the servers, a line each
+    List,
+    /// Run one server
+    #[command(after_help = "Example:\n  loadgen serve mio --status-interval 1s\n  nc 127.0.0.1 9000")]
+    Serve(ServeArgs),
+    /// Measure one server
+    Run(Box<RunArgs>),
+    /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
+    Compare(Box<CompareArgs>),
+}
+
+/// One trial.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  loadgen run --server mio
+  loadgen run --server threads --connections 1000 --rate 50k --duration 30s
+  loadgen run --server tokio --closed --depth 4
+  loadgen run --target 127.0.0.1:9000 --pid 4711 --json")]
+pub struct RunArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// Connections
+    #[arg(long, default_value = "64", value_name = "N", value_parser = connections, help_heading = "Load")]
+    pub connections: u32,
+
+    /// Messages per second over all connections, whatever the server does (open loop)
+    #[arg(long, default_value = "20k", value_name = "RATE", value_parser = units::count, help_heading = "Load")]
+    pub rate: u64,
+
+    /// Times between two messages
+    #[arg(long, default_value = "poisson", value_enum, help_heading = "Load")]
+    pub arrivals: Arrivals,
+
+    /// A new message only when one has come back (closed loop): for throughput; its latency is service time
+    #[arg(long, conflicts_with_all = ["rate", "arrivals"], help_heading = "Load")]
+    pub closed: bool,
+
+    /// Messages under way on each connection of a closed loop
+    #[arg(long, default_value = "1", value_name = "N", requires = "closed", help_heading = "Load")]
+    pub depth: u32,
+
+    /// Size of a message
+    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::bytes, help_heading = "Load")]
+    pub payload: u64,
+
+    /// Window with open connections and no messages; lasts whole status intervals; 0s leaves it out
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
+    pub idle: Duration,
+
+    /// Load that is not counted
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
+    pub warmup: Duration,
+
+    /// Load that is measured
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
+    pub duration: Duration,
+
+    /// Closed loop after the load, for throughput; 0s leaves it out
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
+    pub peak: Duration,
+
+    /// Time between two status lines; 0s for none [default: 1s; with --target: unknown]
+    #[arg(long, value_name = "DURATION", value_parser = units::status_interval, help_heading = "Load")]
+    pub status_interval: Option<Duration>,
+
+    /// Seed of the schedule
+    #[arg(long, default_value = "1", value_name = "N", help_heading = "Load")]
+    pub seed: u64,
+
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+
+    /// Print one JSON object with the columns of trials.csv
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Also record the trial in this folder, which must not exist
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = true)]
+pub struct TargetArgs {
+    /// A server of this project, in a fresh process
+    #[arg(long, value_name = "NAME", value_parser = server_names(), conflicts_with = "target", help_heading = "Target")]
+    server: Option<String>,
+
+    /// Whatever echoes there
+    #[arg(long, value_name = "HOST:PORT", value_parser = target::resolve, help_heading = "Target")]
+    target: Option<SocketAddr>,
+
+    /// The target's process, to observe its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
+    pid: Option<i32>,
+}
+
+/// What is measured, taken apart.
+#[derive(Clone, Debug)]
+pub enum TargetChoice {
+    /// A server of this project.
+    Server(String),
+    /// Whatever echoes there.
+    Address {
+        /// Where.
+        addr: SocketAddr,
+        /// Its process.
+        pid: Option<i32>,
+    },
+}
+
+impl RunArgs {
+    /// What is measured.
+    pub fn target(&self) -> TargetChoice {
+        match (&self.target.server, self.target.target) {
+            (Some(server), _) => TargetChoice::Server(server.clone()),
+            (None, Some(addr)) => TargetChoice::Address { addr, pid: self.target.pid },
+            (None, None) => unreachable!("clap requires one of the group, and --pid requires --target"),
+        }
+    }
+}
+
+/// Who runs where.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HostArgs {
+    /// How the generator waits for the next slot
+    #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
+    pub(crate) pacing: PacingChoice,
+
+    /// Who runs where
+    #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
+    pub(crate) placement: PlacementKind,
+
+    /// CPUs of the server [default: the first half]
+    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
+    pub(crate) server_cpus: Option<CpuList>,
+
+    /// CPUs of the generator [default: the first of the second half]
+    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
+    pub(crate) loadgen_cpus: Option<CpuList>,
+
+    /// Leave Nagle's algorithm on, on both sides: an ablation
+    #[arg(long, help_heading = "Host")]
+    pub(crate) nagle: bool,
+
+    /// TCP congestion control, on both sides
+    #[arg(long, default_value = "reno", value_name = "NAME", help_heading = "Host")]
+    pub(crate) congestion: String,
+}
+
+/// CPUs, in order. (A type of its own, since clap takes a bare vector for a repeated option.)
+#[derive(Clone, Debug)]
+pub(crate) struct CpuList(pub(crate) Vec<usize>);
+
+/// A comparison.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  loadgen compare
+  loadgen compare --servers mio,tokio --blocks 20
+  loadgen compare --servers mio,mio        how much noise there is
+  loadgen compare --rate 50k --connections 1000 --seed 7")]
+pub struct CompareArgs {
+    /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
+    #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
+    pub servers: Vec<String>,
+
+    /// How thorough
+    #[arg(long, default_value = "quick", value_enum)]
+    pub profile: ProfileName,
+
+    /// Blocks; every server runs once in each [default: the profile's, fewer on a slow host]
+    #[arg(long, value_name = "N")]
+    pub blocks: Option<u64>,
+
+    /// Messages per second over all connections [default: the profile's]
+    #[arg(long, value_name = "RATE", value_parser = units::count)]
+    pub rate: Option<u64>,
+
+    /// Connections [default: the profile's]
+    #[arg(long, value_name = "N", value_parser = connections)]
+    pub connections: Option<u32>,
+
+    /// Size of a message
+    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::bytes)]
+    pub payload: u64,
+
+    /// Seed of the order and of the schedules [default: drawn, and printed]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+
+    /// Folder of the session, which must not exist [default: results/<time>-<host>]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+}
+
+fn server_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(servers::SERVERS.iter().map(|server| server.name))
+}
+
+fn connections(text: &str) -> Result<u32, String> {
+    u32::try_from(units::count(text)?).map_err(|_| "no host has that many".to_owned())
+}
+
+fn cpu_list(text: &str) -> Result<CpuList, String> {
+    cpus(text).map(CpuList)
+}

@@ -1,0 +1,327 @@
+//! `loadgen compare`: servers side by side, in interleaved blocks with a fresh process for each trial.
+//!
+//! A block runs every arm once, in random order and with the same schedule, close together in time: what the host does
+//! to one it is likely to do to all. The number of blocks is fixed before the first one.
+
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use crate::{
+    cli::CompareArgs,
+    engine::Arrivals,
+    failure::{Exit, Usage},
+    interrupt,
+    plan::{Load, Plan, Windows},
+    record::{Entry, Row, Session, State},
+    report,
+    run::{Shape, checked, server},
+    target::Target,
+    trial,
+    validity::{Outcome, Validity, judge},
+};
+
+/// How thorough a comparison is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProfileName {
+    /// Does it work? Within 60 s; no figures to quote
+    Smoke,
+    /// 40 short blocks within 225 s on two cores
+    Quick,
+}
+
+/// What a profile means.
+struct Profile {
+    blocks: u64,
+    /// On a slow host there are fewer blocks, but never fewer than this.
+    blocks_min: u64,
+    budget: Duration,
+    connections: u32,
+    rate_per_sec: u64,
+    windows: Windows,
+    status_interval: Duration,
+}
+
+impl ProfileName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+        }
+    }
+
+    fn profile(self) -> Profile {
+        let ms = Duration::from_millis;
+        match self {
+            Self::Smoke => Profile {
+                blocks: 2,
+                blocks_min: 2,
+                budget: Duration::from_secs(60),
+                connections: 8,
+                rate_per_sec: 2_000,
+                windows: Windows { idle: ms(200), warmup: ms(50), load: ms(200), peak: ms(100) },
+                status_interval: ms(50),
+            },
+            // Trials short enough that a block fits into one spell of a shared host's mood.
+            Self::Quick => Profile {
+                blocks: 40,
+                blocks_min: 12,
+                budget: Duration::from_secs(225),
+                connections: 64,
+                rate_per_sec: 20_000,
+                windows: Windows { idle: ms(300), warmup: ms(150), load: ms(500), peak: ms(200) },
+                status_interval: ms(100),
+            },
+        }
+    }
+}
+
+/// One contestant: a label, and the server behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arm {
+    pub(crate) label: String,
+    pub(crate) server: String,
+}
+
+/// Runs the comparison, prints the table and leaves the session's folder behind.
+///
+/// # Errors
+/// What keeps it from starting. Once there is a session, what goes wrong in a trial is a row of it.
+pub fn compare(args: &CompareArgs) -> Result<Exit> {
+    let begun = Instant::now();
+    let profile = args.profile.profile();
+    let seed = args.seed.unwrap_or_else(drawn_seed);
+    let plan = plan(args, &profile, seed).map_err(Usage::from)?;
+    let arms = arms(&args.servers);
+    ensure_blocks(args.blocks).map_err(Usage::from)?;
+
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let rehearsed = rehearse(&plan, &arms, args.blocks.is_none() && profile.blocks > profile.blocks_min)?;
+    let blocks = args.blocks.unwrap_or_else(|| affordable(&profile, begun.elapsed(), rehearsed));
+    let order = order(&mut random, arms.len(), blocks);
+
+    let configuration = json!({
+        "profile": args.profile.name(),
+        "arms": arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>(),
+        "blocks": blocks,
+        "seed": seed,
+        "plan": plan.describe(),
+    });
+    let session = Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?;
+    let announced =
+        rehearsed.map_or_else(String::new, |block| format!(", about {} s", (block * blocks as u32).as_secs()));
+    eprintln!(
+        "comparing {} in {blocks} blocks of {} trials{announced}; seed {seed}; {}",
+        args.servers.join(", "),
+        arms.len(),
+        session.folder().display()
+    );
+    let comparison = Comparison { plan, arms, session, rows: Vec::new(), exit: Exit::Ok, discarded: 0 };
+    comparison.run(&mut random, &order)
+}
+
+struct Comparison {
+    plan: Plan,
+    arms: Vec<Arm>,
+    session: Session,
+    rows: Vec<Row>,
+    exit: Exit,
+    discarded: u64,
+}
+
+impl Comparison {
+    fn run(mut self, random: &mut ChaCha8Rng, order: &[Vec<usize>]) -> Result<Exit> {
+        let progress = progress((order.len() * self.arms.len()) as u64);
+        'blocks: for (block, arms) in order.iter().enumerate() {
+            // The same for all arms of a block: their arrivals are the same, and the ratio loses that noise. (53 bits, so
+            // that every reader of JSON can hold it.)
+            self.plan.seed = random.random::<u64>() >> 11;
+            for (place, arm) in arms.iter().enumerate() {
+                if interrupt::asked() {
+                    self.exit = Exit::Interrupted;
+                    break 'blocks;
+                }
+                progress.set_message(self.arms[*arm].label.clone());
+                self.trial(block as u64 + 1, place as u64 + 1, *arm)?;
+                progress.inc(1);
+            }
+        }
+        progress.finish_and_clear();
+        let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
+        self.session.mark(state)?;
+        // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
+        if self.discarded * 5 > self.rows.len() as u64 {
+            self.exit = self.exit.min(Exit::Invalid);
+        }
+        let labels: Vec<&str> = self.arms.iter().map(|arm| arm.label.as_str()).collect();
+        let text = report::comparison(&self.plan, &labels, &self.rows, state, self.session.folder());
+        // A reader that has seen enough is no error.
+        drop(std::io::stdout().write_all(text.as_bytes()));
+        Ok(self.exit)
+    }
+
+    /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
+    fn trial(&mut self, block: u64, order_in_block: u64, arm: usize) -> Result<()> {
+        let Arm { label, server: name } = &self.arms[arm];
+        let target = Target::Server(server(name, &self.plan)?);
+        let trial = trial::run(&self.plan, &target);
+        if interrupt::asked() {
+            return Ok(());
+        }
+        let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
+        let measured = trial.as_ref().ok().map(|trial| (trial, judge(&self.plan, trial)));
+        match &measured {
+            None => self.exit = self.exit.min(Exit::Target),
+            Some((_, verdict)) => {
+                self.discarded += u64::from(verdict.validity == Validity::Invalid);
+                if verdict.outcome == Outcome::Failed {
+                    self.exit = self.exit.min(Exit::Target);
+                }
+            }
+        }
+        let row = self.session.append(&Entry {
+            trial_id: self.rows.len() as u64 + 1,
+            block,
+            order_in_block,
+            arm: label,
+            server: Some(name),
+            target_kind: "server",
+            plan: &self.plan,
+            measured: match &measured {
+                Some((trial, verdict)) => Ok((trial, verdict)),
+                None => Err(problem.as_deref().unwrap_or_default()),
+            },
+        })?;
+        self.rows.push(row);
+        Ok(())
+    }
+}
+
+/// The arms of a comparison: a server named again gets a number, and if none is the first one runs twice, as a control.
+pub(crate) fn arms(servers: &[String]) -> Vec<Arm> {
+    let mut named: Vec<&String> = servers.iter().collect();
+    let again = named.iter().enumerate().any(|(index, name)| named[..index].contains(name));
+    if !again {
+        named.extend(servers.first());
+    }
+    let mut arms: Vec<Arm> = Vec::new();
+    for server in named {
+        let label = match arms.iter().filter(|arm| arm.server == *server).count() {
+            0 => server.clone(),
+            before => format!("{server}#{}", before + 1),
+        };
+        arms.push(Arm { label, server: server.clone() });
+    }
+    arms
+}
+
+/// The order of the arms in each block.
+fn order(random: &mut ChaCha8Rng, arms: usize, blocks: u64) -> Vec<Vec<usize>> {
+    let block = |_| {
+        let mut order: Vec<usize> = (0..arms).collect();
+        order.shuffle(random);
+        order
+    };
+    (0..blocks).map(block).collect()
+}
+
+fn plan(args: &CompareArgs, profile: &Profile, seed: u64) -> Result<Plan> {
+    let rate_per_sec = args.rate.unwrap_or(profile.rate_per_sec);
+    let shape = Shape {
+        connections: args.connections.unwrap_or(profile.connections),
+        load: Load::Open { rate_per_sec, arrivals: Arrivals::Poisson },
+        payload_bytes: args.payload,
+        windows: profile.windows,
+        status_interval: Some(profile.status_interval),
+    };
+    checked(shape, &args.host, seed)
+}
+
+fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
+    ensure!(blocks != Some(0), "0 blocks compare nothing: ask for 1 or more");
+    Ok(())
+}
+
+/// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
+fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let begun = Instant::now();
+    for arm in arms {
+        trial::run(plan, &Target::Server(server(&arm.server, plan)?))?;
+    }
+    Ok(Some(begun.elapsed()))
+}
+
+/// How many blocks fit into what is left of the budget.
+fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
+    /// Blocks take a little longer than the first one now and then.
+    const MARGIN: f64 = 1.03;
+    let Some(block) = block else { return profile.blocks };
+    let left = profile.budget.saturating_sub(elapsed).as_secs_f64();
+    ((left / (block.as_secs_f64() * MARGIN)) as u64).clamp(profile.blocks_min, profile.blocks)
+}
+
+/// A seed of few digits: it has to be typed again.
+fn drawn_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64 % 1_000_000
+}
+
+/// Drawn by this thread between trials, and on a terminal only: it costs no measured time.
+fn progress(trials: u64) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(5)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{bar:40} trial {pos}/{len} {msg:8} {eta} left");
+    // The template is a constant; if it were wrong the default would do.
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(trials), target).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(servers: &[&str]) -> Vec<String> {
+        let servers: Vec<String> = servers.iter().map(|name| (*name).to_owned()).collect();
+        arms(&servers).into_iter().map(|arm| arm.label).collect()
+    }
+
+    #[test]
+    fn the_first_server_runs_twice_unless_one_is_named_twice() {
+        assert_eq!(labels(&["mio", "tokio"]), ["mio", "tokio", "mio#2"]);
+        assert_eq!(labels(&["mio", "mio"]), ["mio", "mio#2"]);
+        assert_eq!(labels(&["mio", "tokio", "tokio"]), ["mio", "tokio", "tokio#2"]);
+    }
+
+    #[test]
+    fn every_block_runs_every_arm_once_and_a_seed_means_an_order() {
+        let made = order(&mut ChaCha8Rng::seed_from_u64(5), 4, 40);
+        assert_eq!(made, order(&mut ChaCha8Rng::seed_from_u64(5), 4, 40));
+        assert_ne!(made, order(&mut ChaCha8Rng::seed_from_u64(6), 4, 40));
+        for block in &made {
+            let mut sorted = block.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3]);
+        }
+        assert!(made.iter().any(|block| block[0] == 3), "the order is not always the same");
+    }
+
+    #[test]
+    fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
+        let profile = ProfileName::Quick.profile();
+        let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
+        assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
+    }
+}

@@ -1,0 +1,66 @@
+//! How a command ends: exit codes, and the errors that have one of their own.
+
+use std::fmt;
+
+use crate::target::Unreachable;
+
+/// Every exit code, the one that takes precedence first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// The command line asks for something that cannot be.
+    Usage,
+    /// A signal came; what there is stays recorded.
+    Interrupted,
+    /// The target cannot be reached or breaks the protocol.
+    Target,
+    /// The measurement may not be believed.
+    Invalid,
+    /// Anything else that went wrong.
+    Internal,
+    /// Nothing went wrong.
+    Ok,
+}
+
+impl Exit {
+    /// The code that the process returns.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Interrupted => crate::interrupt::EXIT_CODE,
+            Self::Target => 3,
+            Self::Invalid => 5,
+            Self::Internal => 1,
+            Self::Ok => 0,
+        }
+    }
+
+    /// That of an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<Usage>().is_some() {
+            Self::Usage
+        } else if error.downcast_ref::<Unreachable>().is_some() {
+            Self::Target
+        } else {
+            Self::Internal
+        }
+    }
+}
+
+/// The command line asks for something that cannot be.
+#[derive(Debug)]
+pub struct Usage(anyhow::Error);
+
+impl Usage {
+    /// To be used with `map_err` on what is checked before anything is measured.
+    pub fn from(error: anyhow::Error) -> anyhow::Error {
+        Self(error).into()
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for Usage {}

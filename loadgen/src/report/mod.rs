@@ -1,0 +1,41 @@
+//! What people read on the terminal. Nothing is measured here and nothing is decided.
+
+mod comparison;
+mod trial;
+
+use std::fmt::Write;
+
+pub use comparison::comparison;
+pub use trial::trial;
+
+use crate::failure::Exit;
+
+/// What every figure comes with until the instrument can prove itself.
+const NOT_PROVEN: &str = "instrument not yet proven";
+
+/// Prints the servers, a line each.
+///
+/// # Errors
+/// Never so far.
+pub fn list() -> anyhow::Result<Exit> {
+    for server in servers::SERVERS {
+        println!("{:<10} {}", server.name, server.summary);
+    }
+    Ok(Exit::Ok)
+}
+
+/// Lines under each other, the first column left and the others right-aligned, with a space in between at least.
+fn table(rows: &[Vec<String>], first: usize, others: usize) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let (name, cells) = row.split_first().map_or(("", &[][..]), |(name, cells)| (name.as_str(), cells));
+        let cells: String = cells.iter().fold(String::new(), |mut line, cell| {
+            // Writing to a string does not fail.
+            let _ = write!(line, " {cell:>others$}");
+            line
+        });
+        text.push_str(format!("{name:<first$}{cells}").trim_end());
+        text.push('\n');
+    }
+    text
+}

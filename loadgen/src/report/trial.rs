@@ -1,0 +1,197 @@
+//! The summary of one trial: at most 25 lines of 80 columns.
+
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+
+use super::{NOT_PROVEN, table};
+use crate::{
+    engine::Pacing,
+    plan::{Load, PlacementKind, Plan},
+    tally::Tally,
+    trial::{Loaded, Trial},
+    units::{show_bytes, show_count, show_duration, show_us},
+    validity::{Validity, Verdict},
+};
+
+/// Samples that must lie beyond a quantile for it to be printed.
+const PRINTED: f64 = 30.0;
+
+const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+/// Configuration, validity, latency, throughput, server, files.
+pub fn trial(name: &str, plan: &Plan, trial: &Trial, verdict: &Verdict, files: Option<&Path>) -> String {
+    let mut text = configuration(name, plan);
+    text.push('\n');
+    text.push_str(&validity(verdict, trial));
+    if let Some(load) = &trial.load {
+        text.push('\n');
+        text.push_str(&latency(plan, &load.window.tally, verdict));
+        text.push('\n');
+        text.push_str(&throughput(plan, trial, load, verdict));
+        text.push_str(&server(plan, trial, load));
+    }
+    if let Some(files) = files {
+        text.push_str(&format!("files       {}\n", files.display()));
+    }
+    text
+}
+
+fn configuration(name: &str, plan: &Plan) -> String {
+    let load = match plan.load {
+        Load::Open { rate_per_sec, arrivals } => {
+            format!("open loop, {} messages/s, {}", show_count(rate_per_sec as f64), arrivals.name())
+        }
+        Load::Closed { depth } => format!("closed loop, depth {depth}"),
+    };
+    let status = match plan.status_interval {
+        Some(interval) if interval.is_zero() => "no status lines".to_owned(),
+        Some(interval) => format!("status every {}", show_duration(interval)),
+        None => "status interval unknown".to_owned(),
+    };
+    let placement = match plan.placement.kind {
+        PlacementKind::Split => format!(
+            "server on CPU {}, generator on CPU {}",
+            list(&plan.placement.server_cpus),
+            list(&plan.placement.loadgen_cpus)
+        ),
+        PlacementKind::Shared => "server and generator share the CPUs".to_owned(),
+    };
+    let pacing = match plan.pacing {
+        Pacing::Spin => "spinning",
+        Pacing::Timer => "timer",
+    };
+    format!(
+        "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
+        plan.connections,
+        show_bytes(plan.payload_bytes as u64),
+        plan.seed,
+        show_duration(plan.windows.load),
+        show_duration(plan.windows.warmup),
+    )
+}
+
+fn validity(verdict: &Verdict, trial: &Trial) -> String {
+    let word = match verdict.validity {
+        Validity::Valid => "VALID",
+        Validity::Flagged => "FLAGGED",
+        Validity::Invalid => "INVALID",
+    };
+    let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+    let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
+    format!("validity    {word}{why}; {NOT_PROVEN}\noutcome     {}{problem}\n", verdict.outcome.name())
+}
+
+fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
+    let mut rows = vec![header()];
+    let open = matches!(plan.load, Load::Open { .. });
+    if open && verdict.latency_is_interval {
+        rows.push(interval("response", &tally.service, &tally.response));
+    } else if open {
+        rows.push(points("response", &tally.response));
+    }
+    rows.push(points("service", &tally.service));
+    if open {
+        rows.push(points("send lag", &tally.send_lag));
+    }
+    rows.push(points("status", &tally.status_delivery));
+    rows.push(points("tick emission", &tally.status_emit_lag));
+    let from = if open { "response counts from the intended send time" } else { "closed loop: service time only" };
+    format!("{}{from}; status from the tick's due time\n", table(&rows, 13, 10))
+}
+
+fn header() -> Vec<String> {
+    let names = QUANTILES.iter().map(|(name, _)| *name);
+    ["latency, us"].into_iter().chain(names).chain(["max"]).map(str::to_owned).collect()
+}
+
+fn points(name: &str, histogram: &Histogram<u64>) -> Vec<String> {
+    let cells = QUANTILES.iter().map(|(_, quantile)| point(histogram, *quantile));
+    let max = if histogram.is_empty() { "-".to_owned() } else { show_us(histogram.max() as f64) };
+    [name.to_owned()].into_iter().chain(cells).chain([max]).collect()
+}
+
+/// From service to response: how much of the difference is the generator's is not known.
+fn interval(name: &str, service: &Histogram<u64>, response: &Histogram<u64>) -> Vec<String> {
+    let cells = QUANTILES.iter().map(|(_, quantile)| match (point(service, *quantile), point(response, *quantile)) {
+        (low, high) if low == high => high,
+        (low, high) => format!("{low}-{high}"),
+    });
+    let max = show_us(response.max() as f64);
+    [name.to_owned()].into_iter().chain(cells).chain([max]).collect()
+}
+
+fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
+    if histogram.len() as f64 * (1.0 - quantile) < PRINTED {
+        return "-".to_owned();
+    }
+    show_us(histogram.value_at_quantile(quantile) as f64)
+}
+
+fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, verdict: &Verdict) -> String {
+    let rate = |loaded: &Loaded| {
+        show_count(loaded.window.tally.counts.echoed_in_time as f64 * 1e9 / loaded.window.planned_ns as f64)
+    };
+    let bound = verdict.bound_by.map_or_else(String::new, |side| format!(", bound by {side}"));
+    let at_least = if matches!(verdict.bound_by, Some("generator" | "both")) { ">= " } else { "" };
+    let achieved = match (plan.load, &trial.peak) {
+        (Load::Closed { .. }, _) => format!("{at_least}{}/s{bound}", rate(load)),
+        (Load::Open { .. }, None) => format!("{}/s achieved", rate(load)),
+        (Load::Open { .. }, Some(peak)) => {
+            format!("{}/s achieved; peak {at_least}{}/s{bound}", rate(load), rate(peak))
+        }
+    };
+    let sum = |count: fn(&Tally) -> u64| trial.tallies().map(count).sum::<u64>();
+    let counts = &load.window.tally.counts;
+    format!(
+        "throughput  {achieved}\ncounts      {} sent, {} echoed, {} lost, {} corrupt, {} reset, {} not connected\n",
+        counts.sent,
+        counts.echoed,
+        sum(|tally| tally.counts.lost),
+        sum(|tally| tally.counts.corrupt),
+        sum(|tally| tally.counts.reset),
+        sum(|tally| tally.counts.connect_failed),
+    )
+}
+
+fn server(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
+    let Some(usage) = &load.server else {
+        return "server      not observed: its process is not known (--pid)\n".to_owned();
+    };
+    let per_message = |value: f64| value / load.window.tally.counts.echoed.max(1) as f64;
+    let spinning = if plan.pacing == Pacing::Spin { " with a spinning client" } else { "" };
+    let wakeups = usage
+        .voluntary_switches
+        .map_or_else(String::new, |count| format!(", {:.2} wake-ups", per_message(count as f64)));
+    let mut text =
+        format!("server      {} us CPU{wakeups} a message{spinning}\n", show_us(per_message(usage.cpu_ns as f64)));
+    if let Some((idle, usage)) = trial.idle.as_ref().and_then(|idle| Some((idle, idle.server.as_ref()?))) {
+        let seconds = idle.window.planned_ns as f64 / 1e9;
+        let per_tick = match (usage.voluntary_switches, idle.ticks) {
+            (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups a tick", count as f64 / ticks as f64),
+            (Some(count), _) => format!(", {:.1} wake-ups/s", count as f64 / seconds),
+            (None, _) => String::new(),
+        };
+        text.push_str(&format!(
+            "            idle: {:.0} us CPU a second{per_tick}\n",
+            usage.cpu_ns as f64 / 1e3 / seconds
+        ));
+    }
+    text.push_str(&memory(trial));
+    text
+}
+
+fn memory(trial: &Trial) -> String {
+    let kib = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+    let pss = trial.idle.as_ref().and_then(|idle| idle.memory?.pss_bytes);
+    let kernel = trial.kernel_memory.stacks_bytes.zip(trial.kernel_memory.slab_bytes);
+    let kernel =
+        kernel.map_or_else(|| "unknown".to_owned(), |(stacks, slab)| format!("{:+} KiB", (stacks + slab) / 1024));
+    let threads = trial.server_threads_max.map_or_else(|| "?".to_owned(), |threads| threads.to_string());
+    format!("            {} PSS; kernel, both sides: {kernel}; {threads} threads\n", kib(pss))
+}
+
+fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
