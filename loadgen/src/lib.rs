@@ -21,3 +21,4 @@ pub mod target;
 pub mod trial;
 pub mod units;
 pub mod validity;
+pub mod verify;

@@ -10,7 +10,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     os::unix::process::CommandExt,
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -117,6 +117,17 @@ impl Running {
         self.child.take().map(ServerChild::stop).transpose()
     }
 
+    /// Waits for what was started to exit by itself, and returns its exit code and the last line of its stderr.
+    ///
+    /// # Errors
+    /// If nothing was started, or if it does not exit in time or is ended by a signal.
+    pub fn wait(mut self) -> Result<(i32, String)> {
+        let mut child = self.child.take().context("nothing was started")?;
+        let status = child.wait()?;
+        let code = status.code().with_context(|| format!("the server ended with {status}"))?;
+        Ok((code, child.log.last().unwrap_or_default()))
+    }
+
     /// What it last wrote to stderr, for a message about a failure.
     pub fn log(&self) -> String {
         self.child.as_ref().map(|child| child.log.text()).unwrap_or_default()
@@ -162,24 +173,29 @@ impl ServerChild {
     }
 
     fn stop(mut self) -> Result<Counters> {
-        let pid = Pid::from_child(&self.child);
         // It may have died: its exit status tells.
-        let _ = kill_process(pid, Signal::TERM);
-        let exited = pidfd_open(pid, PidfdFlags::empty()).and_then(|pidfd| {
-            let timeout = Timespec { tv_sec: STOP_PATIENCE.as_secs() as _, tv_nsec: 0 };
-            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))
-        });
-        if !matches!(exited, Ok(1)) {
-            self.kill();
-            bail!("the server did not exit within {} of SIGTERM", units::show_duration(STOP_PATIENCE));
-        }
-        let status = self.child.wait()?;
-        self.join();
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let status = self.wait()?;
         if !status.success() {
             bail!("the server ended with {status}: {}", self.log.text());
         }
         let last = self.log.last().unwrap_or_default();
         serde_json::from_str(&last).with_context(|| format!("the server's last line is not its counters: {last}"))
+    }
+
+    /// Waits until it has exited and all that it wrote is in the log; kills it if that takes too long.
+    fn wait(&mut self) -> Result<ExitStatus> {
+        let exited = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).and_then(|pidfd| {
+            let timeout = Timespec { tv_sec: STOP_PATIENCE.as_secs() as _, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))
+        });
+        if !matches!(exited, Ok(1)) {
+            self.kill();
+            bail!("the server did not exit within {} of a signal", units::show_duration(STOP_PATIENCE));
+        }
+        let status = self.child.wait()?;
+        self.join();
+        Ok(status)
     }
 
     fn kill(&mut self) {

@@ -1,0 +1,284 @@
+//! B1 to B5 and C1.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use protocol::status::Status;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::{Pid, Signal, kill_process};
+use servers::clock;
+
+use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { clause: "B1", name: "a tick has the same text on all connections and counts them", run: same_text },
+    Check {
+        clause: "B1",
+        name: "the recipients of a tick are those it counts, whoever comes and goes",
+        run: recipients,
+    },
+    Check { clause: "B2", name: "a status waits for the end of the client's line", run: held_inside_a_line },
+    Check { clause: "B2", name: "statuses stand at boundaries under random segmentation", run: boundaries },
+    Check { clause: "B3", name: "of the statuses held only the newest is sent", run: latest_wins },
+    Check {
+        clause: "B3",
+        name: "statuses at 10 ms under load are neither lost nor doubled",
+        run: none_lost_under_load,
+    },
+    Check { clause: "B4", name: "tick k is due at start + k * interval over 200 ticks", run: no_drift },
+    Check { clause: "B4", name: "a server that was stopped skips ticks and sends no burst", run: no_burst },
+    Check { clause: "B4", name: "an interval of 0 turns broadcasts off", run: broadcasts_off },
+    Check { clause: "B5", name: "a stuck client delays nobody's status and nobody's echo", run: a_stuck_client },
+    Check { clause: "C1", name: "lines that look much like a status come back like all others", run: lookalikes },
+];
+
+fn same_text(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut clients = connect(server.addr, 50)?;
+    let mut seen: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    for client in &mut clients {
+        // A tick or two were seen while not everybody was there.
+        let mut last = 0;
+        while seen.len() < 5 || last < *seen.keys().next_back().unwrap_or(&0) {
+            let line = client.line()?;
+            let status = Status::parse(&line).context("only statuses are expected")?;
+            ensure!(status.emit_ns >= status.due_ns, "tick {} was emitted before it was due", status.tick);
+            ensure!(status.emit_ns <= clock::now_ns(), "tick {} says that it comes from the future", status.tick);
+            last = status.tick;
+            let first = seen.entry(status.tick).or_insert_with(|| line.clone());
+            ensure!(*first == line, "tick {} differs between connections", status.tick);
+        }
+    }
+    let newest = seen.values().next_back().and_then(|line| Status::parse(line)).context("some tick was seen")?;
+    ensure!(newest.active == 50, "{} active connections, but 50 are open", newest.active);
+    Ok(())
+}
+
+fn recipients(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut observer = Client::connect(server.addr)?;
+    observer.greet()?;
+    for round in 0..300 {
+        let mut client = Client::connect(server.addr)?;
+        client.greet()?;
+        if round % 3 == 0 {
+            client.reset()?;
+        }
+    }
+    observer.end_input()?;
+    let counted: u64 = observer.rest()?.statuses.iter().map(|status| status.active).sum();
+    let counters = server.stop()?.context("the server was started here")?;
+    let settled = counters.statuses_sent + counters.statuses_replaced + counters.statuses_dropped_at_eof;
+    // The observer may have missed what came before its first and after its last byte.
+    ensure!(settled >= counted, "ticks counted {counted} recipients, but only {settled} statuses are accounted for");
+    ensure!(settled <= counted + 2 * 300, "{settled} statuses for {counted} recipients: {counters:?}");
+    ensure!(counters.accepts == 301, "{} of 301 connections were accepted", counters.accepts);
+    Ok(())
+}
+
+fn held_inside_a_line(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let (mut client, mut other) = (Client::connect(server.addr)?, Client::connect(server.addr)?);
+    client.greet()?;
+    client.send(b"half ")?;
+    // Ticks come, as the other connection sees.
+    other.greet()?;
+    let first = status_of(&mut other)?;
+    while status_of(&mut other)?.tick < first.tick + 3 {}
+    client.send(b"a line\n")?;
+    client.expect_line(b"half a line\n")
+}
+
+fn boundaries(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let writers: Vec<_> = (0..8_u64)
+        .map(|seed| {
+            let addr = server.addr;
+            thread::spawn(move || random_segments(Client::connect(addr)?, seed))
+        })
+        .collect();
+    let mut statuses = 0;
+    for writer in writers {
+        statuses += writer.join().map_err(|_| anyhow!("a client panicked"))??;
+    }
+    ensure!(statuses > 0, "no status came within all that");
+    Ok(())
+}
+
+/// Sends lines in pieces until 20 ticks have come, and checks that removing them leaves what was sent.
+fn random_segments(mut client: Client, seed: u64) -> Result<usize> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut sent = Vec::new();
+    let deadline_ns = clock::now_ns() + 200_000_000;
+    while clock::now_ns() < deadline_ns {
+        let mut piece: Vec<u8> = (0..random.random_range(1..300)).map(|_| random.random_range(b'a'..=b'z')).collect();
+        if random.random_bool(0.5) {
+            let at = random.random_range(0..piece.len());
+            piece[at] = b'\n';
+        }
+        client.send(&piece)?;
+        sent.extend_from_slice(&piece);
+    }
+    client.end_input()?;
+    let transcript = client.rest()?;
+    ensure!(transcript.echo == sent, "what is left without statuses is not what was sent");
+    Ok(transcript.statuses.len())
+}
+
+fn latest_wins(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let (mut client, mut other) = (Client::connect(server.addr)?, Client::connect(server.addr)?);
+    client.greet()?;
+    other.greet()?;
+    client.send(b"open")?;
+    // The line is incomplete; before it, ticks may have come.
+    while client.peek()? == b'S' {
+        client.status()?;
+    }
+    client.expect(b"open")?;
+    let first = status_of(&mut other)?.tick;
+    let mut last = first;
+    while last < first + 10 {
+        last = status_of(&mut other)?.tick;
+    }
+    client.send(b"\n")?;
+    client.expect(b"\n")?;
+    let status = client.status()?;
+    ensure!(status.tick >= last, "got tick {} when {last} had been sent to another: an old one was kept", status.tick);
+    drop((client, other));
+    let counters = server.stop()?.context("the server was started here")?;
+    ensure!(counters.statuses_replaced >= 8, "replaced statuses are not counted: {counters:?}");
+    Ok(())
+}
+
+fn none_lost_under_load(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            let addr = server.addr;
+            thread::spawn(move || -> Result<Vec<u64>> {
+                let mut client = Client::connect(addr)?;
+                let (mut ticks, mut number) = (Vec::new(), 0_u64);
+                while ticks.len() < 50 {
+                    let wanted = format!("message {number}\n").into_bytes();
+                    client.send(&wanted)?;
+                    loop {
+                        let line = client.line()?;
+                        match Status::parse(&line) {
+                            Some(status) => ticks.push(status.tick),
+                            None if line == wanted => break,
+                            None => return Err(anyhow!("an echo came back altered")),
+                        }
+                    }
+                    number += 1;
+                }
+                client.end_input()?;
+                ticks.extend(client.rest()?.statuses.iter().map(|status| status.tick));
+                Ok(ticks)
+            })
+        })
+        .collect();
+    let mut missing = 0;
+    for client in clients {
+        let ticks = client.join().map_err(|_| anyhow!("a client panicked"))??;
+        ensure!(ticks.is_sorted_by(|a, b| a < b), "ticks came twice or out of order: {ticks:?}");
+        missing += ticks.last().zip(ticks.first()).map_or(0, |(last, first)| last - first + 1 - ticks.len() as u64);
+    }
+    let counters = server.stop()?.context("the server was started here")?;
+    let explained = counters.statuses_replaced + 16 * counters.ticks_skipped;
+    ensure!(missing <= explained, "{missing} statuses are missing and the counters explain {explained}: {counters:?}");
+    Ok(())
+}
+
+fn no_drift(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut client = Client::connect(server.addr)?;
+    client.greet()?;
+    let first = status_of(&mut client)?;
+    loop {
+        let status = status_of(&mut client)?;
+        let due_ns = first.due_ns + (status.tick - first.tick) * 10_000_000;
+        ensure!(status.due_ns == due_ns, "tick {} is due {} ns off", status.tick, status.due_ns.abs_diff(due_ns));
+        if status.tick >= first.tick + 200 {
+            return Ok(());
+        }
+    }
+}
+
+fn no_burst(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let pid = server.pid.and_then(Pid::from_raw).context("the server was started here")?;
+    let mut client = Client::connect(server.addr)?;
+    client.greet()?;
+    let before = status_of(&mut client)?;
+    kill_process(pid, Signal::STOP)?;
+    thread::sleep(Duration::from_millis(200));
+    let resumed_ns = clock::now_ns();
+    kill_process(pid, Signal::CONT)?;
+    let mut last = before;
+    // Those that were in the socket, then one, and then the next ones in their time.
+    for _ in 0..10 {
+        let status = status_of(&mut client)?;
+        ensure!(status.tick > last.tick, "tick {} came after tick {}", status.tick, last.tick);
+        let burst = status.emit_ns >= resumed_ns && status.due_ns + 20_000_000 < resumed_ns;
+        ensure!(!burst, "tick {} was overdue and sent all the same", status.tick);
+        last = status;
+    }
+    drop(client);
+    let counters = server.stop()?.context("the server was started here")?;
+    ensure!(counters.ticks_skipped >= 15, "skipped ticks are not counted: {counters:?}");
+    Ok(())
+}
+
+fn broadcasts_off(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect(server.addr)?;
+    client.greet()?;
+    client.end_input()?;
+    ensure!(client.rest()?.statuses.is_empty(), "a status came");
+    let counters = server.stop()?.context("the server was started here")?;
+    ensure!(counters.ticks == 0, "ticks were counted: {counters:?}");
+    Ok(())
+}
+
+fn a_stuck_client(subject: &Subject) -> Result<()> {
+    let server = subject.start(Options { status_interval: Duration::from_millis(20), ..BUSY })?;
+    let mut stuck = Client::connect_small(server.addr)?;
+    stuck.stuff()?;
+    let mut clients = connect(server.addr, 20)?;
+    let first = status_of(&mut clients[0])?.tick;
+    for client in &mut clients {
+        client.greet()?;
+        while status_of(client)?.tick < first + 5 {}
+    }
+    Ok(())
+}
+
+fn lookalikes(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut client = Client::connect(server.addr)?;
+    for line in ["Server status:\n", "server status: 1\n", " Server status: 1\n", "\n", "S\n"] {
+        client.send(line.as_bytes())?;
+        client.expect_line(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The next status, passing over other lines.
+fn status_of(client: &mut Client) -> Result<Status> {
+    loop {
+        if let Some(status) = Status::parse(&client.line()?) {
+            return Ok(status);
+        }
+    }
+}
+
+/// Connections that are all accepted.
+fn connect(addr: std::net::SocketAddr, count: usize) -> Result<Vec<Client>> {
+    let mut clients = (0..count).map(|_| Client::connect(addr)).collect::<Result<Vec<_>>>()?;
+    for client in &mut clients {
+        client.greet()?;
+    }
+    Ok(clients)
+}

@@ -1,0 +1,177 @@
+//! A client of the protocol on a blocking socket, with a deadline on everything.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use memchr::memchr;
+use protocol::status::{PREFIX, Status};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long anything may take. Nothing waits for it to pass, so it only has to be long enough for a slow host.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection.
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+    /// Received and not yet taken.
+    received: Vec<u8>,
+}
+
+/// A whole stream taken apart as C1 says.
+pub(super) struct Transcript {
+    /// What is left when all status lines are removed.
+    pub(super) echo: Vec<u8>,
+    pub(super) statuses: Vec<Status>,
+}
+
+impl Client {
+    pub(super) fn connect(addr: SocketAddr) -> Result<Self> {
+        Self::new(TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?)
+    }
+
+    /// With a receive buffer as small as the kernel allows: else megabytes go unread before anybody notices.
+    pub(super) fn connect_small(addr: SocketAddr) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_recv_buffer_size(1)?;
+        socket.connect(&addr.into())?;
+        Self::new(socket.into())
+    }
+
+    fn new(stream: TcpStream) -> Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).context("cannot send")
+    }
+
+    /// Sends a line and waits for its echo, passing over statuses: from then on the connection is accepted and served.
+    pub(super) fn greet(&mut self) -> Result<()> {
+        self.send(b"hello\n")?;
+        self.expect_line(b"hello\n")
+    }
+
+    /// The next line that is no status must be this one.
+    pub(super) fn expect_line(&mut self, wanted: &[u8]) -> Result<()> {
+        loop {
+            let line = self.line()?;
+            if Status::parse(&line).is_none() {
+                ensure!(line == wanted, "sent {}, got {}", show(wanted), show(&line));
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next bytes must be these; for streams without statuses.
+    pub(super) fn expect(&mut self, wanted: &[u8]) -> Result<()> {
+        while self.received.len() < wanted.len() {
+            ensure!(self.fill()? > 0, "the connection ended after {} of {} bytes", self.received.len(), wanted.len());
+        }
+        let rest = self.received.split_off(wanted.len());
+        let got = std::mem::replace(&mut self.received, rest);
+        ensure!(got == wanted, "sent {}, got {}", show(wanted), show(&got));
+        Ok(())
+    }
+
+    /// The next status, which must come before any other line.
+    pub(super) fn status(&mut self) -> Result<Status> {
+        let line = self.line()?;
+        Status::parse(&line).with_context(|| format!("expected a status line, got {}", show(&line)))
+    }
+
+    /// Everything until the server closes, which must be by FIN.
+    pub(super) fn rest(mut self) -> Result<Transcript> {
+        while self.fill()? > 0 {}
+        take_apart(&self.received)
+    }
+
+    /// The next byte, which stays where it is.
+    pub(super) fn peek(&mut self) -> Result<u8> {
+        while self.received.is_empty() {
+            ensure!(self.fill()? > 0, "the connection ended");
+        }
+        Ok(self.received[0])
+    }
+
+    pub(super) fn end_input(&self) -> Result<()> {
+        self.stream.shutdown(Shutdown::Write).context("cannot shut down the sending side")
+    }
+
+    /// Closes by RST.
+    pub(super) fn reset(self) -> Result<()> {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
+        Ok(())
+    }
+
+    /// Sends until neither the server nor the kernel takes more, and returns what was sent. Nothing is read.
+    pub(super) fn stuff(&mut self) -> Result<Vec<u8>> {
+        let mut sent = Vec::new();
+        // Full is what stays full: the server may still be at work.
+        self.stream.set_write_timeout(Some(Duration::from_millis(200)))?;
+        let piece: Vec<u8> = (0..64 * 1024).map(|index| b'a' + (index % 23) as u8).collect();
+        loop {
+            match self.stream.write(&piece) {
+                Ok(count) => sent.extend_from_slice(&piece[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+                Err(error) => return Err(error).context("cannot send to a server that is not read from"),
+            }
+            ensure!(sent.len() < 64 << 20, "64 MiB went to a server that is not read from: nothing holds it back");
+        }
+        self.stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(sent)
+    }
+
+    pub(super) fn line(&mut self) -> Result<Vec<u8>> {
+        loop {
+            if let Some(newline) = memchr(b'\n', &self.received) {
+                let rest = self.received.split_off(newline + 1);
+                return Ok(std::mem::replace(&mut self.received, rest));
+            }
+            ensure!(self.fill()? > 0, "the connection ended inside a line: {}", show(&self.received));
+        }
+    }
+
+    fn fill(&mut self) -> Result<usize> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(count) => {
+                    self.received.extend_from_slice(&buffer[..count]);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    bail!("nothing came for {} s after {}", PATIENCE.as_secs(), show(&self.received))
+                }
+                Err(error) => return Err(error).context("cannot receive"),
+            }
+        }
+    }
+}
+
+/// Separates statuses from echo.
+fn take_apart(stream: &[u8]) -> Result<Transcript> {
+    let mut transcript = Transcript { echo: Vec::new(), statuses: Vec::new() };
+    for line in stream.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(PREFIX) {
+            let status = Status::parse(line).with_context(|| format!("no status line: {}", show(line)))?;
+            transcript.statuses.push(status);
+        } else {
+            transcript.echo.extend_from_slice(line);
+        }
+    }
+    Ok(transcript)
+}
+
+/// The end of some bytes, printable.
+fn show(bytes: &[u8]) -> String {
+    let end = &bytes[bytes.len().saturating_sub(80)..];
+    format!("{} bytes ending in {:?}", bytes.len(), String::from_utf8_lossy(end))
+}

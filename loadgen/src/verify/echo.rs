@@ -1,0 +1,127 @@
+//! E1, E2, E3.
+
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{BUSY, Check, QUIET, Subject, client::Client};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { clause: "E1", name: "every byte value comes back", run: every_byte_value },
+    Check { clause: "E1", name: "a single byte comes back", run: a_single_byte },
+    Check { clause: "E1", name: "100 MiB of binary in random pieces come back", run: a_large_stream },
+    Check { clause: "E2", name: "a line is echoed before it is complete", run: an_incomplete_line },
+    Check { clause: "E3", name: "what came with the end of input is echoed before the close", run: read_then_eof },
+    Check {
+        clause: "E3",
+        name: "a slow reader gets everything after its half-close",
+        run: half_close_with_slow_reader,
+    },
+    Check { clause: "E3", name: "no status is queued once the end of input was read", run: no_status_after_eof },
+];
+
+fn every_byte_value(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect(server.addr)?;
+    let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
+    client.send(&bytes)?;
+    client.expect(&bytes)
+}
+
+fn a_single_byte(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect(server.addr)?;
+    for byte in [b'x', 0, b'\n', 255] {
+        client.send(&[byte])?;
+        client.expect(&[byte])?;
+    }
+    Ok(())
+}
+
+fn a_large_stream(subject: &Subject) -> Result<()> {
+    const BYTES: usize = 100 << 20;
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect(server.addr)?;
+    let mut sender = client.stream.try_clone()?;
+    let mut bytes = vec![0; 1 << 20];
+    ChaCha8Rng::seed_from_u64(1).fill_bytes(&mut bytes);
+    let sent = bytes.clone();
+    let writer = thread::spawn(move || -> Result<()> {
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        for _ in 0..BYTES / sent.len() {
+            let mut rest = &sent[..];
+            while !rest.is_empty() {
+                let (piece, later) = rest.split_at(random.random_range(1..=200_000).min(rest.len()));
+                sender.write_all(piece)?;
+                rest = later;
+            }
+        }
+        Ok(sender.shutdown(Shutdown::Write)?)
+    });
+    let mut got = vec![0; bytes.len()];
+    for megabyte in 0..BYTES / bytes.len() {
+        client.stream.read_exact(&mut got).with_context(|| format!("after {megabyte} MiB"))?;
+        ensure!(got == bytes, "MiB {megabyte} came back altered");
+    }
+    ensure!(client.stream.read(&mut got)? == 0, "more came back than was sent");
+    writer.join().map_err(|_| anyhow!("the writer panicked"))?
+}
+
+fn an_incomplete_line(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect(server.addr)?;
+    for piece in ["no ", "newline ", "yet"] {
+        client.send(piece.as_bytes())?;
+        client.expect(piece.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn read_then_eof(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    // Often enough that data and end of input arrive in one wake-up at least once.
+    for size in [1, 5, 1_000, 70_000, 300_000].into_iter().cycle().take(100) {
+        let mut client = Client::connect(server.addr)?;
+        let bytes = vec![b'z'; size];
+        client.send(&bytes)?;
+        client.end_input()?;
+        let echo = client.rest()?.echo;
+        ensure!(echo.len() == size, "{} of {size} bytes came back before the close", echo.len());
+    }
+    Ok(())
+}
+
+fn half_close_with_slow_reader(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect_small(server.addr)?;
+    let sent = client.stuff()?;
+    client.end_input()?;
+    let echo = client.rest()?.echo;
+    ensure!(echo == sent, "{} of {} bytes came back", echo.len(), sent.len());
+    Ok(())
+}
+
+fn no_status_after_eof(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut other = Client::connect(server.addr)?;
+    for _ in 0..50 {
+        let mut client = Client::connect(server.addr)?;
+        client.greet()?;
+        // Inside a line, so that a status of the ticks below is held, and dropped with the end of input.
+        client.send(b"open")?;
+        other.status()?;
+        client.end_input()?;
+        let transcript = client.rest()?;
+        ensure!(transcript.echo == b"open", "the stream ended with {:?}", String::from_utf8_lossy(&transcript.echo));
+    }
+    drop(other);
+    let counters = server.stop()?.context("the server was started here")?;
+    ensure!(counters.statuses_dropped_at_eof > 0, "no held status was counted as dropped: {counters:?}");
+    Ok(())
+}

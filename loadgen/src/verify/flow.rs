@@ -1,0 +1,124 @@
+//! F1, F2, F3.
+
+use std::{io::Write, net::TcpStream};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
+use crate::observe::Process;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        clause: "F1",
+        name: "a client that does not read is not read from, and later gets everything",
+        run: resumes,
+    },
+    Check { clause: "F1", name: "clients that do not read cost bounded memory", run: bounded_memory },
+    Check { clause: "F2", name: "1000 resets concern nobody else", run: resets },
+    Check { clause: "F2", name: "a flood on one connection does not starve another", run: flood },
+    Check { clause: "F3", name: "beyond the limit clients wait and are served when a place is free", run: limit },
+];
+
+fn resumes(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let mut client = Client::connect_small(server.addr)?;
+    let sent = client.stuff()?;
+    client.expect(&sent)?;
+    // Without another word from the client the server has gone back to reading.
+    client.send(b"more\n")?;
+    client.expect(b"more\n")?;
+    drop(client);
+    let counters = server.stop()?.context("the server was started here")?;
+    let limit = protocol::limits::UNSENT_BYTES_MAX as u64;
+    ensure!(counters.backlog_max_bytes <= limit, "one connection held {} bytes", counters.backlog_max_bytes);
+    Ok(())
+}
+
+fn bounded_memory(subject: &Subject) -> Result<()> {
+    const CLIENTS: u64 = 20;
+    let server = subject.start(BUSY)?;
+    let process = Process::open(server.pid.context("the server was started here")?)?;
+    let mut probe = Client::connect(server.addr)?;
+    probe.greet()?;
+    let before = process.memory().rss_bytes.context("its memory can be read")?;
+    let mut stuck = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect_small(server.addr)?;
+        client.stuff()?;
+        stuck.push(client);
+    }
+    let after = process.memory().rss_bytes.context("its memory can be read")?;
+    let each = after.saturating_sub(before) / CLIENTS;
+    // What the clause allows, and as much again for the allocator and a thread's stack.
+    ensure!(each <= 2 * protocol::limits::UNSENT_BYTES_MAX as u64, "a stuck client costs {each} bytes");
+    probe.greet()
+}
+
+fn resets(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut other = Client::connect(server.addr)?;
+    other.greet()?;
+    for _ in 0..1_000 {
+        let mut client = Client::connect(server.addr)?;
+        client.send(b"unread\n")?;
+        client.reset()?;
+    }
+    other.greet()?;
+    other.end_input()?;
+    other.rest()?;
+    server.stop()?;
+    Ok(())
+}
+
+fn flood(subject: &Subject) -> Result<()> {
+    let server = subject.start(QUIET)?;
+    let addr = server.addr;
+    let flooder = TcpStream::connect(addr)?;
+    let mut sink = flooder.try_clone()?;
+    let reader = std::thread::spawn(move || std::io::copy(&mut sink, &mut std::io::sink()));
+    let mut source = flooder.try_clone()?;
+    let writer = std::thread::spawn(move || {
+        let piece = vec![b'f'; 1 << 20];
+        while source.write_all(&piece).is_ok() {}
+    });
+    let mut client = Client::connect(addr)?;
+    let served: Result<()> = (0..200).try_for_each(|_| client.greet());
+    flooder.shutdown(std::net::Shutdown::Both)?;
+    drop((reader.join(), writer.join()));
+    served
+}
+
+fn limit(subject: &Subject) -> Result<()> {
+    const PLACES: u32 = 4;
+    let server = subject.start(Options { max_connections: PLACES, ..QUIET })?;
+    let mut served = (0..PLACES).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
+    for client in &mut served {
+        client.greet()?;
+    }
+    // They connect, since the kernel accepts for the backlog, and are echoed as soon as others leave.
+    let mut waiting = (0..PLACES).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
+    for client in &mut waiting {
+        client.send(b"hello\n")?;
+    }
+    for client in &mut served {
+        client.greet()?;
+    }
+    for client in &mut waiting {
+        ensure!(client.is_silent()?, "a client beyond the limit was served");
+    }
+    for (leaving, client) in served.into_iter().zip(&mut waiting) {
+        drop(leaving);
+        client.expect_line(b"hello\n")?;
+    }
+    Ok(())
+}
+
+impl Client {
+    /// Nothing has come so far.
+    fn is_silent(&mut self) -> Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let silent = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false)?;
+        Ok(silent)
+    }
+}

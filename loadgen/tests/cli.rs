@@ -1,0 +1,277 @@
+//! The commands as a user meets them: every server end to end, bad input, signals, and what is left behind.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use servers::SERVERS;
+
+fn loadgen(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(arguments);
+    command
+}
+
+/// A run that is refused: its exit code, and the one line that says why.
+fn refused(arguments: &[&str]) -> (i32, String) {
+    let output = loadgen(arguments).output().unwrap();
+    assert!(output.stdout.is_empty(), "{arguments:?} printed {}", String::from_utf8_lossy(&output.stdout));
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const SMALL: [&str; 14] = [
+    "--connections",
+    "4",
+    "--rate",
+    "500",
+    "--idle",
+    "100ms",
+    "--warmup",
+    "50ms",
+    "--duration",
+    "200ms",
+    "--status-interval",
+    "50ms",
+    "--peak",
+    "50ms",
+];
+
+const SHARED: [&str; 4] = ["--pacing", "timer", "--placement", "shared"];
+
+#[test]
+fn every_server_is_measured_end_to_end() {
+    for server in SERVERS {
+        let arguments = [&["run", "--json", "--server", server.name], &SMALL[..], &SHARED].concat();
+        let output = loadgen(&arguments).output().unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 5)), "{}: {}", server.name, stderr(&output));
+        let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(row["outcome"], "ok", "{row}");
+        assert_eq!(row["echoed_count"], row["scheduled_count"]);
+        assert_eq!(row["ticks_idle_count"], 2, "{row}");
+        for measured in ["server_cpu_ns_idle", "server_cpu_ns_load", "server_pss_bytes_idle", "peak_rate_per_sec"] {
+            assert!(row[measured].as_u64().unwrap() > 0, "{measured} of {}", server.name);
+        }
+        assert!(row["status_count"].as_u64().unwrap() >= 4, "{row}");
+        assert!(row["server_threads_max"].as_u64().unwrap() >= 1);
+    }
+}
+
+#[test]
+fn the_summary_fits_a_terminal() {
+    let arguments = [&["run", "--server", "mio"], &SMALL[..], &SHARED].concat();
+    let output = loadgen(&arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().count() <= 25, "{text}");
+    assert!(text.contains("instrument not yet proven"), "{text}");
+    let validity = text.lines().position(|line| line.starts_with("validity")).unwrap();
+    let latency = text.lines().position(|line| line.starts_with("latency")).unwrap();
+    assert!(validity < latency, "the validity stands above the figures:\n{text}");
+}
+
+#[test]
+fn servers_are_listed_a_line_each() {
+    let output = loadgen(&["list"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), SERVERS.len());
+    assert!(SERVERS.iter().all(|server| text.contains(server.summary)));
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["run", "--server", "mio", "--connections", "0"], "0 connections"),
+        (&["run", "--server", "mio", "--rate", "0"], "rate of 0"),
+        (&["run", "--server", "mio", "--payload", "0B"], "0 bytes"),
+        (&["run", "--server", "mio", "--duration", "0s"], "load window"),
+        (&["run", "--server", "mio", "--closed", "--depth", "0"], "depth 0"),
+        (&["run", "--server", "mio", "--connections", "100000000"], "descriptors"),
+        (&["run", "--server", "mio", "--server-cpus", "4000"], "CPU 4000"),
+        (&["run", "--server", "mio", "--rate", "1000M"], "too many"),
+        (&["compare", "--blocks", "0"], "0 blocks"),
+    ];
+    for (arguments, words) in cases {
+        let (code, text) = refused(arguments);
+        assert_eq!((code, text.lines().count()), (2, 1), "{arguments:?}: {text}");
+        assert!(text.contains(words), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_with_what_would_be_right() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["run", "--server", "mioo"], "mio"),
+        (&["run"], "--server"),
+        (&["run", "--server", "mio", "--duration", "5"], "5s"),
+        (&["run", "--server", "mio", "--rate", "20K"], "20k"),
+        (&["run", "--server", "mio", "--payload", "64"], "64B"),
+        (&["run", "--server", "mio", "--status-interval", "1ms"], "10ms"),
+        (&["run", "--target", "127.0.0.1"], "127.0.0.1:9000"),
+        (&["compare", "--servers", "mio,nobody"], "threads"),
+    ];
+    for (arguments, words) in cases {
+        let (code, text) = refused(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {text}");
+        assert!(text.contains(words), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let (code, text) = refused(&["serve", "mio", "--addr", &addr]);
+    assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+    assert!(text.contains(&addr), "{text}");
+}
+
+#[test]
+fn an_existing_session_folder_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("trials.csv"), "kept").unwrap();
+    let out = folder.path().to_str().unwrap();
+    for arguments in [&["compare", "--profile", "smoke", "--out", out][..], &["run", "--server", "mio", "--out", out]] {
+        let (code, text) = refused(arguments);
+        assert_eq!((code, text.lines().count()), (2, 1), "{text}");
+        assert!(text.contains("exists already"), "{text}");
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("trials.csv")).unwrap(), "kept");
+}
+
+#[test]
+fn a_comparison_leaves_a_session_with_every_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("session");
+    let arguments = ["compare", "--profile", "smoke", "--seed", "7", "--out", out.to_str().unwrap()];
+    let output = loadgen(&[&arguments, &SHARED[..]].concat()).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("No claim yet") && text.contains("mio#2"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("files")), "{text}");
+
+    let about: Value = serde_json::from_str(&fs::read_to_string(out.join("session.json")).unwrap()).unwrap();
+    assert_eq!((&about["state"], &about["configuration"]["seed"]), (&"complete".into(), &7.into()));
+    let mut trials = csv::Reader::from_path(out.join("trials.csv")).unwrap();
+    let header = trials.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let rows: Vec<csv::StringRecord> = trials.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 8);
+    for block in ["1", "2"] {
+        let rows: Vec<_> = rows.iter().filter(|row| &row[column("block")] == block).collect();
+        let mut arms: Vec<&str> = rows.iter().map(|row| &row[column("arm")]).collect();
+        arms.sort_unstable();
+        assert_eq!(arms, ["mio", "mio#2", "threads", "tokio"]);
+        assert!(rows.iter().all(|row| row[column("seed")] == rows[0][column("seed")]), "one schedule a block");
+    }
+    let quantiles = fs::read_to_string(out.join("quantiles.csv")).unwrap();
+    assert!(quantiles.lines().any(|line| line.starts_with("8,response,0.5,")), "{quantiles}");
+    let log = fs::read_to_string(out.join("latency.hlog")).unwrap();
+    assert!((1..=8).all(|trial| log.contains(&format!("Tag={trial}.response,"))));
+}
+
+/// Kills the process when the test ends, however it ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop((self.0.kill(), self.0.wait()));
+    }
+}
+
+/// Waits for a condition with a deadline.
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what} does not happen");
+        std::thread::yield_now();
+    }
+}
+
+fn comparison(out: &Path) -> Killed {
+    let arguments = ["compare", "--profile", "smoke", "--blocks", "1000", "--out", out.to_str().unwrap()];
+    let mut command = loadgen(&[&arguments, &SHARED[..]].concat());
+    Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+fn lines(file: &Path) -> usize {
+    fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn ctrl_c_keeps_finished_trials_and_marks_the_session_partial() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("session");
+    let mut running = comparison(&out);
+    wait_for("a second trial", || lines(&out.join("trials.csv")) >= 3);
+    kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+
+    let about: Value = serde_json::from_str(&fs::read_to_string(out.join("session.json")).unwrap()).unwrap();
+    assert_eq!(about["state"], "partial");
+    let mut trials = csv::Reader::from_path(out.join("trials.csv")).unwrap();
+    assert!(trials.records().all(|row| row.unwrap().iter().any(|cell| cell == "ok")));
+}
+
+#[test]
+fn kill_9_leaves_no_server_behind_and_what_was_recorded_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("session");
+    let mut running = comparison(&out);
+    wait_for("a trial", || lines(&out.join("trials.csv")) >= 2);
+    let parent = running.0.id();
+    let mut servers = Vec::new();
+    wait_for("a server", || {
+        servers = children(parent);
+        !servers.is_empty()
+    });
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+    wait_for("the server's end", || servers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    let mut trials = csv::Reader::from_path(out.join("trials.csv")).unwrap();
+    assert!(trials.records().all(|row| row.is_ok()));
+}
+
+fn children(parent: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn serve_is_what_nc_expects() {
+    for server in SERVERS {
+        let mut command = loadgen(&["serve", server.name, "--addr", "127.0.0.1:0", "--status-interval", "20ms"]);
+        let mut child = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let addr = line.trim_end().strip_prefix("listening on ").unwrap();
+
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(b"hello\n").unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut received: Vec<String> = Vec::new();
+        while received.iter().filter(|line| line.starts_with("Server status: 1 active connections tick=")).count() < 2 {
+            received.push(lines.next().unwrap().unwrap());
+        }
+        assert_eq!(received.iter().filter(|line| *line == "hello").count(), 1, "{received:?}");
+
+        drop((stream, lines));
+        kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
+        let mut log = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(child.0.wait().unwrap().code(), Some(0));
+        let counters: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!((&counters["accepts"], &counters["bytes_echoed"]), (&1.into(), &6.into()), "{log}");
+    }
+}

@@ -1,0 +1,209 @@
+//! The generator against hand-made peers that do what servers must not: it counts, explains and ends in time.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// Serves every connection in a thread of its own, for as long as the test's process lives.
+fn peer(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            stream.set_nodelay(true).unwrap();
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    addr
+}
+
+/// A peer that gets to decide about every line: what it returns is sent back.
+fn line_peer(answer: impl Fn(u64, &[u8]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
+    peer(move |mut stream| {
+        let (mut pending, mut buffer, mut number) = (Vec::new(), [0; 4096], 0);
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            pending.extend_from_slice(&buffer[..count]);
+            while let Some(newline) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=newline).collect();
+                if stream.write_all(&answer(number, &line)).is_err() {
+                    return;
+                }
+                number += 1;
+            }
+        }
+    })
+}
+
+fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
+    let connections = if arguments.contains(&"--connections") { &[][..] } else { &["--connections", "2"] };
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
+        .args(["--idle", "0s", "--warmup", "0s", "--duration", "300ms"])
+        .args(connections)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The record of a run that ended with that code, or with 5: a busy host may spoil the measurement, not the counts.
+fn record(output: &Output, code: i32) -> Value {
+    let got = output.status.code().unwrap();
+    assert!(got == code || (code == 0 && got == 5), "exit {got}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The one line of a run that measured nothing.
+fn complaint(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(3), 1), "{text}");
+    assert!(output.stdout.is_empty());
+    text
+}
+
+const CONSTANT: [&str; 4] = ["--rate", "1k", "--arrivals", "constant"];
+
+#[test]
+fn a_faultless_peer_gets_every_message_and_returns_it() {
+    let row = record(&run(line_peer(|_, line| line.to_vec()), &CONSTANT), 0);
+    assert_eq!(row["scheduled_count"], 300);
+    assert_eq!(row["echoed_count"], 300);
+    assert_eq!((&row["lost_count"], &row["outcome"]), (&0.into(), &"ok".into()));
+    // Not measured is null and not 0.
+    assert!(row["server_cpu_ns_load"].is_null() && row["headroom_ppm"].is_null());
+}
+
+#[test]
+fn a_delay_shows_in_every_response() {
+    let addr = line_peer(|_, line| {
+        thread::sleep(Duration::from_millis(3));
+        line.to_vec()
+    });
+    let row = record(&run(addr, &["--rate", "100", "--arrivals", "constant"]), 0);
+    assert!(row["response_ns_min"].as_u64().unwrap() >= 3_000_000, "{row}");
+    assert!(row["service_ns_min"].as_u64().unwrap() >= 3_000_000);
+}
+
+#[test]
+fn a_stall_counts_from_the_intended_time_of_every_message_that_it_delays() {
+    // One stall of 100 ms at 1000 messages/s on one connection: about 100 messages wait, 50 ms on average.
+    let addr = line_peer(|number, line| {
+        if number == 50 {
+            thread::sleep(Duration::from_millis(100));
+        }
+        line.to_vec()
+    });
+    let row = record(&run(addr, &[&CONSTANT[..], &["--connections", "1"]].concat()), 0);
+    let p90 = row["response_ns_p90"].as_u64().unwrap();
+    assert!(p90 >= 50_000_000, "coordinated omission: p90 is only {p90} ns");
+}
+
+#[test]
+fn altered_lines_are_counted_one_by_one() {
+    let addr = line_peer(|number, line| {
+        let mut line = line.to_vec();
+        if number % 10 == 9 {
+            line[15] ^= 1;
+        }
+        line
+    });
+    let row = record(&run(addr, &CONSTANT), 3);
+    // Each connection sent a probe and 150 messages.
+    assert_eq!((&row["corrupt_count"], &row["lost_count"]), (&30.into(), &0.into()), "{row}");
+    assert_eq!((&row["echoed_count"], &row["outcome"]), (&270.into(), &"failed".into()));
+}
+
+#[test]
+fn dropped_doubled_and_exchanged_lines_are_told_apart() {
+    let drops = line_peer(|number, line| if number % 10 == 5 { Vec::new() } else { line.to_vec() });
+    let row = record(&run(drops, &CONSTANT), 3);
+    assert_eq!((&row["lost_count"], &row["corrupt_count"]), (&30.into(), &0.into()), "{row}");
+
+    let doubles = line_peer(|number, line| if number % 10 == 5 { line.repeat(2) } else { line.to_vec() });
+    let row = record(&run(doubles, &CONSTANT), 3);
+    assert_eq!((&row["echo_duplicate_count"], &row["lost_count"]), (&30.into(), &0.into()), "{row}");
+    assert_eq!(row["echoed_count"], 300);
+}
+
+#[test]
+fn a_peer_that_hangs_up_is_an_outcome_and_not_a_crash() {
+    let addr = peer(|mut stream| {
+        let mut buffer = [0; 64];
+        for _ in 0..20 {
+            if stream.read_exact(&mut buffer).and_then(|()| stream.write_all(&buffer)).is_err() {
+                return;
+            }
+        }
+    });
+    let output = run(addr, &CONSTANT);
+    let row = record(&output, 3);
+    assert_eq!((&row["reset_count"], &row["outcome"]), (&2.into(), &"failed".into()), "{row}");
+    assert!(row["error"].as_str().unwrap().contains("closed"), "{row}");
+    // It is the server's doing, and no gate speaks against the generator.
+    assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
+}
+
+#[test]
+fn a_peer_that_closes_at_once_is_unreachable() {
+    assert!(complaint(&run(peer(drop), &[])).contains("closed"));
+}
+
+#[test]
+fn a_peer_that_is_no_echo_server_is_told_by_its_answer() {
+    let addr = line_peer(|_, _| b"HTTP/1.1 400 Bad Request\r\n".to_vec());
+    assert!(complaint(&run(addr, &[])).contains("HTTP/1.1 400"));
+}
+
+#[test]
+fn a_peer_that_never_answers_is_given_up() {
+    let addr = peer(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())));
+    assert!(complaint(&run(addr, &[])).contains("nothing is echoed"));
+}
+
+#[test]
+fn a_peer_that_floods_is_no_echo_server() {
+    let addr = peer(|mut stream| while stream.write_all(&[b'f'; 4096]).is_ok() {});
+    assert!(complaint(&run(addr, &[])).contains("does not echo"));
+}
+
+#[test]
+fn nobody_listening_is_unreachable() {
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(complaint(&run(addr, &[])).contains("refused"));
+}
+
+#[test]
+fn status_lines_with_absurd_times_are_flagged_and_spoil_no_latency() {
+    let addr = line_peer(|number, line| {
+        let status = format!("Server status: 1 active connections tick={number} due_ns={} emit_ns=7\n", u64::MAX);
+        [status.as_bytes(), line].concat()
+    });
+    let row = record(&run(addr, &CONSTANT), 0);
+    assert_eq!((&row["echoed_count"], &row["status_count"]), (&300.into(), &300.into()), "{row}");
+    assert!(row["status_delivery_ns_max"].is_null());
+    assert!(row["flags"].as_str().unwrap().contains("status times"), "{row}");
+}
+
+#[test]
+fn a_closed_loop_keeps_its_depth_and_says_that_it_is_one() {
+    let addr = line_peer(|_, line| line.to_vec());
+    let row = record(&run(addr, &["--closed", "--depth", "8"]), 0);
+    assert_eq!((&row["mode"], &row["depth"]), (&"closed".into(), &8.into()));
+    assert!(row["echoed_count"].as_u64().unwrap() > 16, "{row}");
+    assert!(row["scheduled_count"].is_null() && row["send_lag_ns_p50"].is_null());
+}
+
+#[test]
+fn short_messages_and_long_ones_come_back() {
+    for payload in ["1B", "23B", "24B", "64KiB"] {
+        let addr = line_peer(|_, line| line.to_vec());
+        let row = record(&run(addr, &["--rate", "100", "--payload", payload]), 0);
+        assert_eq!((&row["lost_count"], &row["corrupt_count"]), (&0.into(), &0.into()), "{payload}: {row}");
+    }
+}

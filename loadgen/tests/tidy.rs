@@ -1,0 +1,90 @@
+//! What the documents say is what the code does.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use serde_json::{Map, Value};
+use servers::SERVERS;
+
+fn workspace() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The names in backticks in the first cells of a document's tables.
+fn first_cells(text: &str) -> Vec<&str> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_column_is_explained_and_every_explained_column_exists() {
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", "--server", "mio", "--json", "--pacing", "timer", "--placement", "shared", "--rate", "100"])
+        .args(["--connections", "1", "--idle", "0s", "--warmup", "0s", "--duration", "50ms"])
+        .output()
+        .unwrap();
+    let row: Map<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let text = read("results/README.md");
+    let (_, dictionary) = text.split_once("## trials.csv").unwrap();
+    let (dictionary, _) = dictionary.split_once("\n## ").unwrap();
+    let explained: Vec<String> = first_cells(dictionary).into_iter().flat_map(expand).collect();
+    let columns: Vec<String> = row.keys().cloned().collect();
+    assert_eq!(explained, columns, "results/README.md lists the columns in their order");
+}
+
+/// `response_ns_*` stands for its eight statistics.
+fn expand(name: &str) -> Vec<String> {
+    match name.strip_suffix('*') {
+        None => vec![name.to_owned()],
+        Some(metric) => {
+            ["min", "mean", "p50", "p90", "p99", "p999", "p9999", "max"].map(|it| format!("{metric}{it}")).into()
+        }
+    }
+}
+
+#[test]
+fn every_server_has_its_row_in_the_readme() {
+    let text = read("servers/README.md");
+    for server in SERVERS {
+        let row = text.lines().find(|line| line.starts_with(&format!("| {} |", server.name)));
+        let row = row.unwrap_or_else(|| panic!("servers/README.md has no row for {}", server.name));
+        assert!(row.contains(server.summary), "{row}\nshould say: {}", server.summary);
+    }
+}
+
+#[test]
+fn every_clause_of_the_specification_is_checked_or_tested_elsewhere() {
+    let specification = read("servers/protocol/SPEC.md");
+    let clauses = specification.lines().filter_map(|line| line.strip_prefix("**")?.split(' ').next());
+    let checked: Vec<&str> = loadgen::verify::checks().map(|check| check.clause).collect();
+    for clause in clauses.filter(|clause| clause.len() == 2) {
+        // S1 is about the listening socket, which has a test of its own beside the code.
+        assert!(clause == "S1" || checked.contains(&clause), "{clause} is not checked");
+    }
+}
+
+#[test]
+fn files_stay_small_enough_to_be_held_in_mind() {
+    let mut folders = vec![workspace().join("servers"), workspace().join("loadgen"), workspace().join("benches")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let lines = fs::read_to_string(&path).unwrap().lines().count();
+                assert!(lines <= 450, "{} has {lines} lines", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_folder_says_what_it_is() {
+    for folder in [".", "servers", "servers/protocol", "loadgen", "benches", "results", "scripts"] {
+        assert!(read(&format!("{folder}/README.md")).lines().count() >= 3, "{folder}/README.md");
+    }
+}
