@@ -57,7 +57,7 @@ FURTHER_IDENTITIES = [
 ]
 CONTROL_COLOUR = "#5B7A94"
 
-FOOTNOTE = "latency counts from the intended send time"
+FOOTNOTE = "response counts from the intended send time"
 
 
 def main():
@@ -213,12 +213,14 @@ def read_session(folder):
         say(f"{len(rows) - len(trials)} incomplete rows of trials.csv left out")
     warn_of_mixed_conditions(trials)
     facts = read_facts(folder / "session.json")
+    host = facts.get("environment", {}).get("host")
+    revision = facts.get("build", {}).get("git_revision")
     folder_name = folder.resolve().name
     return Session(
         folder=folder,
         name=str(facts.get("session_id") or folder_name),
-        host=host_name(facts.get("host")) or folder_name.partition("Z-")[2],
-        revision=str(facts.get("git_revision") or " + ".join(distinct(trials, "git_revision"))),
+        host=host or folder_name.partition("Z-")[2],
+        revision=revision or " + ".join(distinct(trials, "git_revision")),
         trials=trials,
         arms=arms_of(trials),
     )
@@ -231,12 +233,6 @@ def read_facts(path):
         say(f"session.json not used: {error}")
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def host_name(host):
-    if isinstance(host, dict):
-        host = host.get("name") or host.get("hostname") or host.get("label")
-    return host if isinstance(host, str) else ""
 
 
 def arms_of(trials):
@@ -261,7 +257,7 @@ def warn_of_mixed_conditions(trials):
 
 
 def counts(trial):
-    return trial["valid"] in ("valid", "flagged")
+    return trial["valid"] in ("valid", "flagged") and trial.get("outcome") in ("ok", "", None)
 
 
 def distinct(trials, column):
@@ -305,7 +301,7 @@ def percentiles_picture(title, session):
     if not panels:
         say("percentiles left out: nothing to draw")
         return None
-    notes = [FOOTNOTE, "line: median of the trials", "band: 10th to 90th percentile of the trials"]
+    notes = [FOOTNOTE, "status from the tick's due time", "line: median of the trials", "band: 10th to 90th percentile of the trials"]
     notes += ["percentiles with fewer than 100 samples beyond them are not drawn", *control_notes(session)]
     label_room = 0.3 + 0.085 * max(len(arm.label) for arm in session.arms)
     figure, cells = card(
@@ -554,7 +550,7 @@ def draw_key(axes, session):
         (Line2D([], [], **MEDIAN), "median of the trials;\nits value stands above"),
     ]
     if not all(counts(trial) for trial in session.trials):
-        meaning = "invalid trial, not in the\nmedian; on the edge if\noff the scale"
+        meaning = "invalid or failed trial,\nnot in the median; on the\nedge if off the scale"
         entries.append((Line2D([], [], **CROSS, markeredgecolor=INK), meaning))
     for note in control_notes(session):
         entries.append((Line2D([], [], linestyle="none"), textwrap.fill(note, 24)))
@@ -661,7 +657,7 @@ def trial_facts(session):
     facts = ["trials per arm: n = " + " to ".join(map(str, sorted({min(sizes), max(sizes)})))]
     invalid = sum(not counts(trial) for trial in session.trials)
     if invalid:
-        facts.append(f"{invalid} invalid, not counted")
+        facts.append(f"{invalid} invalid or failed, not counted")
     for column, divisor, form in CONDITIONS:
         values = distinct(session.trials, column)
         if values:
@@ -679,6 +675,7 @@ CONDITIONS = [
     ("payload_bytes", 1, "{} B payload"),
     ("placement", 1, "placement {}"),
     ("pacing", 1, "pacing {}"),
+    ("status_interval_ms", 1, "status every {} ms"),
 ]
 
 

@@ -35,10 +35,11 @@ pub fn show_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
 }
 
-/// Writes a rate or count with up to four significant digits: `950`, `20.0k`, `1.534M`.
+/// Writes a rate or count with three significant digits or more: `950`, `20.0k`, `131k`, `1.53M`.
 pub fn show_count(count: f64) -> String {
     match count {
         count if count >= 1e6 => format!("{:.2}M", count / 1e6),
+        count if count >= 1e5 => format!("{:.0}k", count / 1e3),
         count if count >= 1e4 => format!("{:.1}k", count / 1e3),
         count => format!("{count:.0}"),
     }

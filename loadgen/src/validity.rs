@@ -179,13 +179,12 @@ fn judge_machine(gates: &mut Gates, loaded: &Loaded) {
     let span_ns = loaded.span_ns as f64;
     if let Some(delay_ns) = loaded.loadgen.run_delay_ns {
         let share = delay_ns as f64 / span_ns;
-        gates
-            .check(RUN_DELAY, share, || format!("the generator waited for its CPU {:.1} % of the time", share * 100.0));
+        gates.check(RUN_DELAY, share, || format!("the generator waited for its CPU: {:.1} %", share * 100.0));
     }
     if let Some(steal_ns) = loaded.steal_ns {
         let cpus = crate::observe::available_cpus().len().max(1) as f64;
         let share = steal_ns as f64 / (span_ns * cpus);
-        gates.check(STEAL, share, || format!("the hypervisor took {:.1} % of the CPUs", share * 100.0));
+        gates.check(STEAL, share, || format!("the hypervisor took CPU time: {:.1} %", share * 100.0));
     }
 }
 
@@ -202,10 +201,10 @@ fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
         Pacing::Spin => SEND_LAG_SPIN_NS,
         Pacing::Timer => SEND_LAG_TIMER_NS,
     };
-    gates.check(gate, lag_ns, || format!("send lag p99 is {:.0} us", lag_ns / 1e3));
+    gates.check(gate, lag_ns, || format!("high send lag p99: {:.0} us", lag_ns / 1e3));
     let share = lag_ns / response_ns;
     if share > SEND_LAG_SHARE.flag {
-        gates.flags.push(format!("send lag p99 is {:.0} % of response p99", share * 100.0));
+        gates.flags.push(format!("send lag p99 is a good part of response p99: {:.0} %", share * 100.0));
     }
     share > SEND_LAG_SHARE.flag
 }

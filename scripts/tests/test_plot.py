@@ -64,7 +64,7 @@ class Pictures(WithSession):
             self.assertTrue(root.findtext(f"{SVG}title"), name)
             texts = {text for element in root.iter(f"{SVG}text") for text in element.itertext()}
             self.assertLessEqual({"mio", "mio#2", "threads", "tokio"}, texts, name)
-            self.assertTrue(any("latency counts from the intended send time" in text for text in texts), name)
+            self.assertTrue(any("response counts from the intended send time" in text for text in texts), name)
 
     def test_no_coordinate_in_an_svg_is_nan_or_infinite(self):
         self.drawn()
@@ -83,7 +83,7 @@ class Pictures(WithSession):
     def test_an_invalid_trial_is_not_counted(self):
         self.drawn("--only", "trials")
         svg = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("trials per arm: n = 1 to 2 · 1 invalid, not counted", svg)
+        self.assertIn("trials per arm: n = 1 to 2 · 1 invalid or failed, not counted", svg)
 
     def test_missing_quantiles_leave_out_that_picture_with_a_word_why(self):
         (self.session / "quantiles.csv").unlink()

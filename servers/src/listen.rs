@@ -102,3 +102,55 @@ impl Warning {
 fn explain(error: &io::Error, what: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::{FdFlags, fcntl_getfd};
+    use socket2::SockRef;
+    use std::net::TcpStream;
+
+    const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn options(nodelay: bool) -> SocketOptions {
+        SocketOptions { nodelay, congestion: Some("reno".to_owned()) }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_options_of_the_listener() {
+        for nodelay in [true, false] {
+            let listener = bind(ANYWHERE, &options(nodelay)).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.tcp_nodelay().unwrap(), nodelay);
+            assert!(accepted.tcp_congestion().unwrap().starts_with(b"reno"));
+            assert!(fcntl_getfd(&listener).unwrap().contains(FdFlags::CLOEXEC));
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_listener_that_closed_a_moment_ago_can_be_taken_again() {
+        let listener = bind(ANYWHERE, &options(true)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let client = TcpStream::connect(addr).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        // The server's side closes first and is left in TIME_WAIT.
+        drop((accepted, listener, client));
+        bind(addr, &options(true)).unwrap();
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_named() {
+        let options = SocketOptions { nodelay: true, congestion: Some("no-such".to_owned()) };
+        let error = bind(ANYWHERE, &options).unwrap_err().to_string();
+        assert!(error.contains("congestion control no-such"), "{error}");
+    }
+
+    #[test]
+    fn growing_the_descriptor_table_keeps_within_small_limits() {
+        let listener = bind(ANYWHERE, &options(true)).unwrap();
+        grow_descriptor_table(&listener, usize::MAX, 256);
+        grow_descriptor_table(&listener, 10, 0);
+    }
+}

@@ -1,6 +1,6 @@
 //! The table of a comparison: medians over blocks with their quartiles, and no claim.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{NOT_PROVEN, table};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     plan::{Load, Plan},
     record::{Row, State},
     stats::quantile,
-    units::{show_bytes, show_count, show_us},
+    units::{show_bytes, show_count, show_duration, show_us},
 };
 
 /// Width of a column: `123.4 (120.1-130.2)` and a space.
@@ -18,9 +18,10 @@ type Value = fn(&Figures<'_>) -> Option<f64>;
 type Show = fn(f64) -> String;
 
 /// What is shown of each arm.
-const FIGURES: [(&str, Value, Show); 9] = [
+const FIGURES: [(&str, Value, Show); 10] = [
     ("response p50, us", |row| row.get("response_ns_p50"), show_us),
     ("response p99, us", |row| row.get("response_ns_p99"), show_us),
+    ("service p99, us", |row| row.get("service_ns_p99"), show_us),
     ("send lag p99, us", |row| row.get("send_lag_ns_p99"), show_us),
     (
         "CPU/message, us",
@@ -71,16 +72,21 @@ pub fn comparison(plan: &Plan, arms: &[&str], rows: &[Row], state: State, folder
 
 fn configuration(plan: &Plan) -> String {
     let rate = match plan.load {
-        Load::Open { rate_per_sec, .. } => format!("{} messages/s", show_count(rate_per_sec as f64)),
+        Load::Open { rate_per_sec, arrivals } => {
+            format!("{} messages/s, {}", show_count(rate_per_sec as f64), arrivals.name())
+        }
         Load::Closed { depth } => format!("closed loop of depth {depth}"),
     };
+    let status = plan.status_interval.filter(|interval| !interval.is_zero());
+    let status = status.map_or_else(|| "none".to_owned(), |interval| format!("every {}", show_duration(interval)));
     format!(
-        "{} connections, {} messages, {rate}, {} placement, {} worker{}\n",
+        "{} connections, {} messages, {rate}; status lines: {status}\n\
+         {} placement, server CPUs {:?}, as many workers; {} pacing\n",
         plan.connections,
         show_bytes(plan.payload_bytes as u64),
         plan.placement.kind.name(),
-        plan.placement.server_cpus.len(),
-        if plan.placement.server_cpus.len() == 1 { "" } else { "s" },
+        plan.placement.server_cpus,
+        plan.pacing.name(),
     )
 }
 
@@ -92,12 +98,25 @@ fn validity(rows: &[Figures<'_>], state: State) -> String {
     let partial = if state == State::Complete { "" } else { "; PARTIAL, it was interrupted" };
     format!(
         "validity: {} trials in {blocks} blocks, {} valid, {} flagged, {} invalid (left out){partial}\n\
-         outcomes: {failed} failed, {saturated} saturated (left out); {NOT_PROVEN}\n",
+         outcomes: {failed} failed, {saturated} saturated (left out); {NOT_PROVEN}\n{}",
         rows.len(),
         count("valid"),
         count("flagged"),
         count("invalid"),
+        frequent_flags(rows),
     )
+}
+
+/// What was flagged most often, a line each; the figures in the flags are left out.
+fn frequent_flags(rows: &[Figures<'_>]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for flag in rows.iter().flat_map(|row| row.text("flags").split("; ")).filter(|flag| !flag.is_empty()) {
+        let (what, _) = flag.split_once(':').unwrap_or((flag, ""));
+        *counts.entry(what.to_owned()).or_default() += 1;
+    }
+    let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.into_iter().take(3).map(|(flag, count)| format!("  flag in {count}: {flag}\n")).collect()
 }
 
 /// Median and quartiles over the blocks of an arm.

@@ -80,7 +80,7 @@ fn validity(verdict: &Verdict, trial: &Trial) -> String {
     let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
     let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
-    format!("validity    {word}{why}; {NOT_PROVEN}\noutcome     {}{problem}\n", verdict.outcome.name())
+    format!("validity    {word}{why}\noutcome     {}{problem}; {NOT_PROVEN}\n", verdict.outcome.name())
 }
 
 fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
