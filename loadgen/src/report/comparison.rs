@@ -80,7 +80,7 @@ fn configuration(plan: &Plan) -> String {
     let status = plan.status_interval.filter(|interval| !interval.is_zero());
     let status = status.map_or_else(|| "none".to_owned(), |interval| format!("every {}", show_duration(interval)));
     format!(
-        "{} connections, {} messages, {rate}; status lines: {status}\n\
+        "{} connections, {} messages, {rate}; status {status}\n\
          {} placement, server CPUs {:?}, as many workers; {} pacing\n",
         plan.connections,
         show_bytes(plan.payload_bytes as u64),
