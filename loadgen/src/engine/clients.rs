@@ -167,7 +167,7 @@ impl Clients {
         let stream = connection.stream.as_ref()?;
         if connection.stage == Stage::Connecting {
             if let Ok(Some(error)) | Err(error) = stream.take_error() {
-                self.fail(id, &format!("cannot connect: {error}"));
+                self.fail(id, &broken("cannot connect", &error));
             } else if event.is_writable() {
                 connection.stage = Stage::Probing;
                 let now_ns = clock::now_ns();
@@ -253,7 +253,7 @@ impl Clients {
         }
         match write(stream, &self.batch) {
             Ok(written) => connection.unsent.extend_from_slice(&self.batch[written..]),
-            Err(error) => self.fail(id, &format!("cannot send: {error}")),
+            Err(error) => self.fail(id, &broken("cannot send", &error)),
         }
     }
 
@@ -264,7 +264,7 @@ impl Clients {
         match write(stream, &connection.unsent) {
             Ok(written) if written == connection.unsent.len() => connection.unsent = Vec::new(),
             Ok(written) => drop(connection.unsent.drain(..written)),
-            Err(error) => self.fail(id, &format!("cannot send: {error}")),
+            Err(error) => self.fail(id, &broken("cannot send", &error)),
         }
     }
 
@@ -286,7 +286,7 @@ impl Clients {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.fail(id, &format!("the connection broke: {error}")),
+                Err(error) => self.fail(id, &broken("cannot receive", &error)),
             }
         }
         self.buffer = buffer;
@@ -389,6 +389,16 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(written)
+}
+
+/// What happened to a connection, in words.
+fn broken(what: &str, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            "the server closed the connection, by a reset".to_owned()
+        }
+        _ => format!("{what}: {error}"),
+    }
 }
 
 /// The beginning of an answer, printable.

@@ -23,6 +23,9 @@ use crate::tally::Tally;
 /// How long messages are waited for after a window (design: drain).
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// How long slots may still be sent whose turn did not come within the window; the rest counts as missed.
+const CATCH_UP: Duration = Duration::from_millis(200);
+
 /// How long the ramp may stand still before the rest of it is given up.
 const RAMP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -145,6 +148,10 @@ impl Engine {
         self.clients.tally.counts.scheduled = slots.len() as u64;
         self.clients.work = Work::Open { slots, next: 0, start_ns };
         self.run(self.pacing, start_ns + planned_ns, |_| false)?;
+        self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
+        // A generator that is late at the end owes the last slots all the same.
+        let grace_ns = clock::now_ns() + CATCH_UP.as_nanos() as u64;
+        self.run(self.pacing, grace_ns, |clients| clients.next_due_ns().is_none())?;
         if self.clients.live() == 0 {
             // The server left nobody to send them to: that the rest had no turn is not the generator's fault.
             self.clients.tally.counts.handled = self.clients.tally.counts.scheduled;
@@ -161,13 +168,13 @@ impl Engine {
         let until_ns = clock::now_ns() + planned_ns;
         self.clients.start_closed_loop(depth, until_ns);
         self.run(pacing, until_ns, |_| false)?;
+        self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
         self.finish(pacing, planned_ns)
     }
 
     /// Ends a window: no more is sent, what is on its way is waited for, what does not come is lost.
     fn finish(&mut self, pacing: Pacing, planned_ns: u64) -> io::Result<Window> {
         self.clients.work = Work::None;
-        self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
         let until_ns = clock::now_ns() + DRAIN.as_nanos() as u64;
         self.run(pacing, until_ns, |clients| clients.in_flight() == 0)?;
         self.clients.settle();
