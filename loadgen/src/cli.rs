@@ -226,7 +226,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
 
-    /// Folder of the session, which must not exist [default: results/<time>-<host>]
+    /// Folder of the session, which must not exist [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 }
