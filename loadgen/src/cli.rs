@@ -9,7 +9,9 @@ use crate::{
     compare::ProfileName,
     engine::Arrivals,
     plan::{PacingChoice, PlacementKind, cpus},
-    target, units,
+    target::{self, Template},
+    units,
+    verify::VerifyArgs,
 };
 
 /// Measures echo-and-status servers: latency from the intended send time, idle CPU, CPU per message, throughput
@@ -38,6 +40,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Measure one server
     Run(Box<RunArgs>),
+    /// Check one server against every clause of the specification, a line each
+    Verify(VerifyArgs),
     /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
     Compare(Box<CompareArgs>),
 }
@@ -48,7 +52,8 @@ pub enum Command {
   loadgen run --server mio
   loadgen run --server threads --connections 1000 --rate 50k --duration 30s
   loadgen run --server tokio --closed --depth 4
-  loadgen run --target 127.0.0.1:9000 --pid 4711 --json")]
+  loadgen run --target 127.0.0.1:9000 --pid 4711 --json
+  loadgen run --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'")]
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -121,6 +126,12 @@ pub struct TargetArgs {
     #[arg(long, value_name = "NAME", value_parser = server_names(), conflicts_with = "target", help_heading = "Target")]
     server: Option<String>,
 
+    /// Any program that says `listening on ADDR:PORT` first, in a fresh process; {addr}, {status_interval_ms} and
+    /// {max_connections} are filled in
+    #[arg(long, value_name = "PROG ...", value_parser = Template::parse, conflicts_with_all = ["server", "target"],
+          help_heading = "Target")]
+    command: Option<Template>,
+
     /// Whatever echoes there
     #[arg(long, value_name = "HOST:PORT", value_parser = target::resolve, help_heading = "Target")]
     target: Option<SocketAddr>,
@@ -135,6 +146,8 @@ pub struct TargetArgs {
 pub enum TargetChoice {
     /// A server of this project.
     Server(String),
+    /// Any other program.
+    Command(Template),
     /// Whatever echoes there.
     Address {
         /// Where.
@@ -147,10 +160,11 @@ pub enum TargetChoice {
 impl RunArgs {
     /// What is measured.
     pub fn target(&self) -> TargetChoice {
-        match (&self.target.server, self.target.target) {
-            (Some(server), _) => TargetChoice::Server(server.clone()),
-            (None, Some(addr)) => TargetChoice::Address { addr, pid: self.target.pid },
-            (None, None) => unreachable!("clap requires one of the group, and --pid requires --target"),
+        match (&self.target.server, &self.target.command, self.target.target) {
+            (Some(server), ..) => TargetChoice::Server(server.clone()),
+            (_, Some(template), _) => TargetChoice::Command(template.clone()),
+            (.., Some(addr)) => TargetChoice::Address { addr, pid: self.target.pid },
+            _ => unreachable!("clap requires one of the group, and --pid requires --target"),
         }
     }
 }
@@ -193,11 +207,16 @@ pub(crate) struct CpuList(pub(crate) Vec<usize>);
   loadgen compare
   loadgen compare --servers mio,tokio --blocks 20
   loadgen compare --servers mio,mio        how much noise there is
-  loadgen compare --rate 50k --connections 1000 --seed 7")]
+  loadgen compare --rate 50k --connections 1000 --seed 7
+  loadgen compare --servers mio --command guest='python3 servers/guests/echo.py {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
     /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
     pub servers: Vec<String>,
+
+    /// A guest beside them: any program that says `listening on ADDR:PORT` first; may be repeated
+    #[arg(long = "command", value_name = "NAME='PROG ...'", value_parser = guest)]
+    pub(crate) guests: Vec<Guest>,
 
     /// How thorough
     #[arg(long, default_value = "quick", value_enum)]
@@ -231,7 +250,24 @@ pub struct CompareArgs {
     pub out: Option<PathBuf>,
 }
 
-fn server_names() -> PossibleValuesParser {
+/// A program that takes part in a comparison under a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) name: String,
+    pub(crate) template: Template,
+}
+
+fn guest(text: &str) -> Result<Guest, String> {
+    let (name, program) =
+        text.split_once('=').ok_or("write NAME='PROG ...', for example echo='python3 echo.py {addr}'")?;
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !plain || servers::by_name(name).is_some() {
+        return Err(format!("{name:?} is no name for a guest: letters, digits and -_. only, and no server's own name"));
+    }
+    Ok(Guest { name: name.to_owned(), template: Template::parse(program)? })
+}
+
+pub(crate) fn server_names() -> PossibleValuesParser {
     PossibleValuesParser::new(servers::SERVERS.iter().map(|server| server.name))
 }
 

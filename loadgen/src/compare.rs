@@ -15,15 +15,15 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::{
-    cli::CompareArgs,
+    cli::{CompareArgs, Guest},
     engine::Arrivals,
     failure::{Exit, Usage},
     interrupt,
     plan::{Load, Plan, Windows},
     record::{Entry, Row, Session, State},
     report,
-    run::{Shape, checked, server},
-    target::Target,
+    run::{Shape, checked, guest, server},
+    target::{Target, Template},
     trial,
     validity::{Outcome, Validity, judge},
 };
@@ -83,11 +83,26 @@ impl ProfileName {
     }
 }
 
-/// One contestant: a label, and the server behind it.
+/// One contestant: a label, and what is behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Arm {
-    pub(crate) label: String,
-    pub(crate) server: String,
+struct Arm {
+    label: String,
+    contestant: Contestant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Contestant {
+    Server(String),
+    Guest(Template),
+}
+
+impl Arm {
+    fn target(&self, plan: &Plan) -> Result<Target> {
+        Ok(match &self.contestant {
+            Contestant::Server(name) => Target::Server(server(name, plan)?),
+            Contestant::Guest(template) => Target::Command(guest(template, plan)),
+        })
+    }
 }
 
 /// Runs the comparison, prints the table and leaves the session's folder behind.
@@ -99,7 +114,8 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     let profile = args.profile.profile();
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let plan = plan(args, &profile, seed).map_err(Usage::from)?;
-    let arms = arms(&args.servers);
+    let arms = arms(&args.servers, &args.guests);
+    ensure_names(&arms).map_err(Usage::from)?;
     ensure_blocks(args.blocks).map_err(Usage::from)?;
 
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -119,7 +135,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         rehearsed.map_or_else(String::new, |block| format!(", about {} s", (block * blocks as u32).as_secs()));
     eprintln!(
         "comparing {} in {blocks} blocks of {} trials{announced}; seed {seed}; {}",
-        args.servers.join(", "),
+        arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
         arms.len(),
         session.folder().display()
     );
@@ -169,9 +185,8 @@ impl Comparison {
 
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
     fn trial(&mut self, block: u64, order_in_block: u64, arm: usize) -> Result<()> {
-        let Arm { label, server: name } = &self.arms[arm];
-        let target = Target::Server(server(name, &self.plan)?);
-        let trial = trial::run(&self.plan, &target);
+        let arm = &self.arms[arm];
+        let trial = trial::run(&self.plan, &arm.target(&self.plan)?);
         if interrupt::asked() {
             return Ok(());
         }
@@ -190,9 +205,15 @@ impl Comparison {
             trial_id: self.rows.len() as u64 + 1,
             block,
             order_in_block,
-            arm: label,
-            server: Some(name),
-            target_kind: "server",
+            arm: &arm.label,
+            server: match &arm.contestant {
+                Contestant::Server(name) => Some(name),
+                Contestant::Guest(_) => None,
+            },
+            target_kind: match arm.contestant {
+                Contestant::Server(_) => "server",
+                Contestant::Guest(_) => "command",
+            },
             plan: &self.plan,
             measured: match &measured {
                 Some((trial, verdict)) => Ok((trial, verdict)),
@@ -205,7 +226,7 @@ impl Comparison {
 }
 
 /// The arms of a comparison: a server named again gets a number, and if none is the first one runs twice, as a control.
-pub(crate) fn arms(servers: &[String]) -> Vec<Arm> {
+fn arms(servers: &[String], guests: &[Guest]) -> Vec<Arm> {
     let mut named: Vec<&String> = servers.iter().collect();
     let again = named.iter().enumerate().any(|(index, name)| named[..index].contains(name));
     if !again {
@@ -213,12 +234,18 @@ pub(crate) fn arms(servers: &[String]) -> Vec<Arm> {
     }
     let mut arms: Vec<Arm> = Vec::new();
     for server in named {
-        let label = match arms.iter().filter(|arm| arm.server == *server).count() {
+        let contestant = Contestant::Server(server.clone());
+        let label = match arms.iter().filter(|arm| arm.contestant == contestant).count() {
             0 => server.clone(),
             before => format!("{server}#{}", before + 1),
         };
-        arms.push(Arm { label, server: server.clone() });
+        arms.push(Arm { label, contestant });
     }
+    arms.extend(
+        guests
+            .iter()
+            .map(|guest| Arm { label: guest.name.clone(), contestant: Contestant::Guest(guest.template.clone()) }),
+    );
     arms
 }
 
@@ -249,6 +276,15 @@ fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     Ok(())
 }
 
+/// Two guests of one name could not be told apart in the records.
+fn ensure_names(arms: &[Arm]) -> Result<()> {
+    for (index, arm) in arms.iter().enumerate() {
+        let again = arms[..index].iter().any(|other| other.label == arm.label);
+        ensure!(!again, "two guests are called {}: give each a name of its own", arm.label);
+    }
+    Ok(())
+}
+
 /// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
 fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
     if !wanted {
@@ -256,7 +292,7 @@ fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>>
     }
     let begun = Instant::now();
     for arm in arms {
-        trial::run(plan, &Target::Server(server(&arm.server, plan)?))?;
+        trial::run(plan, &arm.target(plan)?)?;
     }
     Ok(Some(begun.elapsed()))
 }
@@ -295,7 +331,7 @@ mod tests {
 
     fn labels(servers: &[&str]) -> Vec<String> {
         let servers: Vec<String> = servers.iter().map(|name| (*name).to_owned()).collect();
-        arms(&servers).into_iter().map(|arm| arm.label).collect()
+        arms(&servers, &[]).into_iter().map(|arm| arm.label).collect()
     }
 
     #[test]

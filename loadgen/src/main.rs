@@ -7,7 +7,7 @@ use loadgen::{
     cli::{Cli, Command},
     compare,
     failure::Exit,
-    interrupt, report, run,
+    interrupt, report, run, verify,
 };
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::List => report::list(),
         Command::Serve(args) => servers::cli::serve(&args).map(|()| Exit::Ok),
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
+        Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),
         Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
     };
     let exit = result.unwrap_or_else(|error| {

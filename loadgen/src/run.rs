@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{HostArgs, RunArgs, TargetChoice},
     failure::{Exit, Usage},
-    plan::{Load, PlacementWish, Plan, Windows, place},
+    plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
     record::{self, Entry, Session, State},
     report,
-    target::{ServerCommand, Target},
+    target::{GuestCommand, ServerCommand, Target, Template},
     trial,
     validity::{Outcome, Validity, judge},
 };
@@ -31,6 +31,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let choice = args.target();
     let target = match &choice {
         TargetChoice::Server(name) => Target::Server(server(name, &plan)?),
+        TargetChoice::Command(template) => Target::Command(guest(template, &plan)),
         TargetChoice::Address { addr, pid } => Target::Address { addr: *addr, pid: *pid },
     };
     let session = match &args.out {
@@ -41,6 +42,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let verdict = judge(&plan, &trial);
     let (arm, server, target_kind) = match &choice {
         TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), "server"),
+        TargetChoice::Command(_) => ("command", None, "command"),
         TargetChoice::Address { .. } => ("target", None, "address"),
     };
     let measured = Ok((&trial, &verdict));
@@ -69,9 +71,25 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
 }
 
+/// How any other program is started for a plan.
+pub(crate) fn guest(template: &Template, plan: &Plan) -> GuestCommand {
+    GuestCommand {
+        template: template.clone(),
+        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
+        max_connections: plan.connections + SPARE_CONNECTIONS,
+        cpus: server_cpus(plan),
+    }
+}
+
+fn server_cpus(plan: &Plan) -> Vec<usize> {
+    match plan.placement.kind {
+        PlacementKind::Split => plan.placement.server_cpus.clone(),
+        PlacementKind::Shared => Vec::new(),
+    }
+}
+
 /// How a server of this project is started for a plan.
 pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
-    let split = plan.placement.kind == crate::plan::PlacementKind::Split;
     Ok(ServerCommand {
         executable: std::env::current_exe()?,
         name: name.to_owned(),
@@ -80,7 +98,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         workers: plan.placement.server_cpus.len(),
         nodelay: plan.nodelay,
         congestion: plan.congestion.clone(),
-        cpus: if split { plan.placement.server_cpus.clone() } else { Vec::new() },
+        cpus: server_cpus(plan),
     })
 }
 
@@ -91,7 +109,8 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         Load::Open { rate_per_sec: args.rate, arrivals: args.arrivals }
     };
     let status_interval = match args.target() {
-        TargetChoice::Server(_) => Some(args.status_interval.unwrap_or(STATUS_INTERVAL)),
+        TargetChoice::Command(template) if !template.takes("status_interval_ms") => args.status_interval,
+        TargetChoice::Server(_) | TargetChoice::Command(_) => Some(args.status_interval.unwrap_or(STATUS_INTERVAL)),
         TargetChoice::Address { .. } => args.status_interval,
     };
     let windows = Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak };
@@ -120,7 +139,7 @@ pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         connections: shape.connections,
         load: shape.load,
         pacing,
-        spin_asked: host.pacing == crate::plan::PacingChoice::Spin,
+        spin_asked: host.pacing == PacingChoice::Spin,
         payload_bytes: usize::try_from(shape.payload_bytes)?,
         windows: shape.windows,
         status_interval: shape.status_interval,

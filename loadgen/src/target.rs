@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     io::{self, BufRead, BufReader, Read},
     net::{SocketAddr, ToSocketAddrs},
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -40,6 +40,8 @@ const LOG_LINES: usize = 20;
 pub enum Target {
     /// A server of this project, started afresh.
     Server(ServerCommand),
+    /// Any program that keeps the start-up contract, started afresh.
+    Command(GuestCommand),
     /// Something that listens already.
     Address {
         /// Where.
@@ -68,6 +70,63 @@ pub struct ServerCommand {
     pub congestion: String,
     /// Where it may run; empty for anywhere.
     pub cpus: Vec<usize>,
+}
+
+/// How any other program is started that says `listening on ADDR:PORT` on its first line of stdout.
+#[derive(Clone, Debug)]
+pub struct GuestCommand {
+    /// What to start.
+    pub template: Template,
+    /// Time between two status lines.
+    pub status_interval: Duration,
+    /// Connections that it must take.
+    pub max_connections: u32,
+    /// Where it may run; empty for anywhere.
+    pub cpus: Vec<usize>,
+}
+
+/// A program and its arguments, in which `{addr}`, `{status_interval_ms}` and `{max_connections}` are filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<String>);
+
+impl Template {
+    /// Splits a command line into words as a shell does; no shell is started.
+    ///
+    /// # Errors
+    /// If there is no word, a quote is not closed, or a placeholder is not known.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words = shell_words::split(text).map_err(|error| error.to_string())?;
+        if words.is_empty() {
+            return Err("it names no program; write for example 'python3 server.py {addr}'".to_owned());
+        }
+        let known = |name: &str| PLACEHOLDERS.contains(&name);
+        let unknown = words.iter().flat_map(|word| placeholders(word)).find(|name| !known(name));
+        match unknown {
+            Some(name) => Err(format!("{{{name}}} is no placeholder; there are {{{}}}", PLACEHOLDERS.join("}, {"))),
+            None => Ok(Self(words)),
+        }
+    }
+
+    /// Whether it says where a value goes.
+    pub fn takes(&self, placeholder: &str) -> bool {
+        self.0.iter().flat_map(|word| placeholders(word)).any(|name| name == placeholder)
+    }
+
+    fn fill(&self, status_interval: Duration, max_connections: u32) -> Vec<String> {
+        let fill = |word: &String| {
+            word.replace("{addr}", "127.0.0.1:0")
+                .replace("{status_interval_ms}", &status_interval.as_millis().to_string())
+                .replace("{max_connections}", &max_connections.to_string())
+        };
+        self.0.iter().map(fill).collect()
+    }
+}
+
+const PLACEHOLDERS: [&str; 3] = ["addr", "status_interval_ms", "max_connections"];
+
+/// The names in braces in a word.
+fn placeholders(word: &str) -> impl Iterator<Item = &str> {
+    word.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
 }
 
 /// The host could not be reached or is no server of this protocol.
@@ -100,21 +159,29 @@ impl Target {
     pub fn start(&self) -> Result<Running> {
         match self {
             Self::Address { addr, pid } => Ok(Running { addr: *addr, pid: *pid, child: None }),
-            Self::Server(command) => {
-                let (child, addr) = ServerChild::spawn(command)?;
-                Ok(Running { addr, pid: Some(child.child.id().cast_signed()), child: Some(child) })
+            Self::Server(command) => Running::spawn(&command.name, prepare_server(command), &command.cpus, false),
+            Self::Command(command) => {
+                let words = command.template.fill(command.status_interval, command.max_connections);
+                let mut prepared = Command::new(&words[0]);
+                prepared.args(&words[1..]);
+                Running::spawn(&words[0], prepared, &command.cpus, true)
             }
         }
     }
 }
 
 impl Running {
-    /// Ends what was started and returns its counters; `None` if nothing was started.
+    fn spawn(name: &str, command: Command, cpus: &[usize], guest: bool) -> Result<Self> {
+        let (child, addr) = ServerChild::spawn(name, command, cpus, guest)?;
+        Ok(Self { addr, pid: Some(child.child.id().cast_signed()), child: Some(child) })
+    }
+
+    /// Ends what was started and returns its counters; `None` if nothing was started, or a guest that prints none.
     ///
     /// # Errors
-    /// If it died, had to be killed, or printed no counters.
+    /// If it died, had to be killed, or is of this project and printed no counters.
     pub fn stop(mut self) -> Result<Option<Counters>> {
-        self.child.take().map(ServerChild::stop).transpose()
+        self.child.take().map_or(Ok(None), ServerChild::stop)
     }
 
     /// Waits for what was started to exit by itself, and returns its exit code and the last line of its stderr.
@@ -126,6 +193,11 @@ impl Running {
         let status = child.wait()?;
         let code = status.code().with_context(|| format!("the server ended with {status}"))?;
         Ok((code, child.log.last().unwrap_or_default()))
+    }
+
+    /// Whether it was started here.
+    pub fn is_child(&self) -> bool {
+        self.child.is_some()
     }
 
     /// What it last wrote to stderr, for a message about a failure.
@@ -146,15 +218,16 @@ pub fn resolve(text: &str) -> Result<SocketAddr, String> {
 #[derive(Debug)]
 struct ServerChild {
     child: Child,
+    /// Not of this project: it need not print counters, nor handle SIGTERM.
+    guest: bool,
     log: Log,
     drain: Option<JoinHandle<()>>,
 }
 
 impl ServerChild {
-    fn spawn(command: &ServerCommand) -> Result<(Self, SocketAddr)> {
-        let mut child = prepare(command)
-            .spawn()
-            .map_err(|error| Unreachable(format!("cannot start {}: {error}", command.executable.display())))?;
+    fn spawn(name: &str, mut command: Command, cpus: &[usize], guest: bool) -> Result<(Self, SocketAddr)> {
+        prepare(&mut command, cpus);
+        let mut child = command.spawn().map_err(|error| Unreachable(format!("cannot start {name}: {error}")))?;
         let log = Log::default();
         let stderr = child.stderr.take().context("stderr is piped")?;
         let drain = thread::Builder::new().name("stderr".to_owned()).spawn({
@@ -162,25 +235,30 @@ impl ServerChild {
             move || log.fill(BufReader::new(stderr))
         })?;
         let stdout = child.stdout.take().context("stdout is piped")?;
-        let mut server = Self { child, log, drain: Some(drain) };
+        let mut server = Self { child, guest, log, drain: Some(drain) };
         match first_line(stdout).and_then(|line| address(&line)) {
             Ok(addr) => Ok((server, addr)),
             Err(error) => {
                 server.kill();
-                Err(Unreachable(format!("{} did not start: {error:#}; {}", command.name, server.log.text())).into())
+                Err(Unreachable(format!("{name} did not start: {error:#}; {}", server.log.text())).into())
             }
         }
     }
 
-    fn stop(mut self) -> Result<Counters> {
+    fn stop(mut self) -> Result<Option<Counters>> {
         // It may have died: its exit status tells.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let status = self.wait()?;
-        if !status.success() {
+        let terminated = self.guest && status.signal() == Some(Signal::TERM.as_raw());
+        if !status.success() && !terminated {
             bail!("the server ended with {status}: {}", self.log.text());
         }
         let last = self.log.last().unwrap_or_default();
-        serde_json::from_str(&last).with_context(|| format!("the server's last line is not its counters: {last}"))
+        match serde_json::from_str(&last) {
+            Ok(counters) => Ok(Some(counters)),
+            Err(_) if self.guest => Ok(None),
+            Err(_) => bail!("the server's last line is not its counters: {last}"),
+        }
     }
 
     /// Waits until it has exited and all that it wrote is in the log; kills it if that takes too long.
@@ -220,7 +298,7 @@ impl Drop for ServerChild {
     }
 }
 
-fn prepare(command: &ServerCommand) -> Command {
+fn prepare_server(command: &ServerCommand) -> Command {
     let mut prepared = Command::new(&command.executable);
     prepared
         .args(["serve", &command.name, "--addr", "127.0.0.1:0", "--congestion", &command.congestion])
@@ -230,15 +308,17 @@ fn prepare(command: &ServerCommand) -> Command {
         .arg(command.max_connections.to_string())
         .arg("--workers")
         .arg(command.workers.to_string())
-        .args((!command.nodelay).then_some("--nagle"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+        .args((!command.nodelay).then_some("--nagle"));
+    prepared
+}
+
+/// What every child has in common, whoever wrote it.
+fn prepare(prepared: &mut Command, cpus: &[usize]) {
+    prepared.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_scrubbed(name)) {
         prepared.env_remove(name);
     }
-    let (cpus, parent) = (command.cpus.clone(), getpid());
+    let (cpus, parent) = (cpus.to_owned(), getpid());
     let set_up = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before that took effect.
@@ -250,7 +330,6 @@ fn prepare(command: &ServerCommand) -> Command {
     };
     // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
     unsafe { prepared.pre_exec(set_up) };
-    prepared
 }
 
 /// Variables that would configure a runtime behind the plan's back.

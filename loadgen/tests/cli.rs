@@ -83,8 +83,11 @@ fn the_summary_fits_a_terminal() {
 fn servers_are_listed_a_line_each() {
     let output = loadgen(&["list"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().count(), SERVERS.len());
-    assert!(SERVERS.iter().all(|server| text.contains(server.summary)));
+    for server in SERVERS {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(server.name));
+        let line = line.unwrap_or_else(|| panic!("{} is not listed:\n{text}", server.name));
+        assert!(line.contains(server.summary) && line.contains(&format!(" {} ", server.logic_lines())), "{line}");
+    }
 }
 
 #[test]

@@ -8,6 +8,10 @@ pub mod clock;
 pub mod listen;
 
 mod event_loop;
+mod one_connection;
+mod polling_loop;
+#[cfg(target_os = "linux")]
+mod raw_epoll;
 mod shutdown;
 mod task_per_connection;
 mod thread_per_connection;
@@ -25,6 +29,8 @@ pub struct Server {
     pub summary: &'static str,
     /// The clauses of the specification that it breaks by its nature.
     pub violates: &'static [&'static str],
+    /// Its source, so that it can be counted.
+    pub source: &'static str,
     /// Serves the listener until SIGTERM or SIGINT and returns what it counted.
     ///
     /// # Errors
@@ -38,25 +44,79 @@ pub const SERVERS: &[Server] = &[
         name: "mio",
         summary: "one thread, one edge-triggered event loop on mio",
         violates: &[],
+        source: include_str!("event_loop.rs"),
         run: event_loop::run,
     },
     Server {
         name: "threads",
         summary: "one blocking thread a connection, and one that broadcasts",
         violates: &[],
+        source: include_str!("thread_per_connection.rs"),
         run: thread_per_connection::run,
     },
     Server {
         name: "tokio",
         summary: "one task a connection on tokio's multi-thread runtime",
         violates: &[],
-        run: task_per_connection::run,
+        source: include_str!("task_per_connection.rs"),
+        run: task_per_connection::run_multi_thread,
+    },
+    Server {
+        name: "tokio-current-thread",
+        summary: "the same tasks on one thread",
+        violates: &[],
+        source: include_str!("task_per_connection.rs"),
+        run: task_per_connection::run_current_thread,
+    },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "epoll",
+        summary: "the algorithm of mio on epoll itself: what mio costs",
+        violates: &[],
+        source: include_str!("raw_epoll.rs"),
+        run: raw_epoll::run,
+    },
+    Server {
+        name: "blocking",
+        summary: "one connection at a time: the floor of the latency",
+        violates: &["F2"],
+        source: include_str!("one_connection.rs"),
+        run: one_connection::run,
+    },
+    Server {
+        name: "busy-loop",
+        summary: "asks every socket again and again without a pause",
+        violates: &["I1"],
+        source: include_str!("polling_loop.rs"),
+        run: polling_loop::run_busy,
+    },
+    Server {
+        name: "sleep-loop",
+        summary: "the same with a pause of 1 ms",
+        violates: &["I1"],
+        source: include_str!("polling_loop.rs"),
+        run: polling_loop::run_sleepy,
     },
 ];
 
 /// The server of that name.
 pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
+}
+
+impl Server {
+    /// Lines of its file that are logic: no blank ones, comments, imports and tests.
+    pub fn logic_lines(&self) -> usize {
+        let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut importing = false;
+        let is_logic = |line: &&str| {
+            importing |= line.starts_with("use ");
+            let counts = !importing && !line.trim().is_empty() && !line.trim_start().starts_with("//");
+            importing &= !line.ends_with(';');
+            counts
+        };
+        code.lines().filter(is_logic).count()
+    }
 }
 
 /// What a server is told besides its listener.
@@ -68,4 +128,16 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// Worker threads of a runtime that has any.
     pub workers: NonZeroUsize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_logic_is_counted() {
+        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
+        let server = Server { name: "", summary: "", violates: &[], source, run: |_, _| Ok(Counters::default()) };
+        assert_eq!(server.logic_lines(), 3);
+    }
 }

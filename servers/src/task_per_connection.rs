@@ -1,4 +1,4 @@
-//! `tokio`: one task a connection, on the multi-thread runtime.
+//! `tokio` and `tokio-current-thread`: one task a connection, on the multi-thread runtime or on a single thread.
 //!
 //! Statuses travel through a `watch` channel, which keeps only the latest. A task reads into a buffer of its worker
 //! thread and writes from there at once, so that an idle task holds none; `readable().await` and `try_read` would pay
@@ -37,10 +37,18 @@ use crate::{
 };
 
 /// Serves `listener` on as many worker threads as `config` says.
-pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
+pub(crate) fn run_multi_thread(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
+    run(runtime::Builder::new_multi_thread().worker_threads(config.workers.get()), listener, config)
+}
+
+/// Serves `listener` on this thread.
+pub(crate) fn run_current_thread(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
+    run(&mut runtime::Builder::new_current_thread(), listener, config)
+}
+
+fn run(runtime: &mut runtime::Builder, listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
-    let runtime =
-        runtime::Builder::new_multi_thread().worker_threads(config.workers.get()).enable_io().enable_time().build()?;
+    let runtime = runtime.enable_io().enable_time().build()?;
     let server = Arc::new(Server::new(config.max_connections.get()));
     runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
     // Tasks that did not finish in time are dropped, which counts what they held.

@@ -6,31 +6,26 @@ use anyhow::{Context, Result, anyhow, ensure};
 use protocol::status::Status;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use servers::clock;
 
-use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
+use super::{
+    BUSY, Check, Options, QUIET, Subject,
+    client::{Client, Endpoint},
+};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { clause: "B1", name: "a tick has the same text on all connections and counts them", run: same_text },
-    Check {
-        clause: "B1",
-        name: "the recipients of a tick are those it counts, whoever comes and goes",
-        run: recipients,
-    },
-    Check { clause: "B2", name: "a status waits for the end of the client's line", run: held_inside_a_line },
-    Check { clause: "B2", name: "statuses stand at boundaries under random segmentation", run: boundaries },
-    Check { clause: "B3", name: "of the statuses held only the newest is sent", run: latest_wins },
-    Check {
-        clause: "B3",
-        name: "statuses at 10 ms under load are neither lost nor doubled",
-        run: none_lost_under_load,
-    },
-    Check { clause: "B4", name: "tick k is due at start + k * interval over 200 ticks", run: no_drift },
-    Check { clause: "B4", name: "a server that was stopped skips ticks and sends no burst", run: no_burst },
-    Check { clause: "B4", name: "an interval of 0 turns broadcasts off", run: broadcasts_off },
-    Check { clause: "B5", name: "a stuck client delays nobody's status and nobody's echo", run: a_stuck_client },
-    Check { clause: "C1", name: "lines that look much like a status come back like all others", run: lookalikes },
+    Check::together("B1", "a tick has the same text on all connections and counts them", same_text),
+    Check::together("B1", "the recipients of a tick are those it counts, whoever comes and goes", recipients),
+    Check::together("B2", "a status waits for the end of the client's line", held_inside_a_line),
+    Check::together("B2", "statuses stand at boundaries under random segmentation", boundaries),
+    Check::together("B3", "of the statuses held only the newest is sent", latest_wins),
+    Check::together("B3", "statuses at 10 ms under load are neither lost nor doubled", none_lost_under_load),
+    Check::alone("B4", "tick k is due at start + k * interval over 200 ticks", no_drift),
+    Check::alone("B4", "a server that was stopped skips ticks and sends no burst", no_burst),
+    Check::alone("B4", "an interval of 0 turns broadcasts off", broadcasts_off),
+    Check::together("B5", "a stuck client delays nobody's status and nobody's echo", a_stuck_client),
+    Check::alone("C1", "lines that look much like a status come back like all others", lookalikes),
 ];
 
 fn same_text(subject: &Subject) -> Result<()> {
@@ -68,7 +63,7 @@ fn recipients(subject: &Subject) -> Result<()> {
     }
     observer.end_input()?;
     let counted: u64 = observer.rest()?.statuses.iter().map(|status| status.active).sum();
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     let settled = counters.statuses_sent + counters.statuses_replaced + counters.statuses_dropped_at_eof;
     // The observer may have missed what came before its first and after its last byte.
     ensure!(settled >= counted, "ticks counted {counted} recipients, but only {settled} statuses are accounted for");
@@ -147,7 +142,7 @@ fn latest_wins(subject: &Subject) -> Result<()> {
     let status = client.status()?;
     ensure!(status.tick >= last, "got tick {} when {last} had been sent to another: an old one was kept", status.tick);
     drop((client, other));
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     ensure!(counters.statuses_replaced >= 8, "replaced statuses are not counted: {counters:?}");
     Ok(())
 }
@@ -185,7 +180,7 @@ fn none_lost_under_load(subject: &Subject) -> Result<()> {
         ensure!(ticks.is_sorted_by(|a, b| a < b), "ticks came twice or out of order: {ticks:?}");
         missing += ticks.last().zip(ticks.first()).map_or(0, |(last, first)| last - first + 1 - ticks.len() as u64);
     }
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     let explained = counters.statuses_replaced + 16 * counters.ticks_skipped;
     ensure!(missing <= explained, "{missing} statuses are missing and the counters explain {explained}: {counters:?}");
     Ok(())
@@ -208,7 +203,7 @@ fn no_drift(subject: &Subject) -> Result<()> {
 
 fn no_burst(subject: &Subject) -> Result<()> {
     let server = subject.start(BUSY)?;
-    let pid = server.pid.and_then(Pid::from_raw).context("the server was started here")?;
+    let pid = server.pid()?;
     let mut client = Client::connect(server.addr)?;
     client.greet()?;
     let before = status_of(&mut client)?;
@@ -226,7 +221,7 @@ fn no_burst(subject: &Subject) -> Result<()> {
         last = status;
     }
     drop(client);
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     ensure!(counters.ticks_skipped >= 15, "skipped ticks are not counted: {counters:?}");
     Ok(())
 }
@@ -237,7 +232,7 @@ fn broadcasts_off(subject: &Subject) -> Result<()> {
     client.greet()?;
     client.end_input()?;
     ensure!(client.rest()?.statuses.is_empty(), "a status came");
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     ensure!(counters.ticks == 0, "ticks were counted: {counters:?}");
     Ok(())
 }
@@ -275,7 +270,7 @@ fn status_of(client: &mut Client) -> Result<Status> {
 }
 
 /// Connections that are all accepted.
-fn connect(addr: std::net::SocketAddr, count: usize) -> Result<Vec<Client>> {
+fn connect(addr: Endpoint, count: usize) -> Result<Vec<Client>> {
     let mut clients = (0..count).map(|_| Client::connect(addr)).collect::<Result<Vec<_>>>()?;
     for client in &mut clients {
         client.greet()?;

@@ -11,12 +11,20 @@ use memchr::memchr;
 use protocol::status::{PREFIX, Status};
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// Where to connect, and how long anything may take there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Endpoint {
+    pub(super) addr: SocketAddr,
+    pub(super) patience: Duration,
+}
+
 /// How long anything may take. Nothing waits for it to pass, so it only has to be long enough for a slow host.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection.
 pub(super) struct Client {
     pub(super) stream: TcpStream,
+    patience: Duration,
     /// Received and not yet taken.
     received: Vec<u8>,
 }
@@ -29,23 +37,24 @@ pub(super) struct Transcript {
 }
 
 impl Client {
-    pub(super) fn connect(addr: SocketAddr) -> Result<Self> {
-        Self::new(TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?)
+    pub(super) fn connect(to: Endpoint) -> Result<Self> {
+        let stream = TcpStream::connect(to.addr).with_context(|| format!("cannot connect to {}", to.addr))?;
+        Self::new(stream, to.patience)
     }
 
     /// With a receive buffer as small as the kernel allows: else megabytes go unread before anybody notices.
-    pub(super) fn connect_small(addr: SocketAddr) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    pub(super) fn connect_small(to: Endpoint) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_recv_buffer_size(1)?;
-        socket.connect(&addr.into())?;
-        Self::new(socket.into())
+        socket.connect(&to.addr.into())?;
+        Self::new(socket.into(), to.patience)
     }
 
-    fn new(stream: TcpStream) -> Result<Self> {
+    fn new(stream: TcpStream, patience: Duration) -> Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, received: Vec::new() })
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(Self { stream, patience, received: Vec::new() })
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
@@ -113,8 +122,9 @@ impl Client {
     /// Sends until neither the server nor the kernel takes more, and returns what was sent. Nothing is read.
     pub(super) fn stuff(&mut self) -> Result<Vec<u8>> {
         let mut sent = Vec::new();
-        // Full is what stays full: the server may still be at work.
-        self.stream.set_write_timeout(Some(Duration::from_millis(200)))?;
+        // Full is what stays full: the server may still be at work, and with a window this small TCP itself pauses for
+        // a retransmission timeout (200 ms) now and then.
+        self.stream.set_write_timeout(Some(Duration::from_millis(700)))?;
         let piece: Vec<u8> = (0..64 * 1024).map(|index| b'a' + (index % 23) as u8).collect();
         loop {
             match self.stream.write(&piece) {
@@ -124,7 +134,7 @@ impl Client {
             }
             ensure!(sent.len() < 64 << 20, "64 MiB went to a server that is not read from: nothing holds it back");
         }
-        self.stream.set_write_timeout(Some(PATIENCE))?;
+        self.stream.set_write_timeout(Some(self.patience))?;
         Ok(sent)
     }
 
@@ -148,7 +158,7 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    bail!("nothing came for {} s after {}", PATIENCE.as_secs(), show(&self.received))
+                    bail!("nothing came for {} s after {}", self.patience.as_secs(), show(&self.received))
                 }
                 Err(error) => return Err(error).context("cannot receive"),
             }

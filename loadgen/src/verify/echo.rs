@@ -13,17 +13,13 @@ use rand_chacha::ChaCha8Rng;
 use super::{BUSY, Check, QUIET, Subject, client::Client};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { clause: "E1", name: "every byte value comes back", run: every_byte_value },
-    Check { clause: "E1", name: "a single byte comes back", run: a_single_byte },
-    Check { clause: "E1", name: "100 MiB of binary in random pieces come back", run: a_large_stream },
-    Check { clause: "E2", name: "a line is echoed before it is complete", run: an_incomplete_line },
-    Check { clause: "E3", name: "what came with the end of input is echoed before the close", run: read_then_eof },
-    Check {
-        clause: "E3",
-        name: "a slow reader gets everything after its half-close",
-        run: half_close_with_slow_reader,
-    },
-    Check { clause: "E3", name: "no status is queued once the end of input was read", run: no_status_after_eof },
+    Check::alone("E1", "every byte value comes back", every_byte_value),
+    Check::alone("E1", "a single byte comes back", a_single_byte),
+    Check::alone("E1", "100 MiB of binary in random pieces come back", a_large_stream),
+    Check::alone("E2", "a line is echoed before it is complete", an_incomplete_line),
+    Check::alone("E3", "what came with the end of input is echoed before the close", read_then_eof),
+    Check::alone("E3", "a slow reader gets everything after its half-close", half_close_with_slow_reader),
+    Check::together("E3", "no status is queued once the end of input was read", no_status_after_eof),
 ];
 
 fn every_byte_value(subject: &Subject) -> Result<()> {
@@ -121,7 +117,7 @@ fn no_status_after_eof(subject: &Subject) -> Result<()> {
         ensure!(transcript.echo == b"open", "the stream ended with {:?}", String::from_utf8_lossy(&transcript.echo));
     }
     drop(other);
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     ensure!(counters.statuses_dropped_at_eof > 0, "no held status was counted as dropped: {counters:?}");
     Ok(())
 }

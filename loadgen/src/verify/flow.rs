@@ -1,22 +1,17 @@
 //! F1, F2, F3.
 
-use std::{io::Write, net::TcpStream};
+use std::{io::Write, net::TcpStream, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
-use crate::observe::Process;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        clause: "F1",
-        name: "a client that does not read is not read from, and later gets everything",
-        run: resumes,
-    },
-    Check { clause: "F1", name: "clients that do not read cost bounded memory", run: bounded_memory },
-    Check { clause: "F2", name: "1000 resets concern nobody else", run: resets },
-    Check { clause: "F2", name: "a flood on one connection does not starve another", run: flood },
-    Check { clause: "F3", name: "beyond the limit clients wait and are served when a place is free", run: limit },
+    Check::alone("F1", "a client that does not read is not read from, and later gets everything", resumes),
+    Check::together("F1", "clients that do not read cost bounded memory", bounded_memory),
+    Check::alone("F2", "1000 resets concern nobody else", resets),
+    Check::alone("F2", "a flood on one connection does not starve another", flood),
+    Check::together("F3", "beyond the limit clients wait and are served when a place is free", limit),
 ];
 
 fn resumes(subject: &Subject) -> Result<()> {
@@ -28,7 +23,7 @@ fn resumes(subject: &Subject) -> Result<()> {
     client.send(b"more\n")?;
     client.expect(b"more\n")?;
     drop(client);
-    let counters = server.stop()?.context("the server was started here")?;
+    let counters = server.stop()?;
     let limit = protocol::limits::UNSENT_BYTES_MAX as u64;
     ensure!(counters.backlog_max_bytes <= limit, "one connection held {} bytes", counters.backlog_max_bytes);
     Ok(())
@@ -37,16 +32,22 @@ fn resumes(subject: &Subject) -> Result<()> {
 fn bounded_memory(subject: &Subject) -> Result<()> {
     const CLIENTS: u64 = 20;
     let server = subject.start(BUSY)?;
-    let process = Process::open(server.pid.context("the server was started here")?)?;
+    let process = server.process()?;
     let mut probe = Client::connect(server.addr)?;
     probe.greet()?;
     let before = process.memory().rss_bytes.context("its memory can be read")?;
-    let mut stuck = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut client = Client::connect_small(server.addr)?;
-        client.stuff()?;
-        stuck.push(client);
-    }
+    let addr = server.addr;
+    let stuck: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::connect_small(addr)?;
+                client.stuff()?;
+                Ok(client)
+            })
+        })
+        .collect();
+    let join = |client: thread::JoinHandle<Result<Client>>| client.join().map_err(|_| anyhow!("a client panicked"))?;
+    let _stuck = stuck.into_iter().map(join).collect::<Result<Vec<Client>>>()?;
     let after = process.memory().rss_bytes.context("its memory can be read")?;
     let each = after.saturating_sub(before) / CLIENTS;
     // What the clause allows, and as much again for the allocator and a thread's stack.
@@ -73,11 +74,11 @@ fn resets(subject: &Subject) -> Result<()> {
 fn flood(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
     let addr = server.addr;
-    let flooder = TcpStream::connect(addr)?;
+    let flooder = TcpStream::connect(addr.addr)?;
     let mut sink = flooder.try_clone()?;
-    let reader = std::thread::spawn(move || std::io::copy(&mut sink, &mut std::io::sink()));
+    let reader = thread::spawn(move || std::io::copy(&mut sink, &mut std::io::sink()));
     let mut source = flooder.try_clone()?;
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let piece = vec![b'f'; 1 << 20];
         while source.write_all(&piece).is_ok() {}
     });
@@ -90,7 +91,7 @@ fn flood(subject: &Subject) -> Result<()> {
 
 fn limit(subject: &Subject) -> Result<()> {
     const PLACES: u32 = 4;
-    let server = subject.start(Options { max_connections: PLACES, ..QUIET })?;
+    let server = subject.start(Options { max_connections: Some(PLACES), ..QUIET })?;
     let mut served = (0..PLACES).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
     for client in &mut served {
         client.greet()?;

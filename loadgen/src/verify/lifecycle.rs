@@ -1,21 +1,23 @@
 //! F4 and I1.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use protocol::Counters;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
-use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
-use crate::{observe::Process, target::Running};
+use super::{BUSY, Check, Options, QUIET, Served, Subject, client::Client};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { clause: "F4", name: "SIGTERM closes, prints the counters and exits 0", run: terminate },
-    Check { clause: "F4", name: "SIGINT does the same, under load", run: interrupt_under_load },
-    Check { clause: "F4", name: "a second signal exits at once with 130", run: second_signal },
-    Check { clause: "F4", name: "signals that interrupt system calls are no errors", run: stops_and_continues },
-    Check { clause: "I1", name: "without traffic and broadcasts nothing wakes up", run: no_wakeups },
-    Check { clause: "I1", name: "at rest a tick costs a worker at most 4 wake-ups", run: few_wakeups_a_tick },
+    Check::alone("F4", "SIGTERM closes, prints the counters and exits 0", terminate),
+    Check::together("F4", "SIGINT does the same, under load", interrupt_under_load),
+    Check::together("F4", "a second signal exits at once with 130", second_signal),
+    Check::alone("F4", "signals that interrupt system calls are no errors", stops_and_continues),
+    Check::together("I1", "without traffic and broadcasts nothing wakes up", no_wakeups),
+    Check::together("I1", "at rest a tick costs a worker at most 4 wake-ups", few_wakeups_a_tick),
 ];
 
 fn terminate(subject: &Subject) -> Result<()> {
@@ -82,8 +84,10 @@ fn stops_and_continues(subject: &Subject) -> Result<()> {
 fn no_wakeups(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
     let _clients = greeted(&server, 50)?;
-    let wakeups = wakeups(&server, Duration::from_secs(2))?;
+    let (wakeups, cpu_share) = activity(&server, Duration::from_secs(2))?;
     ensure!(wakeups <= 4, "{wakeups} wake-ups within 2 s");
+    // Who never sleeps never wakes up either.
+    ensure!(cpu_share < 0.05, "{:.0} % of a CPU while nothing happens", cpu_share * 100.0);
     Ok(())
 }
 
@@ -91,7 +95,7 @@ fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
     let server = subject.start(Options { workers: 1, ..BUSY })?;
     let mut clients = greeted(&server, 10)?;
     let first = clients[0].status()?.tick;
-    let wakeups = wakeups(&server, Duration::from_secs(1))?;
+    let (wakeups, _) = activity(&server, Duration::from_secs(1))?;
     let mut ticks = 0;
     // What has come is read until the tick of now, which is a tick or two later than the count.
     while ticks < 100 {
@@ -101,15 +105,17 @@ fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Voluntary switches over a while.
-fn wakeups(server: &Running, length: Duration) -> Result<u64> {
-    let process = Process::open(server.pid.context("the server was started here")?)?;
-    let before = process.usage()?;
+/// Voluntary switches over a while, and the CPU time of that while as a share of it.
+fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
+    let process = server.process()?;
+    let (before, begun) = (process.usage()?, Instant::now());
     thread::sleep(length);
-    process.usage()?.since(&before).voluntary_switches.context("no thread ends while nothing happens")
+    let used = process.usage()?.since(&before);
+    let wakeups = used.voluntary_switches.context("no thread ends while nothing happens")?;
+    Ok((wakeups, used.cpu_ns as f64 / begun.elapsed().as_nanos() as f64))
 }
 
-fn greeted(server: &Running, count: usize) -> Result<Vec<Client>> {
+fn greeted(server: &Served, count: usize) -> Result<Vec<Client>> {
     let connect = |_| {
         let mut client = Client::connect(server.addr)?;
         client.greet()?;
@@ -118,13 +124,13 @@ fn greeted(server: &Running, count: usize) -> Result<Vec<Client>> {
     (0..count).map(connect).collect()
 }
 
-fn signal(server: &Running, signal: Signal) -> Result<()> {
-    let pid = server.pid.and_then(Pid::from_raw).context("the server was started here")?;
-    Ok(kill_process(pid, signal)?)
+fn signal(server: &Served, signal: Signal) -> Result<()> {
+    server.is_ours()?;
+    Ok(kill_process(server.pid()?, signal)?)
 }
 
 /// Waits for its exit with that code, and returns the counters that it printed last.
-fn exit(server: Running, wanted: i32) -> Result<Counters> {
+fn exit(server: Served, wanted: i32) -> Result<Counters> {
     let (code, last) = server.wait()?;
     ensure!(code == wanted, "it exited with {code}: {last}");
     serde_json::from_str(&last).with_context(|| format!("its last line is no counters: {last}"))

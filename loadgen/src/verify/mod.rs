@@ -1,19 +1,23 @@
 //! The conformance suite: every clause of SPEC.md, checked from outside over blocking sockets.
 //!
-//! It is the one home of these checks. A check waits for events with a deadline and never for time to pass, so it says
-//! the same on a slow host.
+//! It is the one home of these checks: `loadgen verify` and the tests run the same. A check waits for events with a
+//! deadline and never for time to pass, so it says the same on a slow host.
 
 mod broadcast;
 mod client;
+mod command;
 mod echo;
 mod flow;
 mod lifecycle;
+mod subject;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::target::{Running, ServerCommand, Target};
+pub use command::{VerifyArgs, verify};
+use subject::{BUSY, Options, QUIET, Served, Skipped};
+pub use subject::{Candidate, Subject};
 
 /// One side of one clause.
 #[derive(Debug)]
@@ -22,50 +26,67 @@ pub struct Check {
     pub clause: &'static str,
     /// What must hold, as a sentence.
     pub name: &'static str,
-    /// Fails with the words that say what happened instead.
-    pub run: fn(&Subject) -> Result<()>,
+    /// A clause without which the check says nothing about its own: one that serves a single client cannot show what it
+    /// does with two.
+    pub rests_on: Option<&'static str>,
+    run: fn(&Subject) -> Result<()>,
 }
+
+impl Check {
+    /// A check that one connection at a time is enough for.
+    const fn alone(clause: &'static str, name: &'static str, run: fn(&Subject) -> Result<()>) -> Self {
+        Self { clause, name, rests_on: None, run }
+    }
+
+    /// A check that needs several connections at a time.
+    const fn together(clause: &'static str, name: &'static str, run: fn(&Subject) -> Result<()>) -> Self {
+        Self { clause, name, rests_on: Some("F2"), run }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It holds.
+    Pass,
+    /// It does not, and this happened instead.
+    Fail(String),
+    /// It does not, as the server declares.
+    Declared(String),
+    /// It was not looked at, for this reason.
+    Skipped(String),
+}
+
+/// How long a check waits that is expected to fail.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every check, in the order of the clauses.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     [echo::CHECKS, broadcast::CHECKS, flow::CHECKS, lifecycle::CHECKS].into_iter().flatten()
 }
 
-/// The server that is checked: every check starts its own.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// The executable that serves.
-    pub executable: PathBuf,
-    /// The server's name.
-    pub name: String,
-}
-
-/// How a check wants its server.
-#[derive(Clone, Copy, Debug)]
-struct Options {
-    status_interval: Duration,
-    max_connections: u32,
-    workers: usize,
-}
-
-/// No status lines, room for everybody, and as many workers as it takes to get into each other's way.
-const QUIET: Options = Options { status_interval: Duration::ZERO, max_connections: 2_000, workers: 2 };
-
-/// Status lines as often as allowed.
-const BUSY: Options = Options { status_interval: Duration::from_millis(10), ..QUIET };
-
-impl Subject {
-    fn start(&self, options: Options) -> Result<Running> {
-        Target::Server(ServerCommand {
-            executable: self.executable.clone(),
-            name: self.name.clone(),
-            status_interval: options.status_interval,
-            max_connections: options.max_connections,
-            workers: options.workers,
-            nodelay: true,
-            congestion: "reno".to_owned(),
-            cpus: Vec::new(),
-        })
-        .start()
+/// Runs one check on a server.
+pub fn examine(subject: &Subject, check: &Check) -> Finding {
+    if let Some(clause) = check.rests_on.filter(|clause| *clause != check.clause && subject.declares(clause)) {
+        return Finding::Skipped(format!("rests on {clause}, which is declared broken"));
     }
+    let declared = subject.declares(check.clause);
+    let patient = Subject { patience: if declared { SHORT_PATIENCE } else { subject.patience }, ..subject.clone() };
+    match (check.run)(&patient) {
+        Ok(()) => Finding::Pass,
+        Err(error) => match error.downcast_ref::<Skipped>() {
+            Some(Skipped(why)) => Finding::Skipped(why.clone()),
+            None if declared => Finding::Declared(format!("{error:#}")),
+            None => Finding::Fail(format!("{error:#}")),
+        },
+    }
+}
+
+/// The clauses that are declared broken although everything that was found about them holds: declarations gone stale.
+pub fn stale<'a>(subject: &'a Subject, findings: &[(&Check, Finding)]) -> Vec<&'a str> {
+    let holds = |clause: &&str| {
+        let mut about = findings.iter().filter(|(check, _)| check.clause == *clause).peekable();
+        about.peek().is_some() && about.all(|(_, finding)| *finding == Finding::Pass)
+    };
+    subject.violates.iter().copied().filter(holds).collect()
 }

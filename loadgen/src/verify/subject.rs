@@ -1,0 +1,173 @@
+//! What is checked, and how a check gets it started.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use protocol::Counters;
+use rustix::process::Pid;
+
+use super::client::{Endpoint, PATIENCE};
+use crate::{
+    observe::Process,
+    target::{GuestCommand, Running, ServerCommand, Target, Template},
+};
+
+/// A server and what it declares.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// How to get at it.
+    pub candidate: Candidate,
+    /// The clauses that it declares broken.
+    pub violates: &'static [&'static str],
+    /// How long anything may take.
+    pub patience: Duration,
+}
+
+/// How to get at a server.
+#[derive(Clone, Debug)]
+pub enum Candidate {
+    /// One of this project: every check starts its own.
+    Server {
+        /// The executable that serves.
+        executable: PathBuf,
+        /// The server's name.
+        name: String,
+    },
+    /// Any other program: every check starts its own.
+    Command(Template),
+    /// Whatever listens there, for all checks the same.
+    Address {
+        /// Where.
+        addr: SocketAddr,
+        /// Its process, if it is on this host.
+        pid: Option<i32>,
+        /// Time between two of its status lines, zero for none; `None` if that is not known.
+        status_interval: Option<Duration>,
+    },
+}
+
+/// How a check wants its server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub(super) status_interval: Duration,
+    /// `None` if the check does not depend on it.
+    pub(super) max_connections: Option<u32>,
+    pub(super) workers: usize,
+}
+
+/// No status lines, and as many workers as it takes to get into each other's way.
+pub(super) const QUIET: Options = Options { status_interval: Duration::ZERO, max_connections: None, workers: 2 };
+
+/// Status lines as often as allowed.
+pub(super) const BUSY: Options = Options { status_interval: Duration::from_millis(10), ..QUIET };
+
+/// Room for everybody, where a check does not care.
+const MANY: u32 = 2_000;
+
+/// The check cannot be made on this candidate.
+#[derive(Debug)]
+pub(super) struct Skipped(pub(super) String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+impl Subject {
+    /// A server of this project; `None` if there is none of that name.
+    pub fn server(executable: PathBuf, name: &str) -> Option<Self> {
+        let violates = servers::by_name(name)?.violates;
+        Some(Self { candidate: Candidate::Server { executable, name: name.to_owned() }, violates, patience: PATIENCE })
+    }
+
+    /// Somebody else's server, which declares nothing.
+    pub fn guest(candidate: Candidate) -> Self {
+        Self { candidate, violates: &[], patience: PATIENCE }
+    }
+
+    pub(super) fn declares(&self, clause: &str) -> bool {
+        self.violates.contains(&clause)
+    }
+
+    pub(super) fn start(&self, options: Options) -> Result<Served> {
+        let max_connections = options.max_connections.unwrap_or(MANY);
+        let target = match &self.candidate {
+            Candidate::Server { executable, name } => Target::Server(ServerCommand {
+                executable: executable.clone(),
+                name: name.clone(),
+                status_interval: options.status_interval,
+                max_connections,
+                workers: options.workers,
+                nodelay: true,
+                congestion: "reno".to_owned(),
+                cpus: Vec::new(),
+            }),
+            Candidate::Command(template) => {
+                for (needed, name) in
+                    [(true, "status_interval_ms"), (options.max_connections.is_some(), "max_connections")]
+                {
+                    if needed && !template.takes(name) {
+                        return Err(Skipped(format!("the command has no {{{name}}}")).into());
+                    }
+                }
+                let status_interval = options.status_interval;
+                Target::Command(GuestCommand {
+                    template: template.clone(),
+                    status_interval,
+                    max_connections,
+                    cpus: Vec::new(),
+                })
+            }
+            Candidate::Address { addr, pid, status_interval } => {
+                if *status_interval != Some(options.status_interval) {
+                    let wanted = crate::units::show_duration(options.status_interval);
+                    return Err(Skipped(format!("needs a status interval of {wanted}")).into());
+                }
+                if options.max_connections.is_some() {
+                    return Err(Skipped("its limit of connections cannot be set".to_owned()).into());
+                }
+                Target::Address { addr: *addr, pid: *pid }
+            }
+        };
+        let running = target.start()?;
+        Ok(Served { addr: Endpoint { addr: running.addr, patience: self.patience }, running })
+    }
+}
+
+/// A server under examination.
+pub(super) struct Served {
+    pub(super) addr: Endpoint,
+    running: Running,
+}
+
+impl Served {
+    pub(super) fn pid(&self) -> Result<Pid> {
+        let pid = self.running.pid.and_then(Pid::from_raw);
+        pid.with_context(|| Skipped("its process is not known".to_owned()))
+    }
+
+    pub(super) fn process(&self) -> Result<Process> {
+        Ok(Process::open(self.pid()?.as_raw_nonzero().get())?)
+    }
+
+    /// Ends it and returns its counters.
+    pub(super) fn stop(self) -> Result<Counters> {
+        self.running.stop()?.with_context(|| Skipped("it prints no counters".to_owned()))
+    }
+
+    /// Waits until it has exited; its exit code and the last line of its stderr.
+    pub(super) fn wait(self) -> Result<(i32, String)> {
+        self.running.wait()
+    }
+
+    /// A check that ends the server can only be made on one that was started for it.
+    pub(super) fn is_ours(&self) -> Result<()> {
+        if self.running.is_child() {
+            return Ok(());
+        }
+        Err(Skipped("it was not started here, so it is not ended either".to_owned()).into())
+    }
+}

@@ -1,0 +1,166 @@
+//! `blocking`: one connection at a time, with plain blocking reads and writes.
+//!
+//! It is the floor of the latency: nothing stands between the socket and the echo. The price is that a connection waits
+//! in the backlog until the one before it has ended (F2). The time of the next tick is the timeout of a poll on the one
+//! socket; a client that does not read holds its status up, which is nobody else's affair here.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::{fd::AsFd, unix::net::UnixStream},
+};
+
+use protocol::{
+    Counters, Outgoing, Schedule,
+    limits::{ACCEPT_RETRY, READ_BUFFER_BYTES, SHUTDOWN_FLUSH},
+    status::Status,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use signal_hook::low_level::pipe;
+
+use crate::{
+    Config, clock,
+    listen::{Warning, concerns_one_client},
+    shutdown,
+};
+
+/// Serves `listener` from this thread, one connection after the other.
+pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
+    let mut server = Server {
+        schedule: Schedule::new(clock::now_ns(), config.status_interval),
+        stop: stop_signal()?,
+        buffer: vec![0; READ_BUFFER_BYTES].into(),
+        counters: Counters::default(),
+    };
+    listener.set_nonblocking(true)?;
+    let mut warning = Warning::default();
+    while server.wait(&listener, None)? {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                server.counters.accepts += 1;
+                // Whatever goes wrong ends this connection alone.
+                drop(server.serve(&stream));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock || concerns_one_client(&error) => {}
+            Err(error) => {
+                warning.print("cannot accept", &error);
+                std::thread::sleep(ACCEPT_RETRY);
+            }
+        }
+    }
+    Ok(server.counters)
+}
+
+struct Server {
+    schedule: Schedule,
+    /// Readable once a signal has come.
+    stop: UnixStream,
+    buffer: Box<[u8]>,
+    counters: Counters,
+}
+
+impl Server {
+    fn serve(&mut self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        // A peer that does not read must not keep the server from seeing a signal.
+        stream.set_write_timeout(Some(SHUTDOWN_FLUSH))?;
+        let mut outgoing = Outgoing::default();
+        let result = self.echo_all(stream, &mut outgoing);
+        outgoing.abandon(&mut self.counters);
+        result
+    }
+
+    fn echo_all(&mut self, mut stream: &TcpStream, outgoing: &mut Outgoing) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = loop {
+            match self.wait(stream, Some((stream, &mut *outgoing))) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(count) => {
+                    if let Err(error) = self.write(stream, outgoing, &buffer[..count]) {
+                        break Err(error);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.buffer = buffer;
+        outgoing.end_of_input(&mut self.counters);
+        self.write(stream, outgoing, &[])?;
+        result
+    }
+
+    /// Waits until `socket` is readable, and meanwhile sends the ticks that come due; false once a signal has come.
+    fn wait(&mut self, socket: impl AsFd, mut peer: Option<(&TcpStream, &mut Outgoing)>) -> io::Result<bool> {
+        loop {
+            let next_ns = self.schedule.next_due_ns();
+            let timeout = next_ns.map(|due_ns| timespec(due_ns.saturating_sub(clock::now_ns())));
+            let mut sockets = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
+            match poll(&mut sockets, timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [ready, stopped] = sockets.map(|socket| !socket.revents().is_empty());
+            if stopped {
+                return Ok(false);
+            }
+            self.tick(peer.as_mut().map(|(stream, outgoing)| (*stream, &mut **outgoing)))?;
+            if ready {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Writes what is owed and `input`, waiting as long as the peer does not read and no signal comes.
+    fn write(&mut self, mut stream: &TcpStream, outgoing: &mut Outgoing, mut input: &[u8]) -> io::Result<()> {
+        loop {
+            let next = outgoing.next(input);
+            if next.is_empty() {
+                return Ok(());
+            }
+            match stream.write(next) {
+                Ok(count) => input = outgoing.sent(input, count, &mut self.counters),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !is_readable(&self.stop) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn tick(&mut self, peer: Option<(&TcpStream, &mut Outgoing)>) -> io::Result<()> {
+        let emit_ns = clock::now_ns();
+        let Some(tick) = self.schedule.take(emit_ns) else { return Ok(()) };
+        self.counters.ticks += 1;
+        self.counters.ticks_skipped += tick.skipped;
+        let Some((stream, outgoing)) = peer else { return Ok(()) };
+        let status = Status { active: 1, tick: tick.number, due_ns: tick.due_ns, emit_ns };
+        outgoing.offer(status.line(), &mut self.counters);
+        self.write(stream, outgoing, &[])
+    }
+}
+
+/// A stream that becomes readable with the first signal.
+fn stop_signal() -> io::Result<UnixStream> {
+    let (stop, write) = UnixStream::pair()?;
+    for signal in shutdown::SIGNALS {
+        pipe::register(signal, write.try_clone()?)?;
+    }
+    shutdown::exit_on_second_signal()?;
+    Ok(stop)
+}
+
+fn is_readable(socket: impl AsFd) -> bool {
+    poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&timespec(0))).is_ok_and(|ready| ready > 0)
+}
+
+fn timespec(ns: u64) -> Timespec {
+    Timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ }
+}

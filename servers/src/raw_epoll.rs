@@ -1,0 +1,442 @@
+//! `epoll`: the algorithm of `mio` on epoll itself (epoll(7)), to be read beside event_loop.rs. What differs is what mio
+//! does for its users, and the question is what that costs.
+//!
+//! An event says once that a socket became ready, so whoever stops before the socket is drained must come back by
+//! itself: a connection that had its share of a turn goes to a run queue, one whose peer does not read is driven again
+//! when it becomes writable, and a listener that was left with clients in its backlog is asked again when a place frees.
+//! The time of the next tick is the poll's timeout.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    sync::Arc,
+    time::Duration,
+};
+
+use protocol::{
+    Counters, Outgoing, Schedule,
+    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    status::{Status, StatusLine},
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
+    fd::OwnedFd,
+    io::Errno,
+    net::{SocketFlags, accept_with},
+};
+use signal_hook::low_level::pipe;
+use slab::Slab;
+
+use crate::{
+    Config, clock,
+    listen::{Warning, concerns_one_client},
+    shutdown,
+};
+
+const LISTENER: u64 = u64::MAX;
+const SIGNALS: u64 = u64::MAX - 1;
+
+/// Edge-triggered, and told of the peer's end of input.
+const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
+/// Connections accepted before I/O has its turn again.
+const ACCEPT_CHUNK: usize = 256;
+
+/// Events handled between two looks at the clock.
+const CLOCK_CHUNK: usize = 64;
+
+/// Serves `listener` from this thread alone.
+pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
+    let start_ns = clock::now_ns();
+    let (stop, write) = UnixStream::pair()?;
+    for signal in shutdown::SIGNALS {
+        pipe::register(signal, write.try_clone()?)?;
+    }
+    shutdown::exit_on_second_signal()?;
+    let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
+    epoll::add(&epoll, &stop, EventData::new_u64(SIGNALS), READABLE)?;
+    let mut server = Server::new(listener, config, start_ns, Arc::clone(&epoll))?;
+
+    let mut events = Vec::with_capacity(1024);
+    while server.is_serving() {
+        let timeout = server.timeout(clock::now_ns()).map(whole_milliseconds);
+        events.clear();
+        match epoll::wait(&epoll, spare_capacity(&mut events), timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
+            result => result?,
+        };
+        for (index, event) in events.iter().enumerate() {
+            if index % CLOCK_CHUNK == CLOCK_CHUNK - 1 {
+                server.tick(clock::now_ns());
+            }
+            match event.data.u64() {
+                LISTENER => server.acceptor.has_clients = true,
+                SIGNALS => server.stop(clock::now_ns()),
+                token => server.on_ready(token, event),
+            }
+        }
+        server.take_turns();
+        let now_ns = clock::now_ns();
+        server.tick(now_ns);
+        server.accept(now_ns);
+    }
+    Ok(server.finish())
+}
+
+struct Server {
+    epoll: Arc<OwnedFd>,
+    acceptor: Acceptor,
+    connections: Slab<Connection>,
+    /// Connections accepted so far: the serial number of the next one.
+    accepted: u64,
+    schedule: Schedule,
+    fan_out: Option<FanOut>,
+    /// Connections that had their share of a turn and may have more to read.
+    turns: Vec<u64>,
+    /// What is read from any connection; an idle one holds no buffer.
+    buffer: Box<[u8]>,
+    counters: Counters,
+    /// Once it is set, nothing more is accepted or read.
+    stop_by_ns: Option<u64>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    outgoing: Outgoing,
+    serial: u64,
+    /// The socket was full.
+    blocked: bool,
+    /// EPOLLOUT is registered, which it is only while the socket is full.
+    watched: bool,
+    /// The end of input is announced, so a short read does not mean that the socket is drained.
+    closing: bool,
+    /// The end of input was read.
+    ended: bool,
+}
+
+/// A tick on its way to the connections that were open when it began.
+struct FanOut {
+    line: StatusLine,
+    cursor: usize,
+    before_serial: u64,
+}
+
+/// What became of a connection's turn.
+enum Turn {
+    /// Nothing to do until the next event.
+    Drained,
+    /// It had its share and may have more.
+    Unfinished,
+    /// It is over.
+    Closed,
+}
+
+impl Server {
+    fn new(listener: TcpListener, config: &Config, start_ns: u64, epoll: Arc<OwnedFd>) -> io::Result<Self> {
+        Ok(Self {
+            acceptor: Acceptor::new(listener, config.max_connections.get(), &epoll)?,
+            epoll,
+            connections: Slab::new(),
+            accepted: 0,
+            schedule: Schedule::new(start_ns, config.status_interval),
+            fan_out: None,
+            turns: Vec::new(),
+            buffer: vec![0; READ_BUFFER_BYTES].into(),
+            counters: Counters::default(),
+            stop_by_ns: None,
+        })
+    }
+
+    fn is_serving(&self) -> bool {
+        self.stop_by_ns.is_none_or(|by_ns| !self.connections.is_empty() && clock::now_ns() < by_ns)
+    }
+
+    /// How long the poll may wait: not at all if work is left, else until whatever the clock has to start.
+    fn timeout(&self, now_ns: u64) -> Option<Duration> {
+        if self.fan_out.is_some() || !self.turns.is_empty() || self.acceptor.is_ready(self.connections.len()) {
+            return Some(Duration::ZERO);
+        }
+        let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop_by_ns.is_none());
+        let next_ns = [tick_ns, self.acceptor.retry_ns, self.stop_by_ns].into_iter().flatten().min()?;
+        Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+    }
+
+    fn on_ready(&mut self, token: u64, event: &Event) {
+        let Some(key) = self.key(token) else { return };
+        let connection = &mut self.connections[key];
+        let (flags, failed) = (event.flags, EventFlags::ERR | EventFlags::HUP);
+        connection.closing |= flags.intersects(failed | EventFlags::RDHUP);
+        // What a full socket's peer sends meanwhile is read once the socket has room.
+        if !connection.blocked || flags.intersects(failed | EventFlags::OUT) {
+            self.drive(key);
+        }
+    }
+
+    /// Gives one more turn to the connections that did not finish theirs.
+    fn take_turns(&mut self) {
+        for token in std::mem::take(&mut self.turns) {
+            if let Some(key) = self.key(token) {
+                self.drive(key);
+            }
+        }
+    }
+
+    fn drive(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let turn = connection.drive(&mut self.buffer, &mut self.counters);
+        let turn = turn.and_then(|turn| connection.watch(token(key, connection.serial), &self.epoll).map(|()| turn));
+        match turn {
+            Ok(Turn::Drained) => {}
+            Ok(Turn::Unfinished) => self.turns.push(token(key, connection.serial)),
+            // Whatever went wrong concerns this connection alone (F2).
+            Ok(Turn::Closed) | Err(_) => self.close(key),
+        }
+    }
+
+    fn close(&mut self, key: usize) {
+        let mut connection = self.connections.remove(key);
+        connection.outgoing.abandon(&mut self.counters);
+        self.acceptor.retry_ns = None;
+    }
+
+    /// The connection that a token was made for, unless it is gone and the slot empty or taken by a successor.
+    fn key(&self, wanted: u64) -> Option<usize> {
+        let key = (wanted & KEY_MASK) as usize;
+        let connection = self.connections.get(key)?;
+        (token(key, connection.serial) == wanted).then_some(key)
+    }
+
+    /// Begins the fan-out of a tick that is due, or goes on with one; a chunk at a time, so that I/O has its turn (B5).
+    fn tick(&mut self, now_ns: u64) {
+        if self.stop_by_ns.is_some() {
+            return;
+        }
+        if self.fan_out.is_none()
+            && let Some(tick) = self.schedule.take(now_ns)
+        {
+            self.counters.ticks += 1;
+            self.counters.ticks_skipped += tick.skipped;
+            let active = self.connections.len() as u64;
+            let status = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns: now_ns };
+            self.fan_out = Some(FanOut { line: status.line(), cursor: 0, before_serial: self.accepted });
+        }
+        let Some(mut fan_out) = self.fan_out.take() else { return };
+        let mut left = FAN_OUT_CHUNK;
+        // Keys lie below the capacity, and a vacant slot costs next to nothing.
+        while fan_out.cursor < self.connections.capacity() {
+            if left == 0 {
+                self.fan_out = Some(fan_out);
+                return;
+            }
+            let key = fan_out.cursor;
+            fan_out.cursor += 1;
+            if self.connections.get(key).is_some_and(|connection| connection.serial < fan_out.before_serial) {
+                left -= 1;
+                self.send_status(key, &fan_out.line);
+            }
+        }
+    }
+
+    fn send_status(&mut self, key: usize, line: &StatusLine) {
+        let connection = &mut self.connections[key];
+        connection.outgoing.offer(StatusLine::clone(line), &mut self.counters);
+        if connection.blocked {
+            return;
+        }
+        let sent = connection.write(&[], &mut self.counters);
+        let sent = sent.and_then(|()| connection.watch(token(key, connection.serial), &self.epoll));
+        if sent.is_err() {
+            self.close(key);
+        }
+    }
+
+    /// Accepts what waits in the backlog, as long as there is room.
+    fn accept(&mut self, now_ns: u64) {
+        for _ in 0..ACCEPT_CHUNK {
+            let Some(stream) = self.acceptor.accept(self.connections.len(), now_ns) else { return };
+            let serial = self.accepted;
+            let entry = self.connections.vacant_entry();
+            let token = EventData::new_u64(token(entry.key(), serial));
+            if let Err(error) = epoll::add(&self.epoll, &stream, token, READABLE) {
+                self.acceptor.warning.print("cannot register a connection", &error.into());
+                continue;
+            }
+            self.accepted += 1;
+            self.counters.accepts += 1;
+            let outgoing = Outgoing::default();
+            entry.insert(Connection {
+                stream,
+                outgoing,
+                serial,
+                blocked: false,
+                watched: false,
+                closing: false,
+                ended: false,
+            });
+        }
+    }
+
+    /// Accepts and reads no more; what is queued is still flushed (F4).
+    fn stop(&mut self, now_ns: u64) {
+        self.stop_by_ns = Some(now_ns + SHUTDOWN_FLUSH.as_nanos() as u64);
+        self.fan_out = None;
+        self.acceptor.close();
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let connection = &mut self.connections[key];
+            connection.ended = true;
+            connection.outgoing.end_of_input(&mut self.counters);
+            self.drive(key);
+        }
+    }
+
+    fn finish(mut self) -> Counters {
+        for mut connection in self.connections.drain() {
+            connection.outgoing.abandon(&mut self.counters);
+        }
+        self.counters
+    }
+}
+
+impl Connection {
+    /// Writes what is owed, then echoes what can be read: until nothing is left, the socket is full or the turn is over.
+    fn drive(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<Turn> {
+        self.write(&[], counters)?;
+        let mut turn_bytes = 0;
+        // One read buffer is written before the next is read: that bounds what a connection holds (F1).
+        while !self.blocked {
+            if self.ended {
+                return Ok(Turn::Closed);
+            }
+            if turn_bytes >= TURN_BYTES {
+                return Ok(Turn::Unfinished);
+            }
+            match self.stream.read(buffer) {
+                Ok(0) => {
+                    self.ended = true;
+                    self.outgoing.end_of_input(counters);
+                }
+                Ok(count) => {
+                    turn_bytes += count;
+                    self.write(&buffer[..count], counters)?;
+                    // Less than asked for: drained (epoll(7)), unless the end of input is still to be read.
+                    if count < buffer.len() && !self.closing && !self.blocked {
+                        return Ok(Turn::Drained);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Drained),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Turn::Drained)
+    }
+
+    /// Writes what is owed and `input`; if the socket is full it keeps the rest and becomes `blocked`.
+    fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<()> {
+        self.blocked = false;
+        loop {
+            let next = self.outgoing.next(input);
+            if next.is_empty() {
+                return Ok(());
+            }
+            let asked = next.len();
+            let count = match self.stream.write(next) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            input = self.outgoing.sent(input, count, counters);
+            if count < asked {
+                self.outgoing.keep(input, counters);
+                self.blocked = true;
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Has the poll say when a full socket has room again, and no longer than that.
+    fn watch(&mut self, token: u64, epoll: &OwnedFd) -> io::Result<()> {
+        if self.blocked != self.watched {
+            let interest = if self.blocked { READABLE | EventFlags::OUT } else { READABLE };
+            // If the socket has got room in the meantime, registering anew reports that as well.
+            epoll::modify(epoll, &self.stream, EventData::new_u64(token), interest)?;
+            self.watched = self.blocked;
+        }
+        Ok(())
+    }
+}
+
+/// The listener, and whether there is any use in asking it.
+struct Acceptor {
+    listener: Option<TcpListener>,
+    /// The last accept did not say that the backlog is empty.
+    has_clients: bool,
+    max_connections: usize,
+    /// When to try again after a shortage, if no place frees before.
+    retry_ns: Option<u64>,
+    warning: Warning,
+}
+
+impl Acceptor {
+    fn new(listener: TcpListener, max_connections: usize, epoll: &OwnedFd) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        epoll::add(epoll, &listener, EventData::new_u64(LISTENER), READABLE)?;
+        Ok(Self {
+            listener: Some(listener),
+            has_clients: false,
+            max_connections,
+            retry_ns: None,
+            warning: Warning::default(),
+        })
+    }
+
+    /// The next client, if one waits and there is room beside `connections`.
+    fn accept(&mut self, connections: usize, now_ns: u64) -> Option<TcpStream> {
+        self.retry_ns = self.retry_ns.filter(|retry_ns| now_ns < *retry_ns);
+        while self.is_ready(connections) {
+            let accepted = accept_with(self.listener.as_ref()?, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+            match accepted.map_err(io::Error::from) {
+                Ok(stream) => return Some(stream.into()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_clients = false,
+                Err(error) if concerns_one_client(&error) => {}
+                Err(error) => {
+                    self.warning.print("cannot accept", &error);
+                    self.retry_ns = Some(now_ns + ACCEPT_RETRY.as_nanos() as u64);
+                }
+            }
+        }
+        None
+    }
+
+    fn is_ready(&self, connections: usize) -> bool {
+        self.has_clients && self.retry_ns.is_none() && connections < self.max_connections
+    }
+
+    fn close(&mut self) {
+        self.listener = None;
+        self.has_clients = false;
+        self.retry_ns = None;
+    }
+}
+
+const KEY_MASK: u64 = 0xffff_ffff;
+
+/// A connection's place in the slab and, in the upper half, its serial number: a stale event never hits a successor.
+fn token(key: usize, serial: u64) -> u64 {
+    key as u64 | serial << 32
+}
+
+/// Rounded up, as mio does: a wait that ends before the tick would only have to be repeated.
+fn whole_milliseconds(timeout: Duration) -> Timespec {
+    let ms = timeout.as_nanos().div_ceil(1_000_000) as u64;
+    Timespec { tv_sec: (ms / 1_000) as _, tv_nsec: (ms % 1_000 * 1_000_000) as _ }
+}
