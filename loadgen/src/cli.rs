@@ -58,6 +58,10 @@ pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,
 
+    /// The target's process, to observe its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
+    pid: Option<i32>,
+
     /// Connections
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections, help_heading = "Load")]
     pub connections: u32,
@@ -118,27 +122,34 @@ pub struct RunArgs {
     pub out: Option<PathBuf>,
 }
 
-/// What is measured.
+/// Which server is meant.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = true)]
-pub struct TargetArgs {
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArgs {
     /// A server of this project, in a fresh process
-    #[arg(long, value_name = "NAME", value_parser = server_names(), conflicts_with = "target", help_heading = "Target")]
+    #[arg(long, value_name = "NAME", value_parser = server_names(), help_heading = "Target")]
     server: Option<String>,
 
     /// Any program that says `listening on ADDR:PORT` first, in a fresh process; {addr}, {status_interval_ms} and
     /// {max_connections} are filled in
-    #[arg(long, value_name = "PROG ...", value_parser = Template::parse, conflicts_with_all = ["server", "target"],
-          help_heading = "Target")]
+    #[arg(long, value_name = "PROG ...", value_parser = Template::parse, help_heading = "Target")]
     command: Option<Template>,
 
     /// Whatever echoes there
     #[arg(long, value_name = "HOST:PORT", value_parser = target::resolve, help_heading = "Target")]
     target: Option<SocketAddr>,
+}
 
-    /// The target's process, to observe its CPU time and memory
-    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
-    pid: Option<i32>,
+impl TargetArgs {
+    /// Which one it is; `pid` is that of a foreign target.
+    pub(crate) fn choice(&self, pid: Option<i32>) -> TargetChoice {
+        match (&self.server, &self.command, self.target) {
+            (Some(server), ..) => TargetChoice::Server(server.clone()),
+            (_, Some(template), _) => TargetChoice::Command(template.clone()),
+            (.., Some(addr)) => TargetChoice::Address { addr, pid },
+            _ => unreachable!("clap requires one of the group"),
+        }
+    }
 }
 
 /// What is measured, taken apart.
@@ -160,12 +171,7 @@ pub enum TargetChoice {
 impl RunArgs {
     /// What is measured.
     pub fn target(&self) -> TargetChoice {
-        match (&self.target.server, &self.target.command, self.target.target) {
-            (Some(server), ..) => TargetChoice::Server(server.clone()),
-            (_, Some(template), _) => TargetChoice::Command(template.clone()),
-            (.., Some(addr)) => TargetChoice::Address { addr, pid: self.target.pid },
-            _ => unreachable!("clap requires one of the group, and --pid requires --target"),
-        }
+        self.target.choice(self.pid)
     }
 }
 

@@ -30,9 +30,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-const SMALL: [&str; 14] = [
-    "--connections",
-    "4",
+const SMALL: [&str; 12] = [
     "--rate",
     "500",
     "--idle",
@@ -52,7 +50,10 @@ const SHARED: [&str; 4] = ["--pacing", "timer", "--placement", "shared"];
 #[test]
 fn every_server_is_measured_end_to_end() {
     for server in SERVERS {
-        let arguments = [&["run", "--json", "--server", server.name], &SMALL[..], &SHARED].concat();
+        // One that serves a single connection at a time is measured with one.
+        let connections = if server.violates.contains(&"F2") { "1" } else { "4" };
+        let target = ["run", "--json", "--server", server.name, "--connections", connections];
+        let arguments = [&target, &SMALL[..], &SHARED].concat();
         let output = loadgen(&arguments).output().unwrap();
         assert!(matches!(output.status.code(), Some(0 | 5)), "{}: {}", server.name, stderr(&output));
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -62,7 +63,7 @@ fn every_server_is_measured_end_to_end() {
         for measured in ["server_cpu_ns_idle", "server_cpu_ns_load", "server_pss_bytes_idle", "peak_rate_per_sec"] {
             assert!(row[measured].as_u64().unwrap() > 0, "{measured} of {}", server.name);
         }
-        assert!(row["status_count"].as_u64().unwrap() >= 4, "{row}");
+        assert!(row["status_count"].as_u64().unwrap() >= 1, "{row}");
         assert!(row["server_threads_max"].as_u64().unwrap() >= 1);
     }
 }

@@ -203,6 +203,7 @@ fn no_drift(subject: &Subject) -> Result<()> {
 
 fn no_burst(subject: &Subject) -> Result<()> {
     let server = subject.start(BUSY)?;
+    server.is_ours()?;
     let pid = server.pid()?;
     let mut client = Client::connect(server.addr)?;
     client.greet()?;
@@ -241,7 +242,7 @@ fn a_stuck_client(subject: &Subject) -> Result<()> {
     let server = subject.start(Options { status_interval: Duration::from_millis(20), ..BUSY })?;
     let mut stuck = Client::connect_small(server.addr)?;
     stuck.stuff()?;
-    let mut clients = connect(server.addr, 20)?;
+    let mut clients = connect(server.addr, 100)?;
     let first = status_of(&mut clients[0])?.tick;
     for client in &mut clients {
         client.greet()?;

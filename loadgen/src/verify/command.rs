@@ -1,17 +1,15 @@
 //! `loadgen verify`: the suite on one server, a line a check.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 
 use super::{Candidate, Finding, Subject, checks, examine, stale};
 use crate::{
-    cli::server_names,
+    cli::{TargetArgs, TargetChoice},
     failure::Exit,
-    interrupt,
-    target::{self, Template},
-    units,
+    interrupt, units,
 };
 
 /// Which server.
@@ -22,27 +20,17 @@ use crate::{
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
 Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]
-#[group(id = "candidate", required = true, multiple = false, args = ["server", "target", "command"])]
 pub struct VerifyArgs {
-    /// A server of this project
-    #[arg(long, value_name = "NAME", value_parser = server_names())]
-    server: Option<String>,
-
-    /// Whatever listens there; what needs a server of its own is skipped
-    #[arg(long, value_name = "HOST:PORT", value_parser = target::resolve)]
-    target: Option<SocketAddr>,
-
-    /// Any program that says `listening on ADDR:PORT` first; {addr}, {status_interval_ms} and {max_connections} are
-    /// filled in, and what needs one that is absent is skipped
-    #[arg(long, value_name = "PROG ...", value_parser = Template::parse)]
-    command: Option<Template>,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// The target's process
-    #[arg(long, value_name = "PID", requires = "target")]
+    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
     pid: Option<i32>,
 
     /// Time between two status lines of the target, 0s for none
-    #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target")]
+    #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
+          help_heading = "Target")]
     status_interval: Option<Duration>,
 }
 
@@ -83,14 +71,14 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
 }
 
 fn subject(args: &VerifyArgs) -> Result<Subject> {
-    let guest = match (&args.server, &args.command, args.target) {
-        (Some(name), ..) => {
-            let subject = Subject::server(std::env::current_exe()?, name);
-            return Ok(subject.unwrap_or_else(|| unreachable!("clap knows the names")));
+    Ok(match args.target.choice(args.pid) {
+        TargetChoice::Server(name) => {
+            let subject = Subject::server(std::env::current_exe()?, &name);
+            subject.unwrap_or_else(|| unreachable!("clap knows the names"))
         }
-        (_, Some(template), _) => Candidate::Command(template.clone()),
-        (_, _, Some(addr)) => Candidate::Address { addr, pid: args.pid, status_interval: args.status_interval },
-        _ => unreachable!("clap requires one of the group"),
-    };
-    Ok(Subject::guest(guest))
+        TargetChoice::Command(template) => Subject::guest(Candidate::Command(template)),
+        TargetChoice::Address { addr, pid } => {
+            Subject::guest(Candidate::Address { addr, pid, status_interval: args.status_interval })
+        }
+    })
 }

@@ -1,8 +1,16 @@
 //! F1, F2, F3.
 
-use std::{io::Write, net::TcpStream, thread};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
+
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
 
@@ -11,6 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::together("F1", "clients that do not read cost bounded memory", bounded_memory),
     Check::alone("F2", "1000 resets concern nobody else", resets),
     Check::alone("F2", "a flood on one connection does not starve another", flood),
+    Check::together("F3", "when descriptors run out nobody spins, and who waits is served later", descriptor_shortage),
     Check::together("F3", "beyond the limit clients wait and are served when a place is free", limit),
 ];
 
@@ -109,6 +118,47 @@ fn limit(subject: &Subject) -> Result<()> {
     }
     for (leaving, client) in served.into_iter().zip(&mut waiting) {
         drop(leaving);
+        client.expect_line(b"hello\n")?;
+    }
+    Ok(())
+}
+
+fn descriptor_shortage(subject: &Subject) -> Result<()> {
+    const ROOM: usize = 20;
+    const WAITING: usize = 5;
+    let server = subject.start(QUIET)?;
+    server.is_ours()?;
+    let (pid, process) = (server.pid()?, server.process()?);
+    let mut served = vec![Client::connect(server.addr)?];
+    served[0].greet()?;
+    // The limit is one of numbers: the lowest that leaves so many of them free.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?;
+    let open: BTreeSet<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let free = (0..).filter(|number| !open.contains(number)).nth(ROOM).context("numbers do not run out")?;
+    let limit = Rlimit { current: Some(free), maximum: getrlimit(Resource::Nofile).maximum };
+    prlimit(Some(pid), Resource::Nofile, limit)?;
+    for _ in 0..ROOM {
+        let mut client = Client::connect(server.addr)?;
+        client.greet()?;
+        served.push(client);
+    }
+    let mut waiting = (0..WAITING).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
+    for client in &mut waiting {
+        client.send(b"hello\n")?;
+    }
+    let (before, begun) = (process.usage()?.cpu_ns, Instant::now());
+    thread::sleep(Duration::from_millis(500));
+    let share = (process.usage()?.cpu_ns - before) as f64 / begun.elapsed().as_nanos() as f64;
+    // A baseline that never sleeps says so (I1), and this is not about that.
+    ensure!(share < 0.3 || subject.declares("I1"), "{:.0} % of a CPU while clients wait", share * 100.0);
+    for client in &mut served {
+        client.greet()?;
+    }
+    for client in &mut waiting {
+        ensure!(client.is_silent()?, "a client was served without a descriptor");
+    }
+    served.truncate(served.len() - WAITING);
+    for client in &mut waiting {
         client.expect_line(b"hello\n")?;
     }
     Ok(())
