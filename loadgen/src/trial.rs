@@ -189,6 +189,7 @@ impl<'a> Measurement<'a> {
             _ => true,
         };
         let before = self.usage();
+        self.catch_up()?;
         let start_ns = clock::now_ns();
         let window = self.engine.idle_until(start_ns + length.as_nanos() as u64)?;
         let after = self.usage();
@@ -237,6 +238,7 @@ impl<'a> Measurement<'a> {
 
     fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Loaded> {
         let (server_before, machine_before) = (self.usage(), observe::machine());
+        self.catch_up()?;
         let (loadgen_before, start_ns) = (observe::thread_usage(), clock::now_ns());
         let window = window(self)?;
         let (end_ns, loadgen) = (clock::now_ns(), observe::thread_usage());
@@ -250,6 +252,20 @@ impl<'a> Measurement<'a> {
             steal_ns: difference(machine.steal_ns, machine_before.steal_ns),
             machine_busy_ns: difference(machine.busy_ns, machine_before.busy_ns),
         })
+    }
+
+    /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
+    fn catch_up(&mut self) -> io::Result<()> {
+        const LOOK_NS: u64 = 2_000_000;
+        /// With ticks every 10 ms there may always be something.
+        const LOOKS: usize = 50;
+        for _ in 0..LOOKS {
+            let seen = self.engine.idle_until(clock::now_ns() + LOOK_NS)?;
+            if seen.tally.counts.statuses == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// A snapshot of the server; `None` if there is no process to look at, or it is gone.
