@@ -31,7 +31,9 @@ fn the_guest_keeps_every_clause() {
     let output = loadgen(&["verify", "--command", ECHO]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.lines().last().unwrap().contains(" 0 fail, 0 declared, 0 skipped"), "{text}");
+    // What the host cannot show is skipped (a shortage of threads needs another user than root), nothing else.
+    let skipped = text.lines().filter(|line| line.contains(" skipped ")).all(|line| line.contains("RLIMIT_NPROC"));
+    assert!(text.lines().last().unwrap().contains(" 0 fail, 0 declared, ") && skipped, "{text}");
 }
 
 #[test]

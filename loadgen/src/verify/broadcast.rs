@@ -9,6 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rustix::process::{Signal, kill_process};
 use servers::clock;
 
+use crate::stats::quantile;
+
 use super::{
     BUSY, Check, Options, QUIET, Subject,
     client::{Client, Endpoint},
@@ -26,6 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::alone("B4", "an interval of 0 turns broadcasts off", broadcasts_off),
     Check::together("B5", "a stuck client delays nobody's status and nobody's echo", a_stuck_client),
     Check::alone("C1", "lines that look much like a status come back like all others", lookalikes),
+    Check::alone("S1", "an echo right behind a status is not held back (TCP_NODELAY)", echo_behind_a_status),
 ];
 
 fn same_text(subject: &Subject) -> Result<()> {
@@ -258,6 +261,33 @@ fn lookalikes(subject: &Subject) -> Result<()> {
         client.send(line.as_bytes())?;
         client.expect_line(line.as_bytes())?;
     }
+    Ok(())
+}
+
+/// With Nagle's algorithm on, an echo behind a status waits for the status to be acknowledged, which the client delays
+/// by some 40 ms: a thousand round trips. Compared with the other echoes of the same connection, the host drops out.
+fn echo_behind_a_status(subject: &Subject) -> Result<()> {
+    let server = subject.start(BUSY)?;
+    let mut client = Client::connect(server.addr)?;
+    let (mut behind_ns, mut alone_ns) = (Vec::new(), Vec::new());
+    while behind_ns.len() < 31 {
+        let begun_ns = clock::now_ns();
+        client.send(b"hello\n")?;
+        let mut behind = false;
+        while Status::parse(&client.line()?).is_some() {
+            behind = true;
+        }
+        let took_ns = (clock::now_ns() - begun_ns) as f64;
+        if behind { behind_ns.push(took_ns) } else { alone_ns.push(took_ns) }
+    }
+    let median = |times: &[f64]| quantile(times, 0.5).context("there are always echoes without a status");
+    let (behind_ns, alone_ns) = (median(&behind_ns)?, median(&alone_ns)?);
+    ensure!(
+        behind_ns < 100.0 * alone_ns,
+        "behind a status an echo takes {:.0} us, else {:.0} us",
+        behind_ns / 1e3,
+        alone_ns / 1e3
+    );
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
-use super::{BUSY, Check, Options, QUIET, Subject, client::Client};
+use super::{BUSY, Check, Options, QUIET, Skipped, Subject, client::Client};
+use crate::observe::Process;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::alone("F1", "a client that does not read is not read from, and later gets everything", resumes),
@@ -20,6 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::alone("F2", "1000 resets concern nobody else", resets),
     Check::alone("F2", "a flood on one connection does not starve another", flood),
     Check::together("F3", "when descriptors run out nobody spins, and who waits is served later", descriptor_shortage),
+    Check::together("F3", "when no thread can be started who is there is served, and who waits later", thread_shortage),
     Check::together("F3", "beyond the limit clients wait and are served when a place is free", limit),
 ];
 
@@ -146,11 +148,7 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
     for client in &mut waiting {
         client.send(b"hello\n")?;
     }
-    let (before, begun) = (process.usage()?.cpu_ns, Instant::now());
-    thread::sleep(Duration::from_millis(500));
-    let share = (process.usage()?.cpu_ns - before) as f64 / begun.elapsed().as_nanos() as f64;
-    // A baseline that never sleeps says so (I1), and this is not about that.
-    ensure!(share < 0.3 || subject.declares("I1"), "{:.0} % of a CPU while clients wait", share * 100.0);
+    no_spinning(subject, &process)?;
     for client in &mut served {
         client.greet()?;
     }
@@ -161,6 +159,43 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
     for client in &mut waiting {
         client.expect_line(b"hello\n")?;
     }
+    Ok(())
+}
+
+fn thread_shortage(subject: &Subject) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Err(
+            Skipped("the kernel does not limit the threads of root (setrlimit(2), RLIMIT_NPROC)".to_owned()).into()
+        );
+    }
+    let server = subject.start(QUIET)?;
+    server.is_ours()?;
+    let pid = server.pid()?;
+    let mut served = Client::connect(server.addr)?;
+    served.greet()?;
+    // The user has more than one already, so from here on there are no new ones for the server.
+    let limit = getrlimit(Resource::Nproc);
+    prlimit(Some(pid), Resource::Nproc, Rlimit { current: Some(1), ..limit })?;
+    let mut waiting = (0..3).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
+    for client in &mut waiting {
+        client.send(b"hello\n")?;
+    }
+    no_spinning(subject, &server.process()?)?;
+    served.greet()?;
+    prlimit(Some(pid), Resource::Nproc, limit)?;
+    for client in &mut waiting {
+        client.expect_line(b"hello\n")?;
+    }
+    served.greet()
+}
+
+/// The server waits for better times without burning CPU.
+fn no_spinning(subject: &Subject, process: &Process) -> Result<()> {
+    let (before, begun) = (process.usage()?.cpu_ns, Instant::now());
+    thread::sleep(Duration::from_millis(500));
+    let share = (process.usage()?.cpu_ns - before) as f64 / begun.elapsed().as_nanos() as f64;
+    // A baseline that never sleeps says so (I1), and this is not about that.
+    ensure!(share < 0.3 || subject.declares("I1"), "{:.0} % of a CPU while clients wait", share * 100.0);
     Ok(())
 }
 
