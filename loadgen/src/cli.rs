@@ -6,12 +6,10 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use servers::cli::ServeArgs;
 
 use crate::{
-    compare::ProfileName,
     engine::Arrivals,
     plan::{PacingChoice, PlacementKind, cpus},
     target::{self, Template},
     units,
-    verify::VerifyArgs,
 };
 
 /// Measures echo-and-status servers: latency from the intended send time, idle CPU, CPU per message, throughput
@@ -254,6 +252,54 @@ pub struct CompareArgs {
     /// Folder of the session, which must not exist [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+}
+
+/// How thorough a comparison is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProfileName {
+    /// Does it work? Within 60 s; no figures to quote
+    Smoke,
+    /// 40 short blocks within 225 s on two cores
+    Quick,
+}
+
+impl ProfileName {
+    /// As it is called on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+        }
+    }
+}
+
+/// A conformance check.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  loadgen verify --server mio
+  loadgen verify --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'
+  loadgen verify --target 127.0.0.1:9000 --status-interval 0s
+
+Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// The target's process
+    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
+    pid: Option<i32>,
+
+    /// Time between two status lines of the target, 0s for none
+    #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
+          help_heading = "Target")]
+    pub status_interval: Option<Duration>,
+}
+
+impl VerifyArgs {
+    /// What is checked.
+    pub fn target(&self) -> TargetChoice {
+        self.target.choice(self.pid)
+    }
 }
 
 /// A program that takes part in a comparison under a name.

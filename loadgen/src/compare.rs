@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::{
-    cli::{CompareArgs, Guest},
+    cli::{CompareArgs, Guest, ProfileName},
     engine::Arrivals,
     failure::{Exit, Usage},
     interrupt,
@@ -27,15 +27,6 @@ use crate::{
     trial,
     validity::{Outcome, Validity, judge},
 };
-
-/// How thorough a comparison is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProfileName {
-    /// Does it work? Within 60 s; no figures to quote
-    Smoke,
-    /// 40 short blocks within 225 s on two cores
-    Quick,
-}
 
 /// What a profile means.
 struct Profile {
@@ -49,18 +40,11 @@ struct Profile {
     status_interval: Duration,
 }
 
-impl ProfileName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Smoke => "smoke",
-            Self::Quick => "quick",
-        }
-    }
-
-    fn profile(self) -> Profile {
+impl Profile {
+    fn of(name: ProfileName) -> Self {
         let ms = Duration::from_millis;
-        match self {
-            Self::Smoke => Profile {
+        match name {
+            ProfileName::Smoke => Self {
                 blocks: 2,
                 blocks_min: 2,
                 budget: Duration::from_secs(60),
@@ -70,7 +54,7 @@ impl ProfileName {
                 status_interval: ms(50),
             },
             // Trials short enough that a block fits into one spell of a shared host's mood.
-            Self::Quick => Profile {
+            ProfileName::Quick => Self {
                 blocks: 40,
                 blocks_min: 12,
                 budget: Duration::from_secs(225),
@@ -111,7 +95,7 @@ impl Arm {
 /// What keeps it from starting. Once there is a session, what goes wrong in a trial is a row of it.
 pub fn compare(args: &CompareArgs) -> Result<Exit> {
     let begun = Instant::now();
-    let profile = args.profile.profile();
+    let profile = Profile::of(args.profile);
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let plan = plan(args, &profile, seed).map_err(Usage::from)?;
     let arms = arms(&args.servers, &args.guests);
@@ -356,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let profile = ProfileName::Quick.profile();
+        let profile = Profile::of(ProfileName::Quick);
         let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
         assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
     }

@@ -1,38 +1,13 @@
 //! `loadgen verify`: the suite on one server, a line a check.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use clap::Args;
 
 use super::{Candidate, Finding, Subject, checks, examine, stale};
 use crate::{
-    cli::{TargetArgs, TargetChoice},
+    cli::{TargetChoice, VerifyArgs},
     failure::Exit,
-    interrupt, units,
+    interrupt,
 };
-
-/// Which server.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:
-  loadgen verify --server mio
-  loadgen verify --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'
-  loadgen verify --target 127.0.0.1:9000 --status-interval 0s
-
-Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-
-    /// The target's process
-    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
-    pid: Option<i32>,
-
-    /// Time between two status lines of the target, 0s for none
-    #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
-          help_heading = "Target")]
-    status_interval: Option<Duration>,
-}
 
 /// Runs every check and prints what it found.
 ///
@@ -71,7 +46,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
 }
 
 fn subject(args: &VerifyArgs) -> Result<Subject> {
-    Ok(match args.target.choice(args.pid) {
+    Ok(match args.target() {
         TargetChoice::Server(name) => {
             let subject = Subject::server(std::env::current_exe()?, &name);
             subject.unwrap_or_else(|| unreachable!("clap knows the names"))

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub use command::{VerifyArgs, verify};
+pub use command::verify;
 use subject::{BUSY, Options, QUIET, Served, Skipped};
 pub use subject::{Candidate, Subject};
 
