@@ -100,6 +100,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     let plan = plan(args, &profile, seed).map_err(Usage::from)?;
     let arms = arms(&args.servers, &args.guests);
     ensure_names(&arms).map_err(Usage::from)?;
+    arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
     ensure_blocks(args.blocks).map_err(Usage::from)?;
 
     let mut random = ChaCha8Rng::seed_from_u64(seed);

@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -89,7 +89,14 @@ fn server_cpus(plan: &Plan) -> Vec<usize> {
 }
 
 /// How a server of this project is started for a plan.
+///
+/// # Errors
+/// If the server cannot take the plan's connections by its nature: then there would be nothing but failures to measure.
 pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
+    let alone = servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"));
+    if alone && plan.connections > 1 {
+        return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
+    }
     Ok(ServerCommand {
         executable: std::env::current_exe()?,
         name: name.to_owned(),

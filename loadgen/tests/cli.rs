@@ -93,7 +93,9 @@ fn servers_are_listed_a_line_each() {
 
 #[test]
 fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
+        (&["run", "--server", "blocking"], "one connection at a time"),
+        (&["compare", "--servers", "mio,blocking"], "one connection at a time"),
         (&["run", "--server", "mio", "--connections", "0"], "0 connections"),
         (&["run", "--server", "mio", "--rate", "0"], "rate of 0"),
         (&["run", "--server", "mio", "--payload", "0B"], "0 bytes"),

@@ -12,7 +12,7 @@ use servers::clock;
 use crate::stats::quantile;
 
 use super::{
-    BUSY, Check, Options, QUIET, Subject,
+    BUSY, Check, Options, QUIET, Skipped, Subject,
     client::{Client, Endpoint},
 };
 
@@ -267,6 +267,9 @@ fn lookalikes(subject: &Subject) -> Result<()> {
 /// With Nagle's algorithm on, an echo behind a status waits for the status to be acknowledged, which the client delays
 /// by some 40 ms: a thousand round trips. Compared with the other echoes of the same connection, the host drops out.
 fn echo_behind_a_status(subject: &Subject) -> Result<()> {
+    if subject.declares("I1") {
+        return Err(Skipped("it never sleeps (I1) and competes with its client for the CPU".to_owned()).into());
+    }
     let server = subject.start(BUSY)?;
     let mut client = Client::connect(server.addr)?;
     let (mut behind_ns, mut alone_ns) = (Vec::new(), Vec::new());
@@ -280,10 +283,11 @@ fn echo_behind_a_status(subject: &Subject) -> Result<()> {
         let took_ns = (clock::now_ns() - begun_ns) as f64;
         if behind { behind_ns.push(took_ns) } else { alone_ns.push(took_ns) }
     }
+    // A busy host holds some of them up, Nagle most of them.
     let median = |times: &[f64]| quantile(times, 0.5).context("there are always echoes without a status");
     let (behind_ns, alone_ns) = (median(&behind_ns)?, median(&alone_ns)?);
     ensure!(
-        behind_ns < 100.0 * alone_ns,
+        behind_ns < 500.0 * alone_ns,
         "behind a status an echo takes {:.0} us, else {:.0} us",
         behind_ns / 1e3,
         alone_ns / 1e3
