@@ -25,7 +25,7 @@ const PAYLOADS: [usize; 2] = [64, 16 * 1024];
 
 fn round_trip(criterion: &mut Criterion) {
     let wish = PlacementWish { kind: PlacementKind::Split, server_cpus: None, loadgen_cpus: None };
-    let (placement, ..) = place(&wish, PacingChoice::Auto).expect("some CPU is available");
+    let (placement, ..) = place(&wish, PacingChoice::Auto, 1).expect("some CPU is available");
     // With a CPU each, the times do not depend on where the scheduler puts the two.
     observe::pin_thread(&placement.loadgen_cpus).expect("the CPU is available");
 

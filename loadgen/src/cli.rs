@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use servers::cli::ServeArgs;
 
 use crate::{
-    engine::Arrivals,
+    engine::{Arrivals, Payloads, Rate},
     plan::{PacingChoice, PlacementKind, cpus},
+    reference::ReferenceArgs,
+    selftest::Known,
     target::{self, Template},
     units,
 };
@@ -42,6 +44,24 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
     Compare(Box<CompareArgs>),
+    /// Prove the instrument on known answers (in less than five minutes)
+    Selftest(SelftestArgs),
+    /// An echo server with known faults, for the self-test
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+/// A proof of the instrument.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:
+  loadgen selftest
+  loadgen selftest stall accounts        only these
+
+Exit codes: 0 every answer is right, 1 one is wrong, 5 the host spoiled a measurement")]
+pub struct SelftestArgs {
+    /// Which known answers [default: all]
+    #[arg(value_enum, value_name = "NAMES")]
+    pub known: Vec<Known>,
 }
 
 /// One trial.
@@ -49,6 +69,8 @@ pub enum Command {
 #[command(after_help = "Examples:
   loadgen run --server mio
   loadgen run --server threads --connections 1000 --rate 50k --duration 30s
+  loadgen run --server mio --rate 10k..100k --payload 64B,16KiB:0.01
+  loadgen run --server mio --slow-readers 4 --churn 200
   loadgen run --server tokio --closed --depth 4
   loadgen run --target 127.0.0.1:9000 --pid 4711 --json
   loadgen run --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'")]
@@ -64,9 +86,10 @@ pub struct RunArgs {
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections, help_heading = "Load")]
     pub connections: u32,
 
-    /// Messages per second over all connections, whatever the server does (open loop)
-    #[arg(long, default_value = "20k", value_name = "RATE", value_parser = units::count, help_heading = "Load")]
-    pub rate: u64,
+    /// Messages per second over all connections, whatever the server does (open loop); 1k..50k grows evenly over the
+    /// window, 1k,5k,20k goes in steps
+    #[arg(long, default_value = "20k", value_name = "RATE", value_parser = units::rate, help_heading = "Load")]
+    pub rate: Rate,
 
     /// Times between two messages
     #[arg(long, default_value = "poisson", value_enum, help_heading = "Load")]
@@ -80,9 +103,9 @@ pub struct RunArgs {
     #[arg(long, default_value = "1", value_name = "N", requires = "closed", help_heading = "Load")]
     pub depth: u32,
 
-    /// Size of a message
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::bytes, help_heading = "Load")]
-    pub payload: u64,
+    /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
+    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads, help_heading = "Load")]
+    pub payload: Payloads,
 
     /// Window with open connections and no messages; lasts whole status intervals; 0s leaves it out
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
@@ -109,7 +132,18 @@ pub struct RunArgs {
     pub seed: u64,
 
     #[command(flatten)]
+    pub(crate) cohorts: CohortArgs,
+
+    #[command(flatten)]
     pub(crate) host: HostArgs,
+
+    /// Count the server's system calls as well, in a trial of their own (takes root or CAP_PERFMON)
+    #[arg(long, help_heading = "Output")]
+    pub syscalls: bool,
+
+    /// Do not measure the generator's own ceiling first: saves half a second, and the headroom stays unknown
+    #[arg(long, help_heading = "Output")]
+    pub no_baseline: bool,
 
     /// Print one JSON object with the columns of trials.csv
     #[arg(long, help_heading = "Output")]
@@ -173,9 +207,33 @@ impl RunArgs {
     }
 }
 
+/// Clients that behave badly beside the measured ones; what they do to them is shown against the same load without.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CohortArgs {
+    /// Connections that send what the server takes and hardly read
+    #[arg(long, default_value = "0", value_name = "N", value_parser = units::count, help_heading = "Bad company")]
+    pub(crate) slow_readers: u64,
+
+    /// Connections a second that come, have one message echoed and go, every third by a reset
+    #[arg(long, default_value = "0", value_name = "RATE", value_parser = units::count, help_heading = "Bad company")]
+    pub(crate) churn: u64,
+
+    /// Connections that keep 64 KiB under way each
+    #[arg(long, default_value = "0", value_name = "N", value_parser = units::count, help_heading = "Bad company")]
+    pub(crate) flooders: u64,
+}
+
 /// Who runs where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostArgs {
+    /// Threads of the generator
+    #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
+    pub(crate) threads: u32,
+
+    /// Loopback addresses to connect from: one has as many connections to a server as it has ports
+    #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
+    pub(crate) source_addresses: u32,
+
     /// How the generator waits for the next slot
     #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
     pub(crate) pacing: PacingChoice,
@@ -188,7 +246,7 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
     pub(crate) server_cpus: Option<CpuList>,
 
-    /// CPUs of the generator [default: the first of the second half]
+    /// CPUs of the generator [default: of the second half, one a thread]
     #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
     pub(crate) loadgen_cpus: Option<CpuList>,
 
@@ -231,16 +289,16 @@ pub struct CompareArgs {
     pub blocks: Option<u64>,
 
     /// Messages per second over all connections [default: the profile's]
-    #[arg(long, value_name = "RATE", value_parser = units::count)]
-    pub rate: Option<u64>,
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    pub rate: Option<Rate>,
 
     /// Connections [default: the profile's]
     #[arg(long, value_name = "N", value_parser = connections)]
     pub connections: Option<u32>,
 
-    /// Size of a message
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::bytes)]
-    pub payload: u64,
+    /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
+    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads)]
+    pub payload: Payloads,
 
     /// Seed of the order and of the schedules [default: drawn, and printed]
     #[arg(long, value_name = "N")]

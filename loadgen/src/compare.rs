@@ -15,8 +15,9 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::{
+    baseline::Baseline,
     cli::{CompareArgs, Guest, ProfileName},
-    engine::Arrivals,
+    engine::{Arrivals, Cohorts, Rate},
     failure::{Exit, Usage},
     interrupt,
     plan::{Load, Plan, Windows},
@@ -25,7 +26,7 @@ use crate::{
     run::{Shape, checked, guest, server},
     target::{Target, Template},
     trial,
-    validity::{Outcome, Validity, judge},
+    validity::{CANARY, Outcome, Validity, judge},
 };
 
 /// What a profile means.
@@ -104,6 +105,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     ensure_blocks(args.blocks).map_err(Usage::from)?;
 
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let baseline = Baseline::measure(&plan)?;
     let rehearsed = rehearse(&plan, &arms, args.blocks.is_none() && profile.blocks > profile.blocks_min)?;
     let blocks = args.blocks.unwrap_or_else(|| affordable(&profile, begun.elapsed(), rehearsed));
     let order = order(&mut random, arms.len(), blocks);
@@ -114,6 +116,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         "blocks": blocks,
         "seed": seed,
         "plan": plan.describe(),
+        "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
     });
     let session = Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?;
     let announced =
@@ -124,7 +127,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         arms.len(),
         session.folder().display()
     );
-    let comparison = Comparison { plan, arms, session, rows: Vec::new(), exit: Exit::Ok, discarded: 0 };
+    let comparison = Comparison { plan, arms, session, baseline, rows: Vec::new(), exit: Exit::Ok, discarded: 0 };
     comparison.run(&mut random, &order)
 }
 
@@ -132,6 +135,7 @@ struct Comparison {
     plan: Plan,
     arms: Vec<Arm>,
     session: Session,
+    baseline: Baseline,
     rows: Vec<Row>,
     exit: Exit,
     discarded: u64,
@@ -144,6 +148,7 @@ impl Comparison {
             // The same for all arms of a block: their arrivals are the same, and the ratio loses that noise. (53 bits, so
             // that every reader of JSON can hold it.)
             self.plan.seed = random.random::<u64>() >> 11;
+            self.listen_to_canary()?;
             for (place, arm) in arms.iter().enumerate() {
                 if interrupt::asked() {
                     self.exit = Exit::Interrupted;
@@ -168,6 +173,20 @@ impl Comparison {
         Ok(self.exit)
     }
 
+    /// Has the canary sing before a block; if the host has a very bad moment, waits a little for a better one.
+    fn listen_to_canary(&mut self) -> Result<()> {
+        const ATTEMPTS: usize = 3;
+        for _ in 0..ATTEMPTS {
+            self.baseline.canary()?;
+            let conditions = self.baseline.conditions();
+            let (canary, best) = conditions.canary_per_sec.zip(conditions.canary_best_per_sec).unwrap_or((1.0, 1.0));
+            if 1.0 - canary / best <= CANARY.invalid {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
     fn trial(&mut self, block: u64, order_in_block: u64, arm: usize) -> Result<()> {
         let arm = &self.arms[arm];
@@ -176,7 +195,8 @@ impl Comparison {
             return Ok(());
         }
         let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
-        let measured = trial.as_ref().ok().map(|trial| (trial, judge(&self.plan, trial)));
+        let conditions = self.baseline.conditions();
+        let measured = trial.as_ref().ok().map(|trial| (trial, judge(&self.plan, trial, &conditions)));
         match &measured {
             None => self.exit = self.exit.min(Exit::Target),
             Some((_, verdict)) => {
@@ -200,6 +220,8 @@ impl Comparison {
                 Contestant::Guest(_) => "command",
             },
             plan: &self.plan,
+            conditions: &conditions,
+            syscalls_per_message: None,
             measured: match &measured {
                 Some((trial, verdict)) => Ok((trial, verdict)),
                 None => Err(problem.as_deref().unwrap_or_default()),
@@ -245,13 +267,14 @@ fn order(random: &mut ChaCha8Rng, arms: usize, blocks: u64) -> Vec<Vec<usize>> {
 }
 
 fn plan(args: &CompareArgs, profile: &Profile, seed: u64) -> Result<Plan> {
-    let rate_per_sec = args.rate.unwrap_or(profile.rate_per_sec);
+    let rate = args.rate.clone().unwrap_or(Rate::Steady(profile.rate_per_sec));
     let shape = Shape {
         connections: args.connections.unwrap_or(profile.connections),
-        load: Load::Open { rate_per_sec, arrivals: Arrivals::Poisson },
-        payload_bytes: args.payload,
+        load: Load::Open { rate, arrivals: Arrivals::Poisson },
+        payloads: args.payload.clone(),
         windows: profile.windows,
         status_interval: Some(profile.status_interval),
+        cohorts: Cohorts::default(),
     };
     checked(shape, &args.host, seed)
 }

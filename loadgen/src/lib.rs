@@ -5,16 +5,21 @@
 //! [`stats`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
 //! [`target`] starts processes.
 
+pub mod baseline;
 pub mod cli;
 pub mod compare;
+pub mod diagnosis;
 pub mod engine;
 pub mod failure;
 pub mod interrupt;
 pub mod observe;
 pub mod plan;
+pub mod progress;
 pub mod record;
+pub mod reference;
 pub mod report;
 pub mod run;
+pub mod selftest;
 pub mod stats;
 pub mod tally;
 pub mod target;

@@ -7,7 +7,7 @@ use loadgen::{
     cli::{Cli, Command},
     compare,
     failure::Exit,
-    interrupt, report, run, verify,
+    interrupt, reference, report, run, selftest, verify,
 };
 
 fn main() -> ExitCode {
@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
         Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),
         Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
+        Command::Selftest(args) => install_interrupt().and_then(|()| selftest::selftest(&args.known)),
+        Command::Reference(args) => reference::reference(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -6,8 +6,9 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    engine::{Arrivals, Pacing},
+    engine::{Arrivals, Cohorts, Pacing, Payloads, Rate},
     observe,
+    units::{show_bytes, show_payloads},
 };
 
 /// Descriptors that a process needs besides its connections.
@@ -15,6 +16,9 @@ const SPARE_DESCRIPTORS: u64 = 64;
 
 /// The most slots of one window: their times are kept in memory, 16 bytes each.
 const SLOTS_MAX: f64 = 50e6;
+
+/// The longest message: longer ones would only measure memcpy.
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 /// One trial: the load, the windows, and who runs where.
 #[derive(Clone, Debug)]
@@ -27,8 +31,8 @@ pub struct Plan {
     pub pacing: Pacing,
     /// `--pacing spin` was given and not chosen by itself.
     pub spin_asked: bool,
-    /// Size of a message in bytes, newline included, at least 1.
-    pub payload_bytes: usize,
+    /// Sizes of the messages, newline included, each at least 1 byte.
+    pub payloads: Payloads,
     /// The windows.
     pub windows: Windows,
     /// Time between two status lines; zero for none, `None` if a foreign target does not tell.
@@ -37,6 +41,12 @@ pub struct Plan {
     pub seed: u64,
     /// Who runs where.
     pub placement: Placement,
+    /// Threads of the generator, at least 1.
+    pub threads: u32,
+    /// Loopback addresses that it connects from, at least 1.
+    pub source_addresses: u32,
+    /// Clients that behave badly beside the measured ones.
+    pub cohorts: Cohorts,
     /// TCP_NODELAY, on both sides.
     pub nodelay: bool,
     /// TCP_CONGESTION, on both sides.
@@ -46,12 +56,12 @@ pub struct Plan {
 }
 
 /// How messages are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Load {
     /// At times that do not depend on the answers.
     Open {
-        /// Messages per second over all connections, at least 1.
-        rate_per_sec: u64,
+        /// Messages per second over all connections, at least 1 at some time.
+        rate: Rate,
         /// How their gaps are distributed.
         arrivals: Arrivals,
     },
@@ -82,7 +92,7 @@ pub struct Placement {
     pub kind: PlacementKind,
     /// CPUs of the server; its worker threads are as many.
     pub server_cpus: Vec<usize>,
-    /// CPUs of the engine's thread.
+    /// CPUs of the engine's threads.
     pub loadgen_cpus: Vec<usize>,
 }
 
@@ -134,40 +144,56 @@ impl Plan {
     /// One line that says what was wrong and what would be right.
     pub fn check(&self) -> Result<()> {
         ensure!(self.connections > 0, "0 connections cannot carry a load: ask for 1 or more");
-        ensure!(self.payload_bytes > 0, "a message of 0 bytes cannot come back: ask for 1B or more");
+        for (bytes, _) in self.payloads.sizes() {
+            ensure!(*bytes > 0, "a message of 0 bytes cannot come back: ask for 1B or more");
+            ensure!(
+                *bytes <= PAYLOAD_BYTES_MAX,
+                "a message of {} is too long: ask for {} or less",
+                show_bytes(*bytes as u64),
+                show_bytes(PAYLOAD_BYTES_MAX as u64)
+            );
+        }
         ensure!(!self.windows.load.is_zero(), "a load window of 0s measures nothing: ask for a longer --duration");
-        match self.load {
-            Load::Open { rate_per_sec: 0, .. } => {
+        match &self.load {
+            Load::Open { rate, .. } if rate.extremes_per_sec().1 == 0 => {
                 bail!("a rate of 0 messages per second is no load: ask for 1 or more, or for --closed")
             }
-            Load::Open { rate_per_sec, .. } => {
+            Load::Open { rate, .. } => {
                 let longest = self.windows.load.max(self.windows.warmup);
-                let slots = rate_per_sec as f64 * longest.as_secs_f64();
+                let slots = rate.mean_per_sec() * longest.as_secs_f64();
                 ensure!(
                     slots <= SLOTS_MAX,
                     "{slots:.0} messages in one window are too many: at most {SLOTS_MAX:.0}, so ask for a lower rate or \
                      a shorter window"
                 );
             }
-            Load::Closed { depth } => ensure!(depth > 0, "a closed loop of depth 0 sends nothing: ask for 1 or more"),
+            Load::Closed { depth } => ensure!(*depth > 0, "a closed loop of depth 0 sends nothing: ask for 1 or more"),
         }
+        ensure!(self.threads > 0, "a generator without a thread sends nothing: ask for --threads 1 or more");
+        ensure!(
+            self.threads <= self.connections,
+            "{} threads have nothing to do with {} connections: ask for fewer threads",
+            self.threads,
+            self.connections
+        );
+        self.check_ports()?;
         self.check_descriptors()
     }
 
     /// The whole plan, for session.json.
     pub fn describe(&self) -> Value {
-        let (mode, rate_per_sec, arrivals, depth) = match self.load {
-            Load::Open { rate_per_sec, arrivals } => ("open", Some(rate_per_sec), Some(arrivals.name()), None),
-            Load::Closed { depth } => ("closed", None, None, Some(depth)),
+        let (mode, rate, arrivals, depth) = match &self.load {
+            Load::Open { rate, arrivals } => ("open", Some(rate.to_string()), Some(arrivals.name()), None),
+            Load::Closed { depth } => ("closed", None, None, Some(*depth)),
         };
         json!({
             "connections": self.connections,
             "mode": mode,
-            "rate_offered_per_sec": rate_per_sec,
+            "rate_per_sec": rate,
             "arrivals": arrivals,
             "depth": depth,
             "pacing": self.pacing.name(),
-            "payload_bytes": self.payload_bytes,
+            "payloads": show_payloads(&self.payloads),
             "idle_ms": self.windows.idle.as_millis() as u64,
             "warmup_ms": self.windows.warmup.as_millis() as u64,
             "load_ms": self.windows.load.as_millis() as u64,
@@ -177,20 +203,44 @@ impl Plan {
             "placement": self.placement.kind.name(),
             "server_cpus": self.placement.server_cpus,
             "loadgen_cpus": self.placement.loadgen_cpus,
+            "loadgen_threads": self.threads,
+            "source_addresses": self.source_addresses,
+            "slow_readers": self.cohorts.slow_readers,
+            "churn_per_sec": self.cohorts.churn_per_sec,
+            "flooders": self.cohorts.flooders,
             "nodelay": self.nodelay,
             "congestion_control": self.congestion,
             "flags": self.flags,
         })
     }
 
+    /// A server's address and one of the client's have as many connections between them as there are free ports.
+    fn check_ports(&self) -> Result<()> {
+        ensure!(self.source_addresses > 0, "connections come from somewhere: ask for --source-addresses 1 or more");
+        ensure!(self.source_addresses <= 200, "more than 200 source addresses are never needed: ask for fewer");
+        let Some(ports) = observe::ephemeral_ports() else { return Ok(()) };
+        let needed = u64::from(self.all_connections()).div_ceil(ports);
+        ensure!(
+            needed <= u64::from(self.source_addresses),
+            "{} connections need more ports than the {ports} of one address: ask for --source-addresses {needed}",
+            self.all_connections()
+        );
+        Ok(())
+    }
+
+    /// The measured connections and those beside them.
+    pub fn all_connections(&self) -> u32 {
+        self.connections + self.cohorts.connections()
+    }
+
     fn check_descriptors(&self) -> Result<()> {
         let limit = servers::listen::raise_descriptor_limit() as u64;
-        let needed = u64::from(self.connections) + SPARE_DESCRIPTORS;
+        let needed = u64::from(self.all_connections()) + SPARE_DESCRIPTORS;
         ensure!(
             needed <= limit,
             "{} connections need {needed} descriptors and the limit is {limit}: ask for at most {}, or raise the limit \
              (ulimit -Hn)",
-            self.connections,
+            self.all_connections(),
             limit.saturating_sub(SPARE_DESCRIPTORS)
         );
         Ok(())
@@ -219,7 +269,11 @@ impl Plan {
 ///
 /// # Errors
 /// If the wish names CPUs that this process may not use, or gives the server and a spinning generator the same one.
-pub fn place(wish: &PlacementWish, pacing: PacingChoice) -> Result<(Placement, Pacing, Vec<&'static str>)> {
+pub fn place(
+    wish: &PlacementWish,
+    pacing: PacingChoice,
+    threads: u32,
+) -> Result<(Placement, Pacing, Vec<&'static str>)> {
     let available = observe::available_cpus();
     for cpu in wish.server_cpus.iter().chain(&wish.loadgen_cpus).flatten() {
         ensure!(available.contains(cpu), "CPU {cpu} is not available: this process may use {available:?}");
@@ -230,10 +284,11 @@ pub fn place(wish: &PlacementWish, pacing: PacingChoice) -> Result<(Placement, P
         flags.push("one_cpu");
     }
     let (first, second) = match kind {
-        // The generator has one thread; what is left over stays idle rather than favour servers with many threads.
+        // One for each of the generator's threads; what is left over stays idle.
         PlacementKind::Split => {
             let half = available.len() / 2;
-            (available[..half].to_vec(), vec![available[half]])
+            let generator = available[half..].iter().copied().take(threads.max(1) as usize).collect();
+            (available[..half].to_vec(), generator)
         }
         PlacementKind::Shared => (available.clone(), available.clone()),
     };
@@ -243,17 +298,23 @@ pub fn place(wish: &PlacementWish, pacing: PacingChoice) -> Result<(Placement, P
         loadgen_cpus: wish.loadgen_cpus.clone().unwrap_or(second),
     };
     let apart = placement.loadgen_cpus.iter().all(|cpu| !placement.server_cpus.contains(cpu));
+    let enough = placement.loadgen_cpus.len() >= threads as usize;
     let quota = observe::has_cpu_quota();
     if quota {
         flags.push("cpu_quota");
     }
     let pacing = match pacing {
-        PacingChoice::Auto if kind == PlacementKind::Split && apart && !quota => Pacing::Spin,
+        PacingChoice::Auto if kind == PlacementKind::Split && apart && enough && !quota => Pacing::Spin,
         PacingChoice::Auto | PacingChoice::Timer => Pacing::Timer,
         PacingChoice::Spin => {
             ensure!(
                 apart,
                 "--pacing spin needs a CPU of its own, but server and generator share CPUs {:?}: use --pacing timer",
+                placement.loadgen_cpus
+            );
+            ensure!(
+                enough,
+                "--pacing spin needs a CPU for each of the {threads} threads, and the generator has {:?}: use --pacing timer",
                 placement.loadgen_cpus
             );
             Pacing::Spin

@@ -1,14 +1,23 @@
 //! `loadgen run`: one trial of one target.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{HostArgs, RunArgs, TargetChoice},
+    baseline::{Baseline, Conditions},
+    cli::{CohortArgs, HostArgs, RunArgs, TargetChoice},
+    diagnosis,
+    engine::{Cohorts, Payloads},
     failure::{Exit, Usage},
+    interrupt,
     plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
+    progress::{Phase, Progress},
     record::{self, Entry, Session, State},
     report,
     target::{GuestCommand, ServerCommand, Target, Template},
@@ -29,6 +38,7 @@ const SPARE_CONNECTIONS: u32 = 16;
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let plan = plan(args).map_err(Usage::from)?;
     let choice = args.target();
+    ensure_loopback(&plan, &choice).map_err(Usage::from)?;
     let target = match &choice {
         TargetChoice::Server(name) => Target::Server(server(name, &plan)?),
         TargetChoice::Command(template) => Target::Command(guest(template, &plan)),
@@ -38,15 +48,28 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         None => None,
         Some(folder) => Some(Session::create(Some(folder), json!({ "plan": plan.describe() })).map_err(Usage::from)?),
     };
-    let trial = trial::run(&plan, &target)?;
-    let verdict = judge(&plan, &trial);
+    let conditions = if args.no_baseline { Conditions::default() } else { conditions(&plan)? };
+    let trial = watched(&plan, &target)?;
+    let verdict = judge(&plan, &trial, &conditions);
+    let syscalls_per_message = syscalls(args, &plan, &target, &trial);
     let (arm, server, target_kind) = match &choice {
         TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), "server"),
         TargetChoice::Command(_) => ("command", None, "command"),
         TargetChoice::Address { .. } => ("target", None, "address"),
     };
     let measured = Ok((&trial, &verdict));
-    let entry = Entry { trial_id: 1, block: 1, order_in_block: 1, arm, server, target_kind, plan: &plan, measured };
+    let entry = Entry {
+        trial_id: 1,
+        block: 1,
+        order_in_block: 1,
+        arm,
+        server,
+        target_kind,
+        plan: &plan,
+        conditions: &conditions,
+        syscalls_per_message,
+        measured,
+    };
     let (row, files) = match session {
         None => (record::row("", &record::build(), &entry), None),
         Some(mut session) => {
@@ -58,7 +81,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let text = if args.json {
         serde_json::to_string(&row.into_iter().collect::<Map<String, Value>>())? + "\n"
     } else {
-        report::trial(arm, &plan, &trial, &verdict, files.as_deref())
+        report::trial(&entry, files.as_deref())
     };
     // A reader that has seen enough is no error.
     drop(std::io::stdout().write_all(text.as_bytes()));
@@ -71,12 +94,57 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
 }
 
+/// What the generator can do here and now, with the plan's connections and payloads.
+fn conditions(plan: &Plan) -> Result<Conditions> {
+    Ok(Baseline::measure(plan)?.conditions())
+}
+
+/// The trial, with its progress on a terminal.
+fn watched(plan: &Plan, target: &Target) -> Result<trial::Trial> {
+    if !std::io::stderr().is_terminal() {
+        return trial::run(plan, target);
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    let mut phase = (Phase::Ramp, Instant::now());
+    let mut show = |progress: &Progress| {
+        if progress.phase() != phase.0 {
+            phase = (progress.phase(), Instant::now());
+        }
+        let echoed = progress.echoed();
+        bar.set_message(format!("{}, {} s, {echoed} echoed", phase.0.name(), phase.1.elapsed().as_secs()));
+        bar.tick();
+    };
+    let trial = trial::run_watched(plan, target, Some(&mut show));
+    bar.finish_and_clear();
+    trial
+}
+
+/// System calls for each message, if they are asked for and can be counted.
+fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) -> Option<f64> {
+    if !args.syscalls || trial.interrupted || interrupt::asked() {
+        return None;
+    }
+    let counted = diagnosis::syscalls_per_message(plan, target);
+    counted.inspect_err(|error| eprintln!("warning: system calls are not counted: {error:#}")).ok()
+}
+
+fn ensure_loopback(plan: &Plan, choice: &TargetChoice) -> Result<()> {
+    if let TargetChoice::Address { addr, .. } = choice {
+        ensure!(
+            plan.source_addresses == 1 || (addr.is_ipv4() && addr.ip().is_loopback()),
+            "--source-addresses are addresses of 127/8, from which {addr} cannot be reached: leave it out"
+        );
+    }
+    Ok(())
+}
+
 /// How any other program is started for a plan.
 pub(crate) fn guest(template: &Template, plan: &Plan) -> GuestCommand {
     GuestCommand {
         template: template.clone(),
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
-        max_connections: plan.connections + SPARE_CONNECTIONS,
+        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
         cpus: server_cpus(plan),
     }
 }
@@ -101,7 +169,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         executable: std::env::current_exe()?,
         name: name.to_owned(),
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
-        max_connections: plan.connections + SPARE_CONNECTIONS,
+        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
         workers: plan.placement.server_cpus.len(),
         nodelay: plan.nodelay,
         congestion: plan.congestion.clone(),
@@ -113,7 +181,7 @@ fn plan(args: &RunArgs) -> Result<Plan> {
     let load = if args.closed {
         Load::Closed { depth: args.depth }
     } else {
-        Load::Open { rate_per_sec: args.rate, arrivals: args.arrivals }
+        Load::Open { rate: args.rate.clone(), arrivals: args.arrivals }
     };
     let status_interval = match args.target() {
         TargetChoice::Command(template) if !template.takes("status_interval_ms") => args.status_interval,
@@ -121,17 +189,33 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         TargetChoice::Address { .. } => args.status_interval,
     };
     let windows = Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak };
-    let shape = Shape { connections: args.connections, load, payload_bytes: args.payload, windows, status_interval };
+    let shape = Shape {
+        connections: args.connections,
+        load,
+        payloads: args.payload.clone(),
+        windows,
+        status_interval,
+        cohorts: cohorts(&args.cohorts)?,
+    };
     checked(shape, &args.host, args.seed)
+}
+
+fn cohorts(args: &CohortArgs) -> Result<Cohorts> {
+    Ok(Cohorts {
+        slow_readers: u32::try_from(args.slow_readers)?,
+        churn_per_sec: args.churn,
+        flooders: u32::try_from(args.flooders)?,
+    })
 }
 
 /// What a plan needs besides the host.
 pub(crate) struct Shape {
     pub(crate) connections: u32,
     pub(crate) load: Load,
-    pub(crate) payload_bytes: u64,
+    pub(crate) payloads: Payloads,
     pub(crate) windows: Windows,
     pub(crate) status_interval: Option<Duration>,
+    pub(crate) cohorts: Cohorts,
 }
 
 /// Completes a plan for this host and checks it.
@@ -141,17 +225,20 @@ pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
         loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
     };
-    let (placement, pacing, flags) = place(&wish, host.pacing)?;
+    let (placement, pacing, flags) = place(&wish, host.pacing, host.threads)?;
     let plan = Plan {
         connections: shape.connections,
         load: shape.load,
         pacing,
         spin_asked: host.pacing == PacingChoice::Spin,
-        payload_bytes: usize::try_from(shape.payload_bytes)?,
+        payloads: shape.payloads,
         windows: shape.windows,
         status_interval: shape.status_interval,
         seed,
         placement,
+        threads: host.threads,
+        source_addresses: host.source_addresses,
+        cohorts: shape.cohorts,
         nodelay: !host.nagle,
         congestion: host.congestion.clone(),
         flags,

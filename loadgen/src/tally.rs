@@ -5,6 +5,9 @@ use hdrhistogram::Histogram;
 /// Longest time that a histogram takes: 60 s, in nanoseconds.
 const HIGHEST_NS: u64 = 60_000_000_000;
 
+/// Seconds of one window that are kept apart; longer windows keep only their first ones so.
+const SECONDS_MAX: u64 = 600;
+
 /// Everything one window counts. Each window has its own, so nothing leaks from one into another.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -14,14 +17,24 @@ pub struct Tally {
     pub service: Histogram<u64>,
     /// First write attempt - intended, in nanoseconds, while the socket was writable: the generator's own fault.
     pub send_lag: Histogram<u64>,
+    /// The responses of messages that were intended while a tick was on its way to the clients.
+    pub response_in_fanout: Histogram<u64>,
+    /// The responses of all others, if there was a tick.
+    pub response_outside_fanout: Histogram<u64>,
     /// A status's emission - its due time, in nanoseconds, once a tick.
     pub status_emit_lag: Histogram<u64>,
     /// A status's arrival - its due time, in nanoseconds, for every connection.
     pub status_delivery: Histogram<u64>,
+    /// Last arrival of a tick - its first one, in nanoseconds, of ticks that reached every connection.
+    pub status_spread: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
     pub connect: Histogram<u64>,
     /// The counts of the same window.
     pub counts: Counts,
+    /// The same, second by second.
+    pub seconds: Vec<Second>,
+    /// When the window began, in nanoseconds of CLOCK_MONOTONIC: where its first second begins.
+    pub start_ns: u64,
 }
 
 /// What one window counts besides times.
@@ -47,29 +60,63 @@ pub struct Counts {
     pub reordered: u64,
     /// Connections that the server closed or reset.
     pub reset: u64,
+    /// Connections that were opened.
+    pub opened: u64,
     /// Connections that were not established.
     pub connect_failed: u64,
     /// Status lines received.
     pub statuses: u64,
+    /// Status lines that a connection did not get and others did.
+    pub statuses_missed: u64,
+    /// Status lines that a connection got twice in a row.
+    pub statuses_duplicate: u64,
+    /// Status lines that came after a newer one.
+    pub statuses_reordered: u64,
     /// Status lines whose times make no sense to this clock: due after they arrived, or more than a minute before.
     pub statuses_out_of_range: u64,
     /// Echo times that do not fit into a histogram.
     pub out_of_range: u64,
+    /// Messages under way, from intended until received, integrated over the window: their number times nanoseconds.
+    pub under_way_ns: u64,
+}
+
+/// One second of a window, with two digits.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// By intended send time; a closed loop has none.
+    pub response: Histogram<u64>,
+    /// By arrival.
+    pub service: Histogram<u64>,
+    /// By intended send time.
+    pub send_lag: Histogram<u64>,
+    /// By the tick's due time.
+    pub status_delivery: Histogram<u64>,
 }
 
 impl Tally {
-    /// An empty one: about 1.3 MB.
-    pub fn new() -> Self {
-        // The bounds are constants that the crate accepts.
-        let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("valid bounds");
+    /// An empty one, for a window that begins at `start_ns` and has `seconds`. About 2 MB of address space, of which what
+    /// is used becomes memory.
+    pub fn new(start_ns: u64, seconds: u64) -> Self {
+        let fine = || histogram(3);
+        let second = || Second {
+            response: histogram(2),
+            service: histogram(2),
+            send_lag: histogram(2),
+            status_delivery: histogram(2),
+        };
         Self {
-            response: histogram(),
-            service: histogram(),
-            send_lag: histogram(),
-            status_emit_lag: histogram(),
-            status_delivery: histogram(),
-            connect: histogram(),
+            response: fine(),
+            service: fine(),
+            send_lag: fine(),
+            response_in_fanout: fine(),
+            response_outside_fanout: fine(),
+            status_emit_lag: fine(),
+            status_delivery: fine(),
+            status_spread: fine(),
+            connect: fine(),
             counts: Counts::default(),
+            seconds: (0..seconds.min(SECONDS_MAX)).map(|_| second()).collect(),
+            start_ns,
         }
     }
 
@@ -78,11 +125,29 @@ impl Tally {
         self.counts.echoed += 1;
         self.counts.out_of_range += misfits(&mut self.response, intended_ns, received_ns);
         self.counts.out_of_range += misfits(&mut self.service, tried_ns, received_ns);
+        if let Some(second) = self.second(intended_ns) {
+            misfits(&mut second.response, intended_ns, received_ns);
+        }
+        if let Some(second) = self.second(received_ns) {
+            misfits(&mut second.service, tried_ns, received_ns);
+        }
+    }
+
+    /// A message of a closed loop came back: it has no intended time but that of the attempt.
+    pub fn record_closed_echo(&mut self, tried_ns: u64, received_ns: u64) {
+        self.counts.echoed += 1;
+        self.counts.out_of_range += misfits(&mut self.service, tried_ns, received_ns);
+        if let Some(second) = self.second(received_ns) {
+            misfits(&mut second.service, tried_ns, received_ns);
+        }
     }
 
     /// A message was first tried at `tried_ns` on a socket that had room.
     pub fn record_send(&mut self, intended_ns: u64, tried_ns: u64) {
         self.counts.out_of_range += misfits(&mut self.send_lag, intended_ns, tried_ns);
+        if let Some(second) = self.second(intended_ns) {
+            misfits(&mut second.send_lag, intended_ns, tried_ns);
+        }
     }
 
     /// A connection had its first echo.
@@ -94,18 +159,142 @@ impl Tally {
     pub fn record_status(&mut self, due_ns: u64, received_ns: u64) {
         self.counts.statuses += 1;
         self.counts.statuses_out_of_range += misfits(&mut self.status_delivery, due_ns, received_ns);
+        if let Some(second) = self.second(due_ns) {
+            misfits(&mut second.status_delivery, due_ns, received_ns);
+        }
     }
 
-    /// The first status line of a tick arrived.
+    /// A tick was sent out.
     pub fn record_tick(&mut self, due_ns: u64, emit_ns: u64) {
         self.counts.statuses_out_of_range += misfits(&mut self.status_emit_lag, due_ns, emit_ns);
+    }
+
+    /// A tick reached every connection.
+    pub fn record_spread(&mut self, first_ns: u64, last_ns: u64) {
+        misfits(&mut self.status_spread, first_ns, last_ns);
+    }
+
+    /// A message that was intended while a tick was on its way, or when none was.
+    pub fn record_interference(&mut self, in_fanout: bool, response_ns: u64) {
+        let histogram = if in_fanout { &mut self.response_in_fanout } else { &mut self.response_outside_fanout };
+        misfits(histogram, 0, response_ns);
+    }
+
+    /// Adds what another thread counted in the same window.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, part) in self.histograms_mut().into_iter().zip(other.histograms()) {
+            add(sum, part);
+        }
+        for (sum, part) in self.seconds.iter_mut().zip(&other.seconds) {
+            add(&mut sum.response, &part.response);
+            add(&mut sum.service, &part.service);
+            add(&mut sum.send_lag, &part.send_lag);
+            add(&mut sum.status_delivery, &part.status_delivery);
+        }
+        self.counts.add(&other.counts);
+    }
+
+    fn histograms(&self) -> [&Histogram<u64>; 9] {
+        [
+            &self.response,
+            &self.service,
+            &self.send_lag,
+            &self.response_in_fanout,
+            &self.response_outside_fanout,
+            &self.status_emit_lag,
+            &self.status_delivery,
+            &self.status_spread,
+            &self.connect,
+        ]
+    }
+
+    fn histograms_mut(&mut self) -> [&mut Histogram<u64>; 9] {
+        [
+            &mut self.response,
+            &mut self.service,
+            &mut self.send_lag,
+            &mut self.response_in_fanout,
+            &mut self.response_outside_fanout,
+            &mut self.status_emit_lag,
+            &mut self.status_delivery,
+            &mut self.status_spread,
+            &mut self.connect,
+        ]
+    }
+
+    /// The second that a time lies in, if it is one of this window.
+    fn second(&mut self, at_ns: u64) -> Option<&mut Second> {
+        let index = at_ns.checked_sub(self.start_ns)? / 1_000_000_000;
+        self.seconds.get_mut(index as usize)
     }
 }
 
 impl Default for Tally {
+    /// Of no window: what is counted has no second.
     fn default() -> Self {
-        Self::new()
+        Self::new(0, 0)
     }
+}
+
+impl Counts {
+    /// Adds what another thread counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            scheduled,
+            handled,
+            sent,
+            echoed,
+            echoed_in_time,
+            lost,
+            corrupt,
+            duplicate,
+            reordered,
+            reset,
+            opened,
+            connect_failed,
+            statuses,
+            statuses_missed,
+            statuses_duplicate,
+            statuses_reordered,
+            statuses_out_of_range,
+            out_of_range,
+            under_way_ns,
+        } = other;
+        for (sum, part) in [
+            (&mut self.scheduled, scheduled),
+            (&mut self.handled, handled),
+            (&mut self.sent, sent),
+            (&mut self.echoed, echoed),
+            (&mut self.echoed_in_time, echoed_in_time),
+            (&mut self.lost, lost),
+            (&mut self.corrupt, corrupt),
+            (&mut self.duplicate, duplicate),
+            (&mut self.reordered, reordered),
+            (&mut self.reset, reset),
+            (&mut self.opened, opened),
+            (&mut self.connect_failed, connect_failed),
+            (&mut self.statuses, statuses),
+            (&mut self.statuses_missed, statuses_missed),
+            (&mut self.statuses_duplicate, statuses_duplicate),
+            (&mut self.statuses_reordered, statuses_reordered),
+            (&mut self.statuses_out_of_range, statuses_out_of_range),
+            (&mut self.out_of_range, out_of_range),
+            (&mut self.under_way_ns, under_way_ns),
+        ] {
+            *sum += part;
+        }
+    }
+}
+
+/// An empty histogram from 1 ns to 60 s.
+fn histogram(digits: u8) -> Histogram<u64> {
+    // The bounds are constants that the crate accepts.
+    Histogram::new_with_bounds(1, HIGHEST_NS, digits).expect("valid bounds")
+}
+
+fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+    // They have the same bounds, and nothing is beyond them.
+    sum.add(part).expect("histograms of the same bounds");
 }
 
 /// Records the time between two readings of the clock; 1 if that is not possible. Nothing is ever clamped.
@@ -120,7 +309,7 @@ mod tests {
 
     #[test]
     fn latency_counts_from_the_intended_time_and_service_from_the_attempt() {
-        let mut tally = Tally::new();
+        let mut tally = Tally::default();
         tally.record_echo(1_000, 4_000, 9_000);
         assert!(tally.response.equivalent(tally.response.max(), 8_000));
         assert!(tally.service.equivalent(tally.service.max(), 5_000));
@@ -129,10 +318,33 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted_and_never_clamped() {
-        let mut tally = Tally::new();
+        let mut tally = Tally::default();
         tally.record_echo(0, 0, 3 * HIGHEST_NS);
         tally.record_status(5, 4);
         assert_eq!((tally.response.len(), tally.status_delivery.len()), (0, 0));
         assert_eq!((tally.counts.out_of_range, tally.counts.statuses_out_of_range), (2, 1));
+    }
+
+    #[test]
+    fn a_response_belongs_to_the_second_in_which_it_was_intended() {
+        let mut tally = Tally::new(500, 2);
+        tally.record_echo(600, 600, 1_500_000_000);
+        let counts = |second: &Second| (second.response.len(), second.service.len());
+        assert_eq!(tally.seconds.iter().map(counts).collect::<Vec<_>>(), [(1, 0), (0, 1)]);
+        // Before and after the window there is no second.
+        tally.record_echo(1, 1, 2);
+        tally.record_echo(3_000_000_000, 3_000_000_000, 3_000_000_001);
+        assert_eq!(tally.seconds.iter().map(counts).collect::<Vec<_>>(), [(1, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn what_two_threads_counted_adds_up() {
+        let (mut sum, mut part) = (Tally::new(0, 1), Tally::new(0, 1));
+        sum.record_echo(0, 0, 10);
+        part.record_echo(0, 0, 20);
+        part.record_send(0, 1);
+        sum.add(&part);
+        assert_eq!((sum.response.len(), sum.seconds[0].response.len(), sum.send_lag.len()), (2, 2, 1));
+        assert_eq!(sum.counts.echoed, 2);
     }
 }

@@ -141,6 +141,15 @@ impl std::fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
+/// What a server leaves when it ends.
+#[derive(Debug, Default)]
+pub struct Stopped {
+    /// Its counters; `None` if nothing was started, or a guest that prints none.
+    pub counters: Option<Counters>,
+    /// The last line of its stderr.
+    pub last_words: String,
+}
+
 /// A target that listens.
 #[derive(Debug)]
 pub struct Running {
@@ -176,12 +185,12 @@ impl Running {
         Ok(Self { addr, pid: Some(child.child.id().cast_signed()), child: Some(child) })
     }
 
-    /// Ends what was started and returns its counters; `None` if nothing was started, or a guest that prints none.
+    /// Ends what was started and returns what it left.
     ///
     /// # Errors
     /// If it died, had to be killed, or is of this project and printed no counters.
-    pub fn stop(mut self) -> Result<Option<Counters>> {
-        self.child.take().map_or(Ok(None), ServerChild::stop)
+    pub fn stop(mut self) -> Result<Stopped> {
+        self.child.take().map_or(Ok(Stopped::default()), ServerChild::stop)
     }
 
     /// Waits for what was started to exit by itself, and returns its exit code and the last line of its stderr.
@@ -245,7 +254,7 @@ impl ServerChild {
         }
     }
 
-    fn stop(mut self) -> Result<Option<Counters>> {
+    fn stop(mut self) -> Result<Stopped> {
         // It may have died: its exit status tells.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let status = self.wait()?;
@@ -253,11 +262,11 @@ impl ServerChild {
         if !status.success() && !terminated {
             bail!("the server ended with {status}: {}", self.log.text());
         }
-        let last = self.log.last().unwrap_or_default();
-        match serde_json::from_str(&last) {
-            Ok(counters) => Ok(Some(counters)),
-            Err(_) if self.guest => Ok(None),
-            Err(_) => bail!("the server's last line is not its counters: {last}"),
+        let last_words = self.log.last().unwrap_or_default();
+        match serde_json::from_str(&last_words) {
+            Ok(counters) => Ok(Stopped { counters: Some(counters), last_words }),
+            Err(_) if self.guest => Ok(Stopped { counters: None, last_words }),
+            Err(_) => bail!("the server's last line is not its counters: {last_words}"),
         }
     }
 

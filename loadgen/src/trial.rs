@@ -3,7 +3,9 @@
 //! Each window has its own schedule, its own drain and its own tally; snapshots are taken outside of them.
 
 use std::{
-    io, thread,
+    io,
+    sync::{Arc, mpsc},
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,9 +14,10 @@ use protocol::Counters;
 use servers::clock;
 
 use crate::{
-    engine::{Engine, Options, Pacing, SeenTick, Slot, Window, slots},
-    observe::{self, Machine, Memory, Process, ThreadUsage, Usage},
+    engine::{Engine, Options, Pacing, Slot, Tick, Window, Workload},
+    observe::{self, Machine, Memory, Process, Usage},
     plan::{Load, PlacementKind, Plan},
+    progress::{Phase, Progress},
     tally::Tally,
     target::{Running, Target, Unreachable},
 };
@@ -28,6 +31,8 @@ pub struct Trial {
     pub ramp: Window,
     /// The windows that were run.
     pub idle: Option<Idle>,
+    /// The same load before the bad clients came, if there are any.
+    pub undisturbed: Option<Loaded>,
     /// The load window; `None` if a signal came before.
     pub load: Option<Loaded>,
     /// The closed loop for throughput.
@@ -38,6 +43,8 @@ pub struct Trial {
     pub server_threads_max: Option<u64>,
     /// What the server counted, if it was started for the trial and ended well.
     pub counters: Option<Counters>,
+    /// The last line that it wrote to stderr.
+    pub last_words: String,
     /// What went wrong, on the server's side.
     pub problem: Option<String>,
     /// A signal cut it short.
@@ -53,6 +60,8 @@ pub struct Idle {
     pub ticks: Option<u64>,
     /// What the server used.
     pub server: Option<Usage>,
+    /// What was going on around it.
+    pub surroundings: Surroundings,
     /// The server's memory at its end.
     pub memory: Option<Memory>,
 }
@@ -66,12 +75,21 @@ pub struct Loaded {
     pub span_ns: u64,
     /// What the server used in that span.
     pub server: Option<Usage>,
-    /// What the engine's thread used in that span.
-    pub loadgen: ThreadUsage,
-    /// Time stolen from all CPUs in that span, in nanoseconds.
+    /// What was going on around it in that span.
+    pub surroundings: Surroundings,
+}
+
+/// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings {
+    /// Time stolen from all CPUs, in nanoseconds.
     pub steal_ns: Option<u64>,
-    /// Time that all CPUs were busy in that span, in nanoseconds.
+    /// Time that all CPUs were busy, in nanoseconds.
     pub machine_busy_ns: Option<u64>,
+    /// Time that the server's CPUs were busy, in nanoseconds.
+    pub server_cpus_busy_ns: Option<u64>,
+    /// Busy time that is neither the server's nor the generator's; unknown if the server's process is.
+    pub foreign_cpu_ns: Option<u64>,
 }
 
 /// Kernel memory that the connections cost.
@@ -81,13 +99,15 @@ pub struct KernelMemory {
     pub stacks_bytes: Option<i64>,
     /// Kernel objects in bytes, client's and server's side.
     pub slab_bytes: Option<i64>,
+    /// Page tables in bytes.
+    pub page_tables_bytes: Option<i64>,
 }
 
 impl Trial {
     /// The tallies of all its windows.
     pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
         let idle = self.idle.iter().map(|idle| &idle.window.tally);
-        let loaded = self.load.iter().chain(&self.peak).map(|loaded| &loaded.window.tally);
+        let loaded = self.undisturbed.iter().chain(&self.load).chain(&self.peak).map(|loaded| &loaded.window.tally);
         [&self.ramp.tally].into_iter().chain(idle).chain(loaded)
     }
 }
@@ -98,22 +118,76 @@ impl Trial {
 /// [`Unreachable`] if there is nothing to measure: the server does not start, refuses every connection or does not
 /// echo. Whatever happens later is an outcome and stands in the trial.
 pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
+    run_watched(plan, target, None)
+}
+
+/// The same; the calling thread looks at the progress five times a second.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let running = target.start()?;
+    let cpus = observe::available_cpus();
+    if watch.is_some() && plan.placement.kind == PlacementKind::Split {
+        // Whoever looks does not run where the generator spins.
+        let others: Vec<usize> =
+            cpus.iter().filter(|cpu| !plan.placement.loadgen_cpus.contains(cpu)).copied().collect();
+        observe::pin_thread(&others)?;
+    }
+    let progress = Arc::new(Progress::default());
     let measured = thread::scope(|scope| {
-        let engine = thread::Builder::new().name("engine".to_owned());
-        let engine = engine.spawn_scoped(scope, || Measurement::new(plan, &running).and_then(Measurement::run))?;
+        let (ended, end) = mpsc::channel::<()>();
+        let shown = Arc::clone(&progress);
+        let measure = || {
+            let measured = Measurement::new(plan, &running, shown).and_then(Measurement::run);
+            drop(ended);
+            measured
+        };
+        let engine = thread::Builder::new().name("engine".to_owned()).spawn_scoped(scope, measure)?;
+        if let Some(watch) = watch {
+            while end.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                watch(&progress);
+            }
+        }
         engine.join().map_err(|_| anyhow!("the engine panicked"))?
     });
+    observe::pin_thread(&cpus)?;
     let log = running.log();
     let stopped = running.stop();
     let mut trial = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
     trial.started_at_unix_ms = started_at.as_millis() as u64;
     match stopped {
-        Ok(counters) => trial.counters = counters,
+        Ok(stopped) => (trial.counters, trial.last_words) = (stopped.counters, stopped.last_words),
         Err(error) => trial.problem = Some(format!("{error:#}")),
     }
     Ok(trial)
+}
+
+/// Has the calling thread run where the plan has its generator.
+pub(crate) fn pin(plan: &Plan) -> Result<()> {
+    match plan.placement.kind {
+        PlacementKind::Split => observe::pin_thread(&plan.placement.loadgen_cpus).context("cannot pin the generator"),
+        PlacementKind::Shared => Ok(()),
+    }
+}
+
+/// The client's side of a plan.
+pub(crate) fn options(plan: &Plan, running: &Running, progress: Arc<Progress>) -> Options {
+    let pinned = plan.placement.kind == PlacementKind::Split;
+    Options {
+        addr: running.addr,
+        connections: plan.connections,
+        payloads: plan.payloads.clone(),
+        nodelay: plan.nodelay,
+        congestion: Some(plan.congestion.clone()),
+        pacing: plan.pacing,
+        threads: plan.threads,
+        cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },
+        source_addresses: plan.source_addresses,
+        cohorts: plan.cohorts,
+        progress,
+    }
 }
 
 /// A trial under way, on the engine's thread.
@@ -124,61 +198,75 @@ struct Measurement<'a> {
     process: Option<Process>,
     before: Machine,
     threads_max: Option<u64>,
+    progress: Arc<Progress>,
 }
 
 impl<'a> Measurement<'a> {
-    fn new(plan: &'a Plan, running: &Running) -> Result<Self> {
-        if plan.placement.kind == PlacementKind::Split {
-            observe::pin_thread(&plan.placement.loadgen_cpus).context("cannot pin the generator")?;
-        }
+    fn new(plan: &'a Plan, running: &Running, progress: Arc<Progress>) -> Result<Self> {
+        pin(plan)?;
         let process = running.pid.map(|pid| {
             Process::open(pid).map_err(|error| Unreachable(format!("cannot observe process {pid}: {error}")))
         });
         let before = observe::machine();
-        let (engine, ramp) = Engine::connect(&Options {
-            addr: running.addr,
-            connections: plan.connections,
-            payload_bytes: plan.payload_bytes,
-            nodelay: plan.nodelay,
-            congestion: Some(plan.congestion.clone()),
-            pacing: plan.pacing,
-        })?;
+        let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
         if engine.connected() == 0 && !ramp.interrupted {
             let problem = engine.first_problem().unwrap_or("no connection was established");
             return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
         }
-        Ok(Self { plan, engine, ramp, process: process.transpose()?, before, threads_max: None })
+        Ok(Self { plan, engine, ramp, process: process.transpose()?, before, threads_max: None, progress })
     }
 
     fn run(mut self) -> Result<Trial> {
         let windows = &self.plan.windows;
+        self.progress.enter(Phase::Idle);
         let idle = if windows.idle.is_zero() { None } else { Some(self.idle()?) };
-        let now = observe::machine();
-        let difference = |now: Option<u64>, then: Option<u64>| Some(now?.cast_signed() - then?.cast_signed());
-        let kernel_memory = KernelMemory {
-            stacks_bytes: difference(now.kernel_stack_bytes, self.before.kernel_stack_bytes),
-            slab_bytes: difference(now.slab_bytes, self.before.slab_bytes),
-        };
-        if !windows.warmup.is_zero() {
-            let slots = self.slots(windows.warmup, self.plan.seed ^ WARMUP_SEED);
-            self.send(slots, windows.warmup)?;
-        }
-        let slots = self.slots(windows.load, self.plan.seed);
-        let load = self.loaded(|measurement| measurement.send(slots, windows.load))?;
+        let kernel_memory = self.kernel_memory();
+        let undisturbed = if self.plan.cohorts.is_empty() { None } else { Some(self.load()?) };
+        self.engine.set_cohorts_active(true);
+        let load = self.load()?;
+        self.engine.set_cohorts_active(false);
+        self.progress.enter(Phase::Peak);
         let peak = if windows.peak.is_zero() { None } else { Some(self.loaded(Self::peak)?) };
-        let interrupted = [Some(&load), peak.as_ref()].into_iter().flatten().any(|loaded| loaded.window.interrupted);
+        let loaded = [undisturbed.as_ref(), Some(&load), peak.as_ref()];
+        let interrupted = loaded.into_iter().flatten().any(|loaded| loaded.window.interrupted);
         Ok(Trial {
             started_at_unix_ms: 0,
             ramp: self.ramp,
             idle,
+            undisturbed,
             load: Some(load),
             peak,
             kernel_memory,
             server_threads_max: self.threads_max,
             counters: None,
+            last_words: String::new(),
             problem: self.engine.first_problem().map(str::to_owned),
             interrupted,
         })
+    }
+
+    /// Warm-up and load.
+    fn load(&mut self) -> Result<Loaded> {
+        let windows = &self.plan.windows;
+        if !windows.warmup.is_zero() {
+            self.progress.enter(Phase::WarmUp);
+            let slots = self.slots(windows.warmup, self.plan.seed ^ WARMUP_SEED);
+            self.send(&slots, windows.warmup)?;
+        }
+        let slots = self.slots(windows.load, self.plan.seed);
+        self.progress.enter(Phase::Load);
+        Ok(self.loaded(|measurement| measurement.send(&slots, windows.load))?)
+    }
+
+    /// Kernel memory now against before the connections.
+    fn kernel_memory(&self) -> KernelMemory {
+        let now = observe::machine();
+        let difference = |now: Option<u64>, then: Option<u64>| Some(now?.cast_signed() - then?.cast_signed());
+        KernelMemory {
+            stacks_bytes: difference(now.kernel_stack_bytes, self.before.kernel_stack_bytes),
+            slab_bytes: difference(now.slab_bytes, self.before.slab_bytes),
+            page_tables_bytes: difference(now.page_tables_bytes, self.before.page_tables_bytes),
+        }
     }
 
     /// Starts half an interval after a tick and lasts whole intervals, so that it holds a known number of ticks.
@@ -190,13 +278,15 @@ impl<'a> Measurement<'a> {
         };
         let before = self.usage();
         self.catch_up()?;
-        let start_ns = clock::now_ns();
-        let window = self.engine.idle_until(start_ns + length.as_nanos() as u64)?;
-        let after = self.usage();
+        let around = Around::now();
+        let window = self.engine.idle_until(clock::now_ns() + length.as_nanos() as u64)?;
+        let surroundings = around.until_now(self.plan);
+        let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
         Ok(Idle {
             window,
             ticks: ticks.filter(|_| aligned),
-            server: after.zip(before).map(|(after, before)| after.since(&before)),
+            surroundings: surroundings.without(server.as_ref()),
+            server,
             memory: self.process.as_ref().map(Process::memory),
         })
     }
@@ -207,7 +297,7 @@ impl<'a> Measurement<'a> {
         if self.engine.newest_tick().is_none() {
             self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
         }
-        let Some(SeenTick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
+        let Some(Tick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
         let middle_ns = due_ns + interval_ns / 2;
         let late_ns = clock::now_ns().saturating_sub(middle_ns);
         // What arrives until then belongs to no window.
@@ -217,14 +307,17 @@ impl<'a> Measurement<'a> {
 
     /// The schedule of a window, made before it begins; a closed loop has none.
     fn slots(&self, length: Duration, seed: u64) -> Vec<Slot> {
-        match self.plan.load {
-            Load::Open { rate_per_sec, arrivals } => slots(seed, arrivals, rate_per_sec, length, self.plan.connections),
+        match &self.plan.load {
+            Load::Open { rate, arrivals } => {
+                let (payloads, connections) = (&self.plan.payloads, self.plan.connections);
+                Workload { seed, rate, arrivals: *arrivals, payloads, connections }.slots(length)
+            }
             Load::Closed { .. } => Vec::new(),
         }
     }
 
     /// One window of the plan's load.
-    fn send(&mut self, slots: Vec<Slot>, length: Duration) -> io::Result<Window> {
+    fn send(&mut self, slots: &[Slot], length: Duration) -> io::Result<Window> {
         match self.plan.load {
             Load::Open { .. } => self.engine.open_loop(slots, length),
             Load::Closed { depth } => self.engine.closed_loop(depth, length, self.plan.closed_pacing()),
@@ -237,21 +330,14 @@ impl<'a> Measurement<'a> {
     }
 
     fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Loaded> {
-        let (server_before, machine_before) = (self.usage(), observe::machine());
+        let server_before = self.usage();
         self.catch_up()?;
-        let (loadgen_before, start_ns) = (observe::thread_usage(), clock::now_ns());
+        let (around, start_ns) = (Around::now(), clock::now_ns());
         let window = window(self)?;
-        let (end_ns, loadgen) = (clock::now_ns(), observe::thread_usage());
-        let (server, machine) = (self.usage(), observe::machine());
-        let difference = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
-        Ok(Loaded {
-            window,
-            span_ns: end_ns - start_ns,
-            server: server.zip(server_before).map(|(after, before)| after.since(&before)),
-            loadgen: loadgen.since(&loadgen_before),
-            steal_ns: difference(machine.steal_ns, machine_before.steal_ns),
-            machine_busy_ns: difference(machine.busy_ns, machine_before.busy_ns),
-        })
+        let span_ns = clock::now_ns() - start_ns;
+        let surroundings = around.until_now(self.plan);
+        let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
+        Ok(Loaded { window, span_ns, surroundings: surroundings.without(server.as_ref()), server })
     }
 
     /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
@@ -275,6 +361,42 @@ impl<'a> Measurement<'a> {
         Some(usage)
     }
 }
+
+/// The machine and this process at the beginning of a span.
+struct Around {
+    machine: Machine,
+    own_cpu_ns: u64,
+}
+
+impl Around {
+    fn now() -> Self {
+        Self { machine: observe::machine(), own_cpu_ns: observe::own_cpu_ns() }
+    }
+
+    /// What was going on since; the server's share is still in the foreign time.
+    fn until_now(&self, plan: &Plan) -> Surroundings {
+        let now = Self::now();
+        let machine_busy_ns = now.machine.busy_since(&self.machine, None);
+        let steal = (now.machine.steal_ns, self.machine.steal_ns);
+        Surroundings {
+            steal_ns: steal.0.zip(steal.1).and_then(|(now, then)| now.checked_sub(then)),
+            machine_busy_ns,
+            server_cpus_busy_ns: now.machine.busy_since(&self.machine, Some(&plan.placement.server_cpus)),
+            foreign_cpu_ns: machine_busy_ns.map(|busy| busy.saturating_sub(now.own_cpu_ns - self.own_cpu_ns)),
+        }
+    }
+}
+
+impl Surroundings {
+    fn without(mut self, server: Option<&Usage>) -> Self {
+        self.foreign_cpu_ns =
+            self.foreign_cpu_ns.zip(server).map(|(foreign, server)| foreign.saturating_sub(server.cpu_ns));
+        self
+    }
+}
+
+/// How often the progress is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Makes the warm-up's schedule another one than that of the load.
 const WARMUP_SEED: u64 = 0x7761_726d_7570;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 pub use servers::cli::{duration, status_interval};
 
+use crate::engine::{Payloads, Rate};
+
 /// Reads a rate or a count: `500`, `20k`, `1.5M`.
 ///
 /// # Errors
@@ -18,6 +20,59 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// One line that says what would be right.
 pub fn bytes(text: &str) -> Result<u64, String> {
     scaled(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)], "64B, 16KiB or 1MiB")
+}
+
+/// Reads a rate that may change over the window: `20k`, a ramp `1k..50k` or steps `1k,5k,20k`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    if let Some((from, to)) = text.split_once("..") {
+        return Ok(Rate::Ramp { from: count(from)?, to: count(to)? });
+    }
+    match text.split(',').map(count).collect::<Result<Vec<_>, _>>()?[..] {
+        [rate] => Ok(Rate::Steady(rate)),
+        ref rates => Ok(Rate::Steps(rates.to_vec())),
+    }
+}
+
+/// Reads payload sizes: `64B`, or several with the share of messages that have them: `64B,1KiB:0.1`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn payloads(text: &str) -> Result<Payloads, String> {
+    let size = |part: &str| -> Result<(usize, Option<f64>), String> {
+        let (size, share) = part.split_once(':').map_or((part, None), |(size, share)| (size, Some(share)));
+        let share = match share.map(str::parse::<f64>) {
+            None => None,
+            Some(Ok(share)) if share > 0.0 && share <= 1.0 => Some(share),
+            Some(_) => return Err("a share lies between 0 and 1: write for example 64B,1KiB:0.1".to_owned()),
+        };
+        let bytes = usize::try_from(bytes(size)?).map_err(|error| error.to_string())?;
+        Ok((bytes, share))
+    };
+    Payloads::mix(&text.split(',').map(size).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Writes a rate as it is read.
+pub fn show_rate(rate: &Rate) -> String {
+    let show = |rate: &u64| show_count(*rate as f64);
+    match rate {
+        Rate::Steady(rate) => show(rate),
+        Rate::Ramp { from, to } => format!("{}..{}", show(from), show(to)),
+        Rate::Steps(rates) => rates.iter().map(show).collect::<Vec<_>>().join(","),
+    }
+}
+
+/// Writes payload sizes as they are read.
+pub fn show_payloads(payloads: &Payloads) -> String {
+    match payloads.sizes() {
+        [(bytes, _)] => show_bytes(*bytes as u64),
+        sizes => {
+            let show = |(bytes, share): &(usize, f64)| format!("{}:{share}", show_bytes(*bytes as u64));
+            sizes.iter().map(show).collect::<Vec<_>>().join(",")
+        }
+    }
 }
 
 fn scaled(text: &str, units: &[(&str, u64)], examples: &str) -> Result<u64, String> {
@@ -84,6 +139,21 @@ mod tests {
         }
         for text in ["64", "64b", "1KB", "1.0001KiB"] {
             assert!(bytes(text).is_err_and(|error| error.contains("16KiB")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ramps_steps_and_mixes_are_read() {
+        assert_eq!(rate("20k"), Ok(Rate::Steady(20_000)));
+        assert_eq!(rate("1k..50k"), Ok(Rate::Ramp { from: 1_000, to: 50_000 }));
+        assert_eq!(rate("1k,500"), Ok(Rate::Steps(vec![1_000, 500])));
+        assert_eq!(payloads("64B"), Ok(Payloads::one(64)));
+        assert_eq!(payloads("64B,1KiB:0.1").unwrap().sizes(), [(64, 0.9), (1024, 0.1)]);
+        for text in ["", "1k..", "..", "1k..2k..3k", "1k,", "1k;2k"] {
+            assert!(rate(text).is_err_and(|error| error.contains("20k")), "{text:?}");
+        }
+        for text in ["64B,", "64B:2", "64B:x", "64B:0.5", "64B:0", "64B,1KiB:1"] {
+            assert!(payloads(text).is_err(), "{text:?}");
         }
     }
 

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::{
+    baseline::Conditions,
     engine::Pacing,
     plan::{Load, Plan},
     trial::{Loaded, Trial},
@@ -30,6 +31,16 @@ pub const SEND_LAG_SHARE: Gate = Gate { flag: 0.1, invalid: f64::INFINITY };
 pub const RUN_DELAY: Gate = Gate { flag: 0.01, invalid: 0.05 };
 /// Share of the time of all CPUs that the hypervisor gave to others.
 pub const STEAL: Gate = Gate { flag: 0.005, invalid: 0.03 };
+/// Share of the time that the generator's busiest thread had something to do, neither waiting nor spinning.
+pub const BUSY: Gate = Gate { flag: 0.6, invalid: 0.8 };
+/// Share of the time of all CPUs that neither the server nor the generator used.
+pub const FOREIGN_CPU: Gate = Gate { flag: 0.02, invalid: 0.1 };
+/// How far the canary before the block was below the session's best.
+pub const CANARY: Gate = Gate { flag: 0.15, invalid: 0.4 };
+/// How far the messages under way are from rate times mean response (Little's law).
+pub const LITTLE: Gate = Gate { flag: 0.02, invalid: 0.05 };
+/// What a reading of the machine's idle time may be off, a CPU: a tick.
+const READING_NS: f64 = 10e6;
 /// A side whose CPUs are busy for this share bounds a closed loop.
 pub const BOUND: f64 = 0.95;
 /// Echoed of offered: below it the server is saturated.
@@ -97,19 +108,22 @@ pub struct Verdict {
 }
 
 /// Judges a trial.
-pub fn judge(plan: &Plan, trial: &Trial) -> Verdict {
+pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
     let mut gates = Gates::default();
     gates.flags.extend(plan.flags.iter().map(|flag| (*flag).to_owned()));
     if cfg!(debug_assertions) {
         gates.flags.push("debug_build".to_owned());
     }
+    judge_canary(&mut gates, conditions);
+    let outcome = outcome(plan, trial);
     let mut latency_is_interval = false;
     match &trial.load {
         None => gates.reasons.push("interrupted before the load".to_owned()),
         Some(loaded) => {
-            judge_machine(&mut gates, loaded);
+            judge_machine(&mut gates, plan, loaded);
             if let Load::Open { .. } = plan.load {
                 latency_is_interval = judge_generator(&mut gates, plan, loaded);
+                judge_accounting(&mut gates, outcome, loaded);
             }
             let misfits = loaded.window.tally.counts.out_of_range;
             if misfits > 0 {
@@ -130,7 +144,7 @@ pub fn judge(plan: &Plan, trial: &Trial) -> Verdict {
         validity: gates.validity(),
         reasons: gates.reasons,
         flags: gates.flags,
-        outcome: outcome(trial),
+        outcome,
         bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
         latency_is_interval,
     }
@@ -146,6 +160,10 @@ pub fn thresholds() -> Value {
         "send_lag_share_of_response_p99": gate(SEND_LAG_SHARE),
         "loadgen_run_delay_share": gate(RUN_DELAY),
         "steal_share": gate(STEAL),
+        "loadgen_busy_share": gate(BUSY),
+        "foreign_cpu_share": gate(FOREIGN_CPU),
+        "canary_below_best_share": gate(CANARY),
+        "little_deviation_share": gate(LITTLE),
         "bound_busy_share": BOUND,
         "saturated_share": SATURATED,
     })
@@ -175,17 +193,58 @@ impl Gates {
     }
 }
 
-fn judge_machine(gates: &mut Gates, loaded: &Loaded) {
+fn judge_canary(gates: &mut Gates, conditions: &Conditions) {
+    let (Some(canary), Some(best)) = (conditions.canary_per_sec, conditions.canary_best_per_sec) else { return };
+    let share = 1.0 - canary / best;
+    gates.check(CANARY, share, || {
+        format!("the host had a slow moment: the canary {:.0} % below its best", share * 100.0)
+    });
+}
+
+fn judge_machine(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     let span_ns = loaded.span_ns as f64;
-    if let Some(delay_ns) = loaded.loadgen.run_delay_ns {
+    let around = &loaded.surroundings;
+    if let Some(delay_ns) = loaded.window.usage.run_delay_ns {
         let share = delay_ns as f64 / span_ns;
         gates.check(RUN_DELAY, share, || format!("the generator waited for its CPU: {:.1} %", share * 100.0));
     }
-    if let Some(steal_ns) = loaded.steal_ns {
-        let cpus = crate::observe::available_cpus().len().max(1) as f64;
+    let cpus = crate::observe::available_cpus().len().max(1) as f64;
+    if let Some(steal_ns) = around.steal_ns {
         let share = steal_ns as f64 / (span_ns * cpus);
         gates.check(STEAL, share, || format!("the hypervisor took CPU time: {:.1} %", share * 100.0));
     }
+    if let Some(foreign_ns) = around.foreign_cpu_ns {
+        let share = (foreign_ns as f64 - READING_NS * cpus) / (span_ns * cpus);
+        gates.check(FOREIGN_CPU, share, || format!("others used CPU time: {:.1} % or more", share * 100.0));
+    }
+    if let Load::Open { .. } = plan.load {
+        let share = busy_share(plan, loaded);
+        gates.check(BUSY, share, || format!("the generator was busy: {:.0} %", share * 100.0));
+    }
+}
+
+/// Share of a window in which the generator's busiest thread had something to do. One that spins says so itself; one
+/// that sleeps is busy whenever it runs.
+pub fn busy_share(plan: &Plan, loaded: &Loaded) -> f64 {
+    let busy_ns = match plan.pacing {
+        Pacing::Spin => loaded.window.busy_ns,
+        Pacing::Timer => loaded.window.usage.cpu_ns / u64::from(plan.threads),
+    };
+    busy_ns as f64 / loaded.span_ns as f64
+}
+
+/// Little's law: the messages under way, counted as they left and came, are rate times mean response. If not, a message
+/// was recorded twice, not at all, or from the wrong time.
+fn judge_accounting(gates: &mut Gates, outcome: Outcome, loaded: &Loaded) {
+    let tally = &loaded.window.tally;
+    let recorded_ns = tally.response.mean() * tally.response.len() as f64;
+    if outcome != Outcome::Ok || recorded_ns == 0.0 {
+        return;
+    }
+    let share = (tally.counts.under_way_ns as f64 - recorded_ns).abs() / recorded_ns;
+    gates.check(LITTLE, share, || {
+        format!("the accounts of the generator differ (Little's law): {:.1} %", share * 100.0)
+    });
 }
 
 /// The gates of an open loop; says whether the latency is to be printed as an interval.
@@ -209,7 +268,7 @@ fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
     share > SEND_LAG_SHARE.flag
 }
 
-fn outcome(trial: &Trial) -> Outcome {
+fn outcome(plan: &Plan, trial: &Trial) -> Outcome {
     let counts = |loaded: &Loaded| loaded.window.tally.counts.clone();
     let windows: Vec<_> = trial.load.iter().chain(&trial.peak).map(counts).collect();
     let failed = windows
@@ -223,7 +282,7 @@ fn outcome(trial: &Trial) -> Outcome {
     if failed || failed_before || trial.problem.is_some() {
         return Outcome::Failed;
     }
-    match windows.first() {
+    match windows.first().filter(|_| matches!(plan.load, Load::Open { .. })) {
         Some(counts) if (counts.echoed_in_time as f64) < SATURATED * counts.scheduled as f64 => Outcome::Saturated,
         _ => Outcome::Ok,
     }
@@ -237,7 +296,7 @@ fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<&'static str> {
     let span_ns = loaded.span_ns as f64;
     let cpus = plan.placement.server_cpus.len().max(1) as f64;
     let server = loaded.server.as_ref()?.cpu_ns as f64 >= BOUND * span_ns * cpus;
-    let generator = loaded.loadgen.cpu_ns as f64 >= BOUND * span_ns;
+    let generator = loaded.window.usage.cpu_ns as f64 >= BOUND * span_ns * f64::from(plan.threads);
     Some(match (server, generator) {
         (true, true) => "both",
         (true, false) => "server",

@@ -1,30 +1,31 @@
-//! The connections, and what is done when one of them is ready.
+//! The measured connections, and what is done when one of them is ready.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{ErrorKind, Read},
     mem,
-    net::SocketAddr,
 };
 
-use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
+use mio::{Registry, Token, event::Event};
 use servers::clock;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
-    Options, SeenTick, Slot,
-    ledger::{Found, Ledger, Sent},
-    message::Message,
+    Options, Slot,
+    broadcast::{Arrival, Broadcasts},
+    connection::{Connection, broken, excerpt},
+    flow::Flow,
+    ledger::Found,
+    message::{Message, Size},
 };
 use crate::tally::Tally;
-
-/// Connections opened and not yet answered: connect completes before accept, so more would only fill the backlog.
-pub(super) const RAMP: usize = 64;
 
 /// Slots sent before answers have their turn again, should the generator be behind.
 const SEND_CHUNK: usize = 64;
 
 /// Size of the buffer that every connection reads into.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Buffers read from one connection before others have their turn: a server may send without end.
+const TURN_READS: usize = 4;
 
 /// What there is to send.
 #[derive(Debug)]
@@ -42,35 +43,46 @@ pub(super) enum Work {
     },
 }
 
-/// All connections of one engine.
+/// The measured connections of one thread.
 #[derive(Debug)]
 pub(super) struct Clients {
     pub(super) tally: Tally,
     pub(super) work: Work,
+    pub(super) broadcasts: Broadcasts,
+    pub(super) flow: Flow,
+    /// Intended time and response of every message of an open loop, both in nanoseconds.
+    pub(super) responses: Vec<(u64, u64)>,
     options: Options,
     registry: Registry,
-    connections: Vec<Connection>,
-    /// Connections that have echoed and are open.
+    /// Numbers of the connections of this thread: first, first + step, first + 2 * step ...
+    first: u32,
+    step: u32,
+    /// How many there are to be.
+    wanted: usize,
+    clients: Vec<Client>,
+    /// Clients that have echoed and are open.
     live: u32,
     /// Connections opened that have not echoed yet.
     probing: usize,
-    in_flight: usize,
-    newest_tick: Option<SeenTick>,
+    /// Clients that were not read to the end when it was their turn.
+    unread: Vec<usize>,
     first_problem: Option<String>,
     message: Message,
+    /// Sizes of a closed loop's messages, in turn.
+    sizes: Box<[Size]>,
+    next_size: usize,
     buffer: Box<[u8]>,
     batch: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Connection {
+struct Client {
     /// `None` once it has failed.
-    stream: Option<TcpStream>,
-    ledger: Ledger,
-    /// What a full socket did not take.
-    unsent: Vec<u8>,
+    connection: Option<Connection>,
     started_ns: u64,
     stage: Stage,
+    /// Number of the newest tick that it got; 0 for none.
+    last_tick: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,19 +94,28 @@ enum Stage {
 }
 
 impl Clients {
-    pub(super) fn new(options: &Options, registry: Registry) -> Self {
+    /// Those connections whose number is `first` modulo `step`.
+    pub(super) fn new(options: &Options, registry: Registry, first: u32, step: u32) -> Self {
+        let wanted = (first..options.connections).step_by(step as usize).len();
         Self {
-            tally: Tally::new(),
+            tally: Tally::default(),
             work: Work::None,
+            broadcasts: Broadcasts::default(),
+            flow: Flow::default(),
+            responses: Vec::new(),
             options: options.clone(),
             registry,
-            connections: Vec::with_capacity(options.connections as usize),
+            first,
+            step,
+            wanted,
+            clients: Vec::with_capacity(wanted),
             live: 0,
             probing: 0,
-            in_flight: 0,
-            newest_tick: None,
+            unread: Vec::new(),
             first_problem: None,
-            message: Message::new(options.payload_bytes),
+            message: Message::new(&options.payloads),
+            sizes: options.closed_sizes(),
+            next_size: 0,
             buffer: vec![0; BUFFER_BYTES].into(),
             batch: Vec::new(),
         }
@@ -106,82 +127,84 @@ impl Clients {
 
     /// Connections that are still to be opened or to echo for the first time.
     pub(super) fn unanswered(&self) -> usize {
-        self.options.connections as usize - self.connections.len() + self.probing
+        self.wanted - self.clients.len() + self.probing
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    pub(super) fn newest_tick(&self) -> Option<SeenTick> {
-        self.newest_tick
+        self.flow.under_way()
     }
 
     pub(super) fn first_problem(&self) -> Option<&str> {
         self.first_problem.as_deref()
     }
 
-    /// Goes on with the ramp.
-    pub(super) fn open_more(&mut self) {
-        while self.probing < RAMP && self.connections.len() < self.options.connections as usize {
-            let id = self.connections.len();
-            let stream = open(&self.options).and_then(|mut stream| {
-                self.registry.register(&mut stream, Token(id), Interest::READABLE | Interest::WRITABLE)?;
-                Ok(stream)
-            });
-            let (stream, problem) = match stream {
-                Ok(stream) => (Some(stream), None),
+    /// Goes on with the ramp: at most `limit` connections are unanswered.
+    pub(super) fn open_more(&mut self, limit: usize) {
+        while self.probing < limit && self.clients.len() < self.wanted {
+            let index = self.clients.len();
+            let id = self.first + index as u32 * self.step;
+            let started_ns = clock::now_ns();
+            let (connection, problem) = match Connection::open(&self.options, id, Token(index), &self.registry) {
+                Ok(connection) => (Some(connection), None),
                 Err(error) => (None, Some(error)),
             };
-            self.connections.push(Connection {
-                stream,
-                ledger: Ledger::new(id as u32),
-                unsent: Vec::new(),
-                started_ns: clock::now_ns(),
-                stage: Stage::Connecting,
-            });
+            self.clients.push(Client { connection, started_ns, stage: Stage::Connecting, last_tick: 0 });
             self.probing += 1;
             if let Some(error) = problem {
-                self.fail(id, &format!("cannot connect: {error}"));
+                self.fail(index, &format!("cannot connect: {error}"));
             }
         }
     }
 
     /// Ends the ramp: connections that have not answered count as failed.
     pub(super) fn give_up_unanswered(&mut self) {
-        for id in 0..self.connections.len() {
-            match self.connections[id].stage {
-                Stage::Connecting => self.fail(id, "the connection is not answered"),
-                Stage::Probing => self.fail(id, "the connection is accepted but nothing is echoed"),
+        for index in 0..self.clients.len() {
+            match self.clients[index].stage {
+                Stage::Connecting => self.fail(index, "the connection is not answered"),
+                Stage::Probing => self.fail(index, "the connection is accepted but nothing is echoed"),
                 Stage::Ready => {}
             }
         }
-        let never_opened = self.options.connections as usize - self.connections.len();
+        let never_opened = self.wanted - self.clients.len();
         self.tally.counts.connect_failed += never_opened as u64;
     }
 
     /// Takes care of a ready socket; returns the clock's reading if it had to look.
     pub(super) fn on_event(&mut self, event: &Event) -> Option<u64> {
-        let id = event.token().0;
-        let connection = &mut self.connections[id];
-        let stream = connection.stream.as_ref()?;
-        if connection.stage == Stage::Connecting {
-            if let Ok(Some(error)) | Err(error) = stream.take_error() {
-                self.fail(id, &broken("cannot connect", &error));
+        let index = event.token().0;
+        let client = &mut self.clients[index];
+        let connection = client.connection.as_mut()?;
+        if client.stage == Stage::Connecting {
+            if let Ok(Some(error)) | Err(error) = connection.stream.take_error() {
+                self.fail(index, &broken("cannot connect", &error));
             } else if event.is_writable() {
-                connection.stage = Stage::Probing;
+                client.stage = Stage::Probing;
                 let now_ns = clock::now_ns();
-                self.send(id, 1, now_ns, now_ns);
+                self.send(index, 1, now_ns, now_ns);
             }
             return None;
         }
-        if event.is_writable() && !connection.unsent.is_empty() {
-            self.flush(id);
+        if event.is_writable() && !connection.has_room() {
+            self.flush(index);
         }
         if event.is_readable() || event.is_read_closed() {
-            return self.read(id, event.is_read_closed() || event.is_error());
+            return self.read(index, event.is_read_closed() || event.is_error());
         }
         None
+    }
+
+    /// Goes on with connections that had more to read than one turn takes; says whether there are any.
+    pub(super) fn read_on(&mut self) -> bool {
+        let unread = mem::take(&mut self.unread);
+        for index in &unread {
+            self.read(*index, true);
+        }
+        !unread.is_empty()
+    }
+
+    /// Whether something waits to be read that no event will announce.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// When the next slot is due.
@@ -192,93 +215,97 @@ impl Clients {
         }
     }
 
-    /// Sends the slots that are due. None is skipped or moved: one that is late keeps its intended time.
-    pub(super) fn send_due(&mut self, mut now_ns: u64) {
-        for _ in 0..SEND_CHUNK {
-            let Work::Open { slots, next, start_ns } = &mut self.work else { return };
-            let Some(slot) = slots.get(*next) else { return };
+    /// Sends the slots that are due; says whether there were any. None is skipped or moved: one that is late keeps its
+    /// intended time.
+    pub(super) fn send_due(&mut self, mut now_ns: u64) -> bool {
+        for sent in 0..SEND_CHUNK {
+            let Work::Open { slots, next, start_ns } = &mut self.work else { return sent > 0 };
+            let Some(&slot) = slots.get(*next) else { return sent > 0 };
             let intended_ns = *start_ns + slot.due_ns;
             if intended_ns > now_ns {
-                return;
+                return sent > 0;
             }
-            let id = slot.connection as usize;
             *next += 1;
             self.tally.counts.handled += 1;
-            if self.connections[id].stream.is_some() {
-                if self.connections[id].unsent.is_empty() {
-                    self.tally.record_send(intended_ns, now_ns);
-                }
-                self.send(id, 1, intended_ns, now_ns);
-            }
+            self.send_slot((slot.connection / self.step) as usize, slot.size, intended_ns, now_ns);
             now_ns = clock::now_ns();
+        }
+        true
+    }
+
+    fn send_slot(&mut self, index: usize, size: Size, intended_ns: u64, now_ns: u64) {
+        let Some(connection) = &mut self.clients[index].connection else { return };
+        if connection.has_room() {
+            self.tally.record_send(intended_ns, now_ns);
+        }
+        self.tally.counts.sent += 1;
+        self.flow.begin(1, intended_ns, now_ns);
+        let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.message, &mut self.batch);
+        if let Err(error) = sent {
+            self.fail(index, &broken("cannot send", &error));
         }
     }
 
     /// Puts `depth` messages under way on every connection.
     pub(super) fn start_closed_loop(&mut self, depth: u32, until_ns: u64) {
         self.work = Work::Closed { until_ns };
-        for id in 0..self.connections.len() {
-            if self.connections[id].stream.is_some() {
-                let now_ns = clock::now_ns();
-                self.send(id, depth as usize, now_ns, now_ns);
-            }
+        for index in 0..self.clients.len() {
+            let now_ns = clock::now_ns();
+            self.send(index, depth as usize, now_ns, now_ns);
+        }
+    }
+
+    /// Sends messages of a closed loop.
+    fn send(&mut self, index: usize, count: usize, intended_ns: u64, now_ns: u64) {
+        let client = &mut self.clients[index];
+        let Some(connection) = &mut client.connection else { return };
+        if client.stage == Stage::Ready {
+            self.tally.counts.sent += count as u64;
+        }
+        self.flow.begin(count, intended_ns, now_ns);
+        let (sizes, next_size) = (&self.sizes, &mut self.next_size);
+        let sizes = (0..count).map(|_| {
+            *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
+            sizes[*next_size]
+        });
+        let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
+        if let Err(error) = sent {
+            self.fail(index, &broken("cannot send", &error));
+        }
+    }
+
+    fn flush(&mut self, index: usize) {
+        let Some(connection) = &mut self.clients[index].connection else { return };
+        if let Err(error) = connection.flush(clock::now_ns(), &mut self.message, &mut self.batch) {
+            self.fail(index, &broken("cannot send", &error));
         }
     }
 
     /// What has not come back is lost.
     pub(super) fn settle(&mut self) {
-        for connection in &mut self.connections {
+        for connection in self.clients.iter_mut().filter_map(|client| client.connection.as_mut()) {
             self.tally.counts.lost += connection.ledger.settle(&mut self.message);
         }
-        self.in_flight = 0;
-    }
-
-    /// Sends messages with one write, or queues them behind what a full socket has not taken.
-    fn send(&mut self, id: usize, count: usize, intended_ns: u64, now_ns: u64) {
-        let connection = &mut self.connections[id];
-        let Some(stream) = &mut connection.stream else { return };
-        let queued = !connection.unsent.is_empty();
-        let sent = Sent { intended_ns, tried_ns: if queued { 0 } else { now_ns } };
-        self.batch.clear();
-        for _ in 0..count {
-            self.batch.extend_from_slice(connection.ledger.send(&mut self.message, sent));
-        }
-        self.in_flight += count;
-        if connection.stage == Stage::Ready {
-            self.tally.counts.sent += count as u64;
-        }
-        if queued {
-            connection.unsent.extend_from_slice(&self.batch);
-            return;
-        }
-        match write(stream, &self.batch) {
-            Ok(written) => connection.unsent.extend_from_slice(&self.batch[written..]),
-            Err(error) => self.fail(id, &broken("cannot send", &error)),
-        }
-    }
-
-    fn flush(&mut self, id: usize) {
-        let connection = &mut self.connections[id];
-        let Some(stream) = &mut connection.stream else { return };
-        connection.ledger.tried(clock::now_ns());
-        match write(stream, &connection.unsent) {
-            Ok(written) if written == connection.unsent.len() => connection.unsent = Vec::new(),
-            Ok(written) => drop(connection.unsent.drain(..written)),
-            Err(error) => self.fail(id, &broken("cannot send", &error)),
-        }
+        self.flow.end_all();
     }
 
     /// Reads until the socket is drained; returns when the last of it was received.
-    fn read(&mut self, id: usize, closing: bool) -> Option<u64> {
+    fn read(&mut self, index: usize, closing: bool) -> Option<u64> {
         let mut buffer = mem::take(&mut self.buffer);
         let mut last_ns = None;
-        while let Some(stream) = &mut self.connections[id].stream {
-            match stream.read(&mut buffer) {
-                Ok(0) => self.fail(id, "the server closed the connection"),
+        let mut reads = 0;
+        while let Some(connection) = &mut self.clients[index].connection {
+            if reads == TURN_READS {
+                self.unread.push(index);
+                break;
+            }
+            reads += 1;
+            match connection.stream.read(&mut buffer) {
+                Ok(0) => self.fail(index, "the server closed the connection"),
                 Ok(count) => {
                     let now_ns = clock::now_ns();
                     last_ns = Some(now_ns);
-                    self.receive(id, &buffer[..count], now_ns);
+                    self.receive(index, &buffer[..count], now_ns);
                     // Less than asked for: drained (epoll(7)), unless the end is still to be read.
                     if count < buffer.len() && !closing {
                         break;
@@ -286,7 +313,7 @@ impl Clients {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.fail(id, &broken("cannot receive", &error)),
+                Err(error) => self.fail(index, &broken("cannot receive", &error)),
             }
         }
         self.buffer = buffer;
@@ -294,19 +321,24 @@ impl Clients {
     }
 
     /// Checks and counts what came, and in a closed loop sends the next.
-    fn receive(&mut self, id: usize, input: &[u8], now_ns: u64) {
-        let connection = &mut self.connections[id];
-        let (tally, newest_tick) = (&mut self.tally, &mut self.newest_tick);
-        let probing = connection.stage == Stage::Probing;
+    fn receive(&mut self, index: usize, input: &[u8], now_ns: u64) {
+        let Client { connection: Some(connection), stage, last_tick, .. } = &mut self.clients[index] else { return };
+        let (tally, broadcasts, responses) = (&mut self.tally, &mut self.broadcasts, &mut self.responses);
+        let probing = *stage == Stage::Probing;
+        let open = matches!(self.work, Work::Open { .. } | Work::None);
         let before = connection.ledger.outstanding();
         let mut corrupt = false;
         let mut report = |found| match found {
             // The first echo of a connection is no message of any window.
             Found::Echo(_) | Found::Reordered(_) | Found::Duplicate if probing => {}
-            Found::Echo(sent) => tally.record_echo(sent.intended_ns, sent.tried_ns, now_ns),
-            Found::Reordered(sent) => {
-                tally.counts.reordered += 1;
-                tally.record_echo(sent.intended_ns, sent.tried_ns, now_ns);
+            Found::Echo(sent) | Found::Reordered(sent) => {
+                tally.counts.reordered += u64::from(matches!(found, Found::Reordered(_)));
+                if open {
+                    tally.record_echo(sent.intended_ns, sent.tried_ns, now_ns);
+                    responses.push((sent.intended_ns, now_ns.saturating_sub(sent.intended_ns)));
+                } else {
+                    tally.record_closed_echo(sent.tried_ns, now_ns);
+                }
             }
             Found::Duplicate => tally.counts.duplicate += 1,
             Found::Corrupt => {
@@ -315,93 +347,57 @@ impl Clients {
             }
             Found::Status(status) => {
                 tally.record_status(status.due_ns, now_ns);
-                if newest_tick.is_none_or(|newest| newest.number < status.tick) {
-                    *newest_tick = Some(SeenTick { number: status.tick, due_ns: status.due_ns });
-                    tally.record_tick(status.due_ns, status.emit_ns);
+                match broadcasts.receive(&status, last_tick, now_ns) {
+                    Arrival::Next => {}
+                    Arrival::Duplicate => tally.counts.statuses_duplicate += 1,
+                    Arrival::Reordered => tally.counts.statuses_reordered += 1,
                 }
             }
         };
         let followed = connection.ledger.receive(&mut self.message, input, &mut report);
         let done = before - connection.ledger.outstanding();
-        self.in_flight -= done;
+        self.flow.end(done, now_ns);
         if followed.is_err() || (corrupt && probing) {
-            self.fail(id, &format!("the server does not echo: it answered {}", excerpt(input)));
+            self.fail(index, &format!("the server does not echo: it answered {}", excerpt(input)));
         } else if probing && done > 0 {
-            self.on_first_echo(id, now_ns);
+            self.on_first_echo(index, now_ns);
         } else if matches!(self.work, Work::Closed { until_ns } if now_ns < until_ns) && done > 0 {
-            self.send(id, done, now_ns, now_ns);
+            self.send(index, done, now_ns, now_ns);
         }
     }
 
-    fn on_first_echo(&mut self, id: usize, now_ns: u64) {
-        let connection = &mut self.connections[id];
-        connection.stage = Stage::Ready;
-        self.tally.record_connect(connection.started_ns, now_ns);
+    fn on_first_echo(&mut self, index: usize, now_ns: u64) {
+        let client = &mut self.clients[index];
+        client.stage = Stage::Ready;
+        self.tally.record_connect(client.started_ns, now_ns);
+        self.tally.counts.opened += 1;
         self.probing -= 1;
         self.live += 1;
     }
 
     /// Ends a connection for good; what it has not got back is lost.
-    fn fail(&mut self, id: usize, problem: &str) {
-        let connection = &mut self.connections[id];
-        connection.stream = None;
-        connection.unsent = Vec::new();
-        self.in_flight -= connection.ledger.outstanding();
-        let lost = connection.ledger.settle(&mut self.message);
-        if connection.stage == Stage::Ready {
-            self.live -= 1;
-            self.tally.counts.reset += 1;
-            self.tally.counts.lost += lost;
-        } else {
-            self.probing -= 1;
-            self.tally.counts.connect_failed += 1;
-            // It is over: it must not be found unanswered again.
-            connection.stage = Stage::Ready;
+    fn fail(&mut self, index: usize, problem: &str) {
+        let client = &mut self.clients[index];
+        if let Some(mut connection) = client.connection.take() {
+            let under_way = connection.ledger.outstanding();
+            let lost = connection.ledger.settle(&mut self.message);
+            self.flow.forget(under_way);
+            // Dropped with its registration.
+            if client.stage == Stage::Ready {
+                self.tally.counts.lost += lost;
+            }
+        }
+        match client.stage {
+            Stage::Ready => {
+                self.live -= 1;
+                self.tally.counts.reset += 1;
+            }
+            Stage::Connecting | Stage::Probing => {
+                self.probing -= 1;
+                self.tally.counts.connect_failed += 1;
+                client.stage = Stage::Ready;
+            }
         }
         self.first_problem.get_or_insert_with(|| problem.to_owned());
     }
-}
-
-/// Begins to connect, with the same socket options as the servers set.
-fn open(options: &Options) -> io::Result<TcpStream> {
-    let addr: SocketAddr = options.addr;
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(options.nodelay)?;
-    if let Some(congestion) = &options.congestion {
-        socket.set_tcp_congestion(congestion.as_bytes())?;
-    }
-    match socket.connect(&addr.into()) {
-        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(TcpStream::from_std(socket.into())),
-    }
-}
-
-/// Writes as much as the socket takes.
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
-            Ok(count) => written += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(written)
-}
-
-/// What happened to a connection, in words.
-fn broken(what: &str, error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            "the server closed the connection, by a reset".to_owned()
-        }
-        _ => format!("{what}: {error}"),
-    }
-}
-
-/// The beginning of an answer, printable.
-fn excerpt(input: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(&input[..input.len().min(48)]))
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use memchr::memchr;
 use protocol::status::{LINE_BYTES_MAX, Status};
 
-use super::message::{IDENTIFIED_BYTES_MIN, Message};
+use super::message::{Message, Size};
 
 /// A message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct Sent {
     pub(crate) intended_ns: u64,
     /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
     pub(crate) tried_ns: u64,
+    /// Its size.
+    pub(crate) size: Size,
 }
 
 /// What was found in the bytes received.
@@ -75,17 +77,29 @@ impl Ledger {
         }
     }
 
-    /// Takes note of a message to send and returns its text.
-    pub(crate) fn send<'a>(&mut self, message: &'a mut Message, sent: Sent) -> &'a [u8] {
-        let text = message.text(self.connection, self.next_sequence);
+    /// Takes note of a message to send and returns its number.
+    pub(crate) fn send(&mut self, sent: Sent) -> u64 {
+        let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.outstanding.push_back(sent);
-        text
+        sequence
     }
 
-    /// Messages that waited behind a full socket are tried now.
-    pub(crate) fn tried(&mut self, now_ns: u64) {
-        for sent in self.outstanding.iter_mut().rev().take_while(|sent| sent.tried_ns == 0) {
+    /// The text of a message of this connection.
+    pub(crate) fn text<'a>(&self, message: &'a mut Message, sequence: u64, size: Size) -> &'a [u8] {
+        message.text(self.connection, sequence, size)
+    }
+
+    /// Numbers and sizes of the messages from number `first` on that have not come back.
+    pub(crate) fn sent_from(&self, first: u64) -> impl Iterator<Item = (u64, Size)> {
+        let skipped = first.saturating_sub(self.expected());
+        (first..).zip(self.outstanding.iter().skip(skipped as usize).map(|sent| sent.size))
+    }
+
+    /// The first `count` of the messages that waited behind a full socket are tried now.
+    pub(crate) fn tried(&mut self, count: usize, now_ns: u64) {
+        let first = self.outstanding.partition_point(|sent| sent.tried_ns != 0);
+        for sent in self.outstanding.iter_mut().skip(first).take(count) {
             sent.tried_ns = now_ns;
         }
     }
@@ -118,8 +132,8 @@ impl Ledger {
 
     /// The window is over: what has not come back is lost, and no longer waited for. Returns how many that are.
     pub(crate) fn settle(&mut self, message: &mut Message) -> u64 {
-        if self.position > 0 {
-            let received = &message.text(self.connection, self.expected())[..self.position];
+        if let Some(sent) = self.outstanding.front() {
+            let received = &message.text(self.connection, self.expected(), sent.size)[..self.position];
             self.partial.extend_from_slice(received);
             self.position = 0;
         }
@@ -137,8 +151,8 @@ impl Ledger {
 
     /// Compares with what is expected; returns what is left of `input` at the first difference.
     fn compare<'a>(&mut self, message: &mut Message, mut input: &'a [u8], report: &mut impl FnMut(Found)) -> &'a [u8] {
-        while !input.is_empty() && !self.outstanding.is_empty() {
-            let text = message.text(self.connection, self.expected());
+        while let (false, Some(&sent)) = (input.is_empty(), self.outstanding.front()) {
+            let text = message.text(self.connection, self.expected(), sent.size);
             let wanted = &text[self.position..];
             let count = wanted.len().min(input.len());
             if input[..count] != wanted[..count] {
@@ -148,9 +162,10 @@ impl Ledger {
             }
             input = &input[count..];
             self.position += count;
-            if self.position == message.bytes() {
+            if self.position == message.bytes(sent.size) {
                 self.position = 0;
-                self.outstanding.pop_front().map(Found::Echo).into_iter().for_each(&mut *report);
+                self.outstanding.pop_front();
+                report(Found::Echo(sent));
             }
         }
         input
@@ -165,7 +180,7 @@ impl Ledger {
     ) -> Result<&'a [u8], Lost> {
         let Some(newline) = memchr(b'\n', input) else {
             self.partial.extend_from_slice(input);
-            let endless = self.partial.len() > message.bytes().max(LINE_BYTES_MAX);
+            let endless = self.partial.len() > message.bytes_max().max(LINE_BYTES_MAX);
             return if endless { self.give_up(report) } else { Ok(&[]) };
         };
         let (end, rest) = input.split_at(newline + 1);
@@ -175,7 +190,7 @@ impl Ledger {
             report(Found::Status(status));
             return Ok(rest);
         }
-        if message.bytes() < IDENTIFIED_BYTES_MIN {
+        if !message.is_identified() {
             return self.give_up(report);
         }
         match message.sequence_of(self.connection, &line).filter(|sequence| *sequence < self.next_sequence) {
@@ -221,6 +236,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::message::Payloads;
     use proptest::prelude::*;
 
     const STATUS: Status = Status { active: 1, tick: 1, due_ns: 2, emit_ns: 3 };
@@ -234,9 +250,15 @@ mod tests {
 
     impl Peer {
         fn new(bytes: usize, count: u64) -> Self {
-            let (mut ledger, mut message) = (Ledger::new(9), Message::new(bytes));
-            let texts = (0..count).map(|index| ledger.send(&mut message, sent(index)).to_vec()).collect();
-            Self { ledger, message, texts }
+            let mut peer =
+                Self { ledger: Ledger::new(9), message: Message::new(&Payloads::one(bytes)), texts: Vec::new() };
+            peer.texts = (0..count).map(|index| peer.send(sent(index))).collect();
+            peer
+        }
+
+        fn send(&mut self, sent: Sent) -> Vec<u8> {
+            let sequence = self.ledger.send(sent);
+            self.ledger.text(&mut self.message, sequence, sent.size).to_vec()
         }
 
         fn receive(&mut self, input: &[u8]) -> (Vec<Found>, Result<(), Lost>) {
@@ -251,7 +273,7 @@ mod tests {
     }
 
     fn sent(index: u64) -> Sent {
-        Sent { intended_ns: index + 1, tried_ns: index + 1 }
+        Sent { intended_ns: index + 1, tried_ns: index + 1, size: 0 }
     }
 
     fn echo(index: u64) -> Found {
@@ -292,7 +314,7 @@ mod tests {
         let texts = peer.texts.concat();
         assert_eq!(peer.receive(&texts[..70]), (vec![echo(0)], Ok(())));
         assert_eq!(peer.lost(), 1);
-        let next = peer.ledger.send(&mut peer.message, sent(2)).to_vec();
+        let next = peer.send(sent(2));
         assert_eq!(peer.receive(&[&texts[70..], &next].concat()), (vec![echo(2)], Ok(())));
         assert_eq!(peer.lost(), 0);
     }
@@ -319,6 +341,33 @@ mod tests {
         input[4 * 200 + 1] ^= 1;
         let (found, result) = peer.receive(&input);
         assert_eq!((found.len(), found[200], result), (201, Found::Corrupt, Err(Lost)));
+    }
+
+    #[test]
+    fn messages_of_several_sizes_are_followed_and_one_may_be_missing() {
+        let mut peer = Peer::new(64, 0);
+        peer.message = Message::new(&Payloads::mix(&[(64, Some(0.5)), (200, None)]).unwrap());
+        let sizes = [0, 1, 1, 0, 1];
+        let sent: Vec<Sent> = (0..5).map(|index| Sent { size: sizes[index as usize], ..sent(index) }).collect();
+        let texts: Vec<Vec<u8>> = sent.iter().map(|sent| peer.send(*sent)).collect();
+        let input = [&texts[0][..], &texts[2], &texts[3], &texts[4]].concat();
+        let expected = [0, 2, 3, 4].map(|index| Found::Echo(sent[index])).to_vec();
+        assert_eq!(peer.receive(&input), (expected, Ok(())));
+        assert_eq!(peer.lost(), 1);
+    }
+
+    #[test]
+    fn a_message_behind_a_full_socket_is_tried_when_its_turn_comes() {
+        let mut peer = Peer::new(64, 1);
+        let texts = [
+            peer.texts.concat(),
+            peer.send(Sent { tried_ns: 0, ..sent(1) }),
+            peer.send(Sent { tried_ns: 0, ..sent(2) }),
+        ];
+        peer.ledger.tried(1, 77);
+        let found = peer.receive(&texts.concat()).0;
+        let tried = |found: &Found| matches!(found, Found::Echo(sent) if sent.tried_ns > 0);
+        assert_eq!(found.iter().map(tried).collect::<Vec<_>>(), [true, true, false]);
     }
 
     proptest! {

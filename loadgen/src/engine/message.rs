@@ -6,53 +6,119 @@ pub(crate) const IDENTIFIED_BYTES_MIN: usize = IDENTITY_BYTES + 1;
 /// `c`, the connection in eight hexadecimal digits, `.`, the sequence number in twelve, a check letter.
 const IDENTITY_BYTES: usize = 23;
 
-/// Writes the messages of one payload size, one at a time, into the same buffer.
+/// Which payload size a message has: an index into [`Payloads`].
+pub(crate) type Size = u16;
+
+/// The payload sizes of a load and how often each occurs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payloads {
+    /// Bytes, newline included, and the share of all messages; the shares add up to 1.
+    sizes: Vec<(usize, f64)>,
+}
+
+impl Payloads {
+    /// Messages of one size, in bytes.
+    pub fn one(bytes: usize) -> Self {
+        Self { sizes: vec![(bytes, 1.0)] }
+    }
+
+    /// Sizes in bytes with their shares; those without one have equal parts of what the others leave.
+    ///
+    /// # Errors
+    /// One line that says what would be right.
+    pub fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
+        let given: f64 = sizes.iter().filter_map(|(_, share)| *share).sum();
+        let others = sizes.iter().filter(|(_, share)| share.is_none()).count();
+        let complete = (given - 1.0).abs() < 1e-9;
+        if sizes.is_empty() || sizes.len() > 100 || given > 1.0 + 1e-9 || (complete == (others > 0)) {
+            return Err("the shares must add up to 1, for example 64B,1KiB:0.1 or 64B:0.9,1KiB:0.1".to_owned());
+        }
+        let rest = (1.0 - given) / others.max(1) as f64;
+        Ok(Self { sizes: sizes.iter().map(|(bytes, share)| (*bytes, share.unwrap_or(rest))).collect() })
+    }
+
+    /// Every size in bytes, with its share.
+    pub fn sizes(&self) -> &[(usize, f64)] {
+        &self.sizes
+    }
+
+    /// The mean size in bytes.
+    pub fn mean_bytes(&self) -> f64 {
+        self.sizes.iter().map(|(bytes, share)| *bytes as f64 * share).sum()
+    }
+
+    /// The size that a number drawn from 0..1 stands for.
+    pub(crate) fn pick(&self, drawn: f64) -> Size {
+        let mut below = 0.0;
+        let index = self.sizes.iter().position(|(_, share)| {
+            below += share;
+            drawn < below
+        });
+        index.unwrap_or(self.sizes.len() - 1) as Size
+    }
+}
+
+/// Writes the messages, one at a time, each size into a buffer of its own.
 ///
 /// A message is a line: its last byte, and no other, is a newline; the first is never `S` (C1).
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
-    text: Box<[u8]>,
+    texts: Box<[Box<[u8]>]>,
 }
 
 impl Message {
-    /// Messages of `payload_bytes`, newline included; at least 1.
-    pub(crate) fn new(payload_bytes: usize) -> Self {
-        // A period of 23 makes bytes that moved by a power of two stand out.
-        let mut text: Box<[u8]> = (0..payload_bytes).map(|index| b'a' + (index % 23) as u8).collect();
-        text[payload_bytes - 1] = b'\n';
-        Self { text }
+    pub(crate) fn new(payloads: &Payloads) -> Self {
+        let text = |(bytes, _): &(usize, f64)| -> Box<[u8]> {
+            // A period of 23 makes bytes that moved by a power of two stand out.
+            let mut text: Box<[u8]> = (0..*bytes).map(|index| b'a' + (index % 23) as u8).collect();
+            text[bytes - 1] = b'\n';
+            text
+        };
+        Self { texts: payloads.sizes().iter().map(text).collect() }
     }
 
     /// The message with that number on that connection.
-    pub(crate) fn text(&mut self, connection: u32, sequence: u64) -> &[u8] {
+    pub(crate) fn text(&mut self, connection: u32, sequence: u64, size: Size) -> &[u8] {
         let mut identity = *b"c00000000.000000000000g";
         hex(&mut identity[1..9], connection.into());
         hex(&mut identity[10..22], sequence);
         // Since 16 = -1 (mod 17), one altered digit always alters the letter: it cannot pass for another message.
         identity[22] += (sequence % 17) as u8;
-        let body = self.text.len() - 1;
+        let text = &mut self.texts[usize::from(size)];
+        let body = text.len() - 1;
         if body >= IDENTITY_BYTES {
-            self.text[..IDENTITY_BYTES].copy_from_slice(&identity);
+            text[..IDENTITY_BYTES].copy_from_slice(&identity);
         } else {
             // The end of the identity, without its letter: the digits that change.
-            self.text[..body].copy_from_slice(&identity[IDENTITY_BYTES - 1 - body..IDENTITY_BYTES - 1]);
+            text[..body].copy_from_slice(&identity[IDENTITY_BYTES - 1 - body..IDENTITY_BYTES - 1]);
         }
-        &self.text
+        text
     }
 
-    /// Size of a message in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.text.len()
+    /// Bytes of a message of that size.
+    pub(crate) fn bytes(&self, size: Size) -> usize {
+        self.texts[usize::from(size)].len()
+    }
+
+    /// Bytes of the longest message.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.texts.iter().map(|text| text.len()).max().unwrap_or(0)
+    }
+
+    /// Whether every message carries its identity.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.texts.iter().all(|text| text.len() >= IDENTIFIED_BYTES_MIN)
     }
 
     /// The sequence number of `line`, if it is exactly a message of `connection`.
     pub(crate) fn sequence_of(&mut self, connection: u32, line: &[u8]) -> Option<u64> {
-        if line.len() != self.text.len() || line.len() < IDENTIFIED_BYTES_MIN {
+        let size = self.texts.iter().position(|text| text.len() == line.len())?;
+        if line.len() < IDENTIFIED_BYTES_MIN {
             return None;
         }
         let digits = std::str::from_utf8(&line[10..22]).ok()?;
         let sequence = u64::from_str_radix(digits, 16).ok()?;
-        (self.text(connection, sequence) == line).then_some(sequence)
+        (self.text(connection, sequence, size as Size) == line).then_some(sequence)
     }
 }
 
@@ -71,8 +137,19 @@ mod tests {
 
     #[test]
     fn a_message_says_who_it_is() {
-        let mut message = Message::new(32);
-        assert_eq!(message.text(0xab, 0x1234), b"c000000ab.000000001234iabcdefgh\n");
+        let mut message = Message::new(&Payloads::one(32));
+        assert_eq!(message.text(0xab, 0x1234, 0), b"c000000ab.000000001234iabcdefgh\n");
+    }
+
+    #[test]
+    fn sizes_without_a_share_have_what_the_others_leave() {
+        let mix = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
+        assert_eq!(mix.sizes(), [(64, 0.9), (1024, 0.1)]);
+        assert_eq!([0.0, 0.89, 0.91, 0.999].map(|drawn| mix.pick(drawn)), [0, 0, 1, 1]);
+        assert!((mix.mean_bytes() - 160.0).abs() < 1e-9);
+        for wrong in [&[(64, Some(0.5))][..], &[(64, None), (1, Some(1.0))], &[(64, Some(0.7)), (1, Some(0.7))], &[]] {
+            assert!(Payloads::mix(wrong).is_err_and(|error| error.contains("add up to 1")), "{wrong:?}");
+        }
     }
 
     proptest! {
@@ -80,8 +157,8 @@ mod tests {
         fn a_message_is_one_line_that_no_server_status_begins_with(
             bytes in 1..200_usize, connection: u32, sequence in 0..1_u64 << 48,
         ) {
-            let mut message = Message::new(bytes);
-            let text = message.text(connection, sequence).to_vec();
+            let mut message = Message::new(&Payloads::one(bytes));
+            let text = message.text(connection, sequence, 0).to_vec();
             prop_assert_eq!(text.len(), bytes);
             prop_assert_ne!(text[0], b'S');
             prop_assert_eq!(text.iter().position(|byte| *byte == b'\n'), Some(bytes - 1));
@@ -91,8 +168,8 @@ mod tests {
         fn its_number_is_read_back_and_one_altered_byte_is_noticed(
             bytes in IDENTIFIED_BYTES_MIN..200, connection: u32, sequence in 0..1_u64 << 48, at: prop::sample::Index,
         ) {
-            let mut message = Message::new(bytes);
-            let mut text = message.text(connection, sequence).to_vec();
+            let mut message = Message::new(&Payloads::one(bytes));
+            let mut text = message.text(connection, sequence, 0).to_vec();
             prop_assert_eq!(message.sequence_of(connection, &text), Some(sequence));
             text[at.index(bytes)] ^= 0x80;
             prop_assert_eq!(message.sequence_of(connection, &text), None);

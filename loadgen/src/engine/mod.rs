@@ -1,33 +1,39 @@
-//! The client: connections, pacing and the check of every echo, on one thread and one poll.
+//! The client: connections, pacing and the check of every echo, on one thread and one poll or on several.
 //!
-//! It knows an address and nothing about servers; it reads the clock and writes a [`Tally`], and judges nothing.
+//! It knows an address and nothing about servers; it reads the clock and writes a [`Tally`], and judges nothing. Threads
+//! share nothing while a window lasts: each has its connections, its poll and its histograms, which are added up behind it.
 
+mod broadcast;
 mod clients;
+mod cohorts;
+mod connection;
+mod flow;
 mod ledger;
 mod message;
 mod schedule;
+mod shard;
 mod waiter;
 
-use std::{io, mem, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
 
-pub use schedule::{Arrivals, Slot, slots};
+pub use broadcast::Tick;
+pub use cohorts::{CohortTally, Cohorts, Kind};
+pub use message::Payloads;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+pub use schedule::{Arrivals, Rate, Slot, Workload};
 use servers::clock;
 pub use waiter::Pacing;
 
-use self::{
-    clients::{Clients, RAMP, Work},
-    waiter::{INTERRUPT, Waiter},
+use self::shard::{Part, Shard};
+use crate::{
+    observe::{self, ThreadUsage},
+    progress::Progress,
+    tally::Tally,
 };
-use crate::tally::Tally;
 
-/// How long messages are waited for after a window (design: drain).
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// How long slots may still be sent whose turn did not come within the window; the rest counts as missed.
-const CATCH_UP: Duration = Duration::from_millis(200);
-
-/// How long the ramp may stand still before the rest of it is given up.
-const RAMP_PATIENCE: Duration = Duration::from_secs(5);
+/// How much later than now an open loop begins, so that every thread is there.
+const LEAD: Duration = Duration::from_millis(2);
 
 /// What the connections have in common.
 #[derive(Clone, Debug)]
@@ -36,14 +42,37 @@ pub struct Options {
     pub addr: SocketAddr,
     /// How many connections.
     pub connections: u32,
-    /// Size of a message in bytes, its newline included.
-    pub payload_bytes: usize,
+    /// Sizes of the messages.
+    pub payloads: Payloads,
     /// TCP_NODELAY on the client's side.
     pub nodelay: bool,
     /// TCP_CONGESTION on the client's side.
     pub congestion: Option<String>,
     /// How the next slot is waited for.
     pub pacing: Pacing,
+    /// Threads, each with its part of the connections; at least 1.
+    pub threads: u32,
+    /// The CPU of each thread, in turn; nowhere in particular if there is none.
+    pub cpus: Vec<usize>,
+    /// Addresses to connect from, 127.0.0.1 and the following; 1 leaves it to the kernel.
+    pub source_addresses: u32,
+    /// Clients that behave badly beside the measured ones.
+    pub cohorts: Cohorts,
+    /// Told how many messages came back.
+    pub progress: Arc<Progress>,
+}
+
+impl Options {
+    /// The sizes of a closed loop's messages, in turn: drawn once, so that no random number is needed on the way.
+    fn closed_sizes(&self) -> Box<[u16]> {
+        /// Long enough for a share of a percent.
+        const DRAWN: usize = 4096;
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        match self.payloads.sizes() {
+            [_] => [0].into(),
+            _ => (0..DRAWN).map(|_| self.payloads.pick(random.random())).collect(),
+        }
+    }
 }
 
 /// What a window measured.
@@ -51,28 +80,25 @@ pub struct Options {
 pub struct Window {
     /// Its histograms and counts.
     pub tally: Tally,
+    /// Those of the clients that behave badly, in the order of [`Kind::ALL`].
+    pub cohorts: [CohortTally; 3],
     /// From its start to its planned end, in nanoseconds: what rates divide by.
     pub planned_ns: u64,
+    /// What the engine's threads used from its start until the drain was over.
+    pub usage: ThreadUsage,
+    /// The busiest thread's time with something to do, in nanoseconds.
+    pub busy_ns: u64,
     /// A signal cut it short.
     pub interrupted: bool,
 }
 
-/// A tick as the client saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeenTick {
-    /// Its number.
-    pub number: u64,
-    /// When it was due, in nanoseconds of CLOCK_MONOTONIC.
-    pub due_ns: u64,
-}
-
-/// Open connections and the loop that drives them.
+/// Open connections and the loops that drive them.
 #[derive(Debug)]
 pub struct Engine {
-    waiter: Waiter,
-    clients: Clients,
-    pacing: Pacing,
-    interrupted: bool,
+    shards: Vec<Shard>,
+    cpus: Vec<usize>,
+    /// Numbers of all ticks that any connection got, in order.
+    ticks_seen: Vec<u64>,
 }
 
 impl Engine {
@@ -84,39 +110,26 @@ impl Engine {
     /// If the kernel refuses a poll or a timer. A server that cannot be reached is no error here: see
     /// [`Engine::connected`] and [`Engine::first_problem`].
     pub fn connect(options: &Options) -> io::Result<(Self, Window)> {
-        let waiter = Waiter::new()?;
-        let clients = Clients::new(options, waiter.registry()?);
-        let mut engine = Self { waiter, clients, pacing: options.pacing, interrupted: false };
-        loop {
-            let before = engine.clients.unanswered();
-            let until_ns = clock::now_ns() + RAMP_PATIENCE.as_nanos() as u64;
-            engine.run(Pacing::Timer, until_ns, |clients| {
-                let unanswered = clients.unanswered();
-                unanswered == 0 || unanswered + RAMP <= before
-            })?;
-            let now = engine.clients.unanswered();
-            if now == 0 || now == before || engine.is_over() {
-                break;
-            }
-        }
-        engine.clients.give_up_unanswered();
-        let window = engine.window(0);
+        let shards = (0..options.threads).map(|index| Shard::new(options, index, options.threads));
+        let shards = shards.collect::<io::Result<Vec<_>>>()?;
+        let mut engine = Self { shards, cpus: options.cpus.clone(), ticks_seen: Vec::new() };
+        let window = engine.window(0, |shard, _| shard.connect())?;
         Ok((engine, window))
     }
 
     /// Connections that echo.
     pub fn connected(&self) -> u32 {
-        self.clients.live()
+        self.shards.iter().map(Shard::live).sum()
     }
 
     /// What the first connection that failed ran into.
     pub fn first_problem(&self) -> Option<&str> {
-        self.clients.first_problem()
+        self.shards.iter().find_map(Shard::first_problem)
     }
 
     /// The newest tick that any connection has seen.
-    pub fn newest_tick(&self) -> Option<SeenTick> {
-        self.clients.newest_tick()
+    pub fn newest_tick(&self) -> Option<Tick> {
+        self.shards.iter().filter_map(Shard::newest_tick).max_by_key(|tick| tick.number).copied()
     }
 
     /// Sleeps until a tick that is newer than `newest_tick` arrives, or until `until_ns`.
@@ -124,8 +137,7 @@ impl Engine {
     /// # Errors
     /// If polling fails.
     pub fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
-        let before = self.newest_tick();
-        self.run(Pacing::Timer, until_ns, |clients| clients.newest_tick() != before)
+        self.on_each(|shard, _| shard.wait_for_tick(until_ns)).map(drop)
     }
 
     /// Sends nothing until `until_ns` and takes what comes.
@@ -133,30 +145,23 @@ impl Engine {
     /// # Errors
     /// If polling fails.
     pub fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
-        let start_ns = clock::now_ns();
-        self.run(Pacing::Timer, until_ns, |_| false)?;
-        Ok(self.window(until_ns.saturating_sub(start_ns)))
+        let planned_ns = until_ns.saturating_sub(clock::now_ns());
+        self.window(planned_ns, |shard, _| shard.idle_until(until_ns))
     }
 
     /// Sends every slot when it is due, for the length of `window`; then waits for what is on its way.
     ///
     /// # Errors
     /// If polling fails.
-    pub fn open_loop(&mut self, slots: Vec<Slot>, window: Duration) -> io::Result<Window> {
-        let planned_ns = window.as_nanos() as u64;
-        let start_ns = clock::now_ns();
-        self.clients.tally.counts.scheduled = slots.len() as u64;
-        self.clients.work = Work::Open { slots, next: 0, start_ns };
-        self.run(self.pacing, start_ns + planned_ns, |_| false)?;
-        self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
-        // A generator that is late at the end owes the last slots all the same.
-        let grace_ns = clock::now_ns() + CATCH_UP.as_nanos() as u64;
-        self.run(self.pacing, grace_ns, |clients| clients.next_due_ns().is_none())?;
-        if self.clients.live() == 0 {
-            // The server left nobody to send them to: that the rest had no turn is not the generator's fault.
-            self.clients.tally.counts.handled = self.clients.tally.counts.scheduled;
+    pub fn open_loop(&mut self, slots: &[Slot], window: Duration) -> io::Result<Window> {
+        let threads = self.shards.len();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let own = slots.iter().filter(|slot| slot.connection as usize % threads == index);
+            shard.prepare(own.copied().collect());
         }
-        self.finish(self.pacing, planned_ns)
+        let planned_ns = window.as_nanos() as u64;
+        let start_ns = clock::now_ns() + LEAD.as_nanos() as u64;
+        self.window(planned_ns, |shard, _| shard.open_loop(start_ns, start_ns + planned_ns))
     }
 
     /// Keeps `depth` messages under way on every connection for the length of `window`.
@@ -166,48 +171,120 @@ impl Engine {
     pub fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
         let until_ns = clock::now_ns() + planned_ns;
-        self.clients.start_closed_loop(depth, until_ns);
-        self.run(pacing, until_ns, |_| false)?;
-        self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
-        self.finish(pacing, planned_ns)
+        self.window(planned_ns, |shard, _| shard.closed_loop(depth, until_ns, pacing))
     }
 
-    /// Ends a window: no more is sent, what is on its way is waited for, what does not come is lost.
-    fn finish(&mut self, pacing: Pacing, planned_ns: u64) -> io::Result<Window> {
-        self.clients.work = Work::None;
-        let until_ns = clock::now_ns() + DRAIN.as_nanos() as u64;
-        self.run(pacing, until_ns, |clients| clients.in_flight() == 0)?;
-        self.clients.settle();
-        Ok(self.window(planned_ns))
+    /// Has the bad clients begin, or ends them.
+    pub fn set_cohorts_active(&mut self, active: bool) {
+        self.shards.iter_mut().for_each(|shard| shard.set_mob(active));
     }
 
-    /// Runs the loop until a time, until `done`, until a signal, or until no connection is left.
-    fn run(&mut self, pacing: Pacing, until_ns: u64, done: impl Fn(&Clients) -> bool) -> io::Result<()> {
-        while !self.is_over() && !done(&self.clients) {
-            self.clients.open_more();
-            let now_ns = clock::now_ns();
-            if now_ns >= until_ns {
-                return Ok(());
-            }
-            self.clients.send_due(now_ns);
-            let next_ns = self.clients.next_due_ns().map_or(until_ns, |due_ns| due_ns.min(until_ns));
-            for event in self.waiter.wait(pacing, next_ns)? {
-                if event.token() == INTERRUPT {
-                    self.interrupted = true;
-                } else if let Some(now_ns) = self.clients.on_event(event) {
-                    // A slot may have come due while a batch of answers is read.
-                    self.clients.send_due(now_ns);
+    fn window(
+        &mut self,
+        planned_ns: u64,
+        run: impl Fn(&mut Shard, usize) -> io::Result<Part> + Sync,
+    ) -> io::Result<Window> {
+        let parts = self.on_each(|shard, index| {
+            let before = observe::thread_usage();
+            let part = run(shard, index)?;
+            Ok((part, observe::thread_usage().since(&before)))
+        })?;
+        Ok(self.merge(parts, planned_ns))
+    }
+
+    /// Does something on every shard, each on its own thread if there are several.
+    fn on_each<T: Send>(&mut self, run: impl Fn(&mut Shard, usize) -> io::Result<T> + Sync) -> io::Result<Vec<T>> {
+        if let [shard] = &mut self.shards[..] {
+            return Ok(vec![run(shard, 0)?]);
+        }
+        let (cpus, run) = (&self.cpus, &run);
+        thread::scope(|scope| {
+            let work = |(index, shard): (usize, _)| {
+                move || {
+                    if !cpus.is_empty() {
+                        observe::pin_thread(&[cpus[index % cpus.len()]])?;
+                    }
+                    run(shard, index)
                 }
+            };
+            let threads: Vec<_> = self.shards.iter_mut().enumerate().map(|shard| scope.spawn(work(shard))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause)))
+                .collect()
+        })
+    }
+
+    /// Adds up what the threads counted, and derives what none of them can know alone.
+    fn merge(&mut self, parts: Vec<(Part, ThreadUsage)>, planned_ns: u64) -> Window {
+        let harvests: Vec<_> = parts.iter().map(|(part, _)| part.harvest.clone()).collect();
+        let ticks = broadcast::merged(&harvests);
+        let live = u64::from(self.connected());
+        let usage = parts.iter().fold(ThreadUsage::default(), |sum, (_, usage)| sum.plus(usage));
+        let busy_ns = parts.iter().map(|(part, _)| part.busy_ns).max().unwrap_or(0);
+        let interrupted = parts.iter().any(|(part, _)| part.interrupted);
+        let mut responses = Vec::new();
+        let mut parts = parts.into_iter().map(|(part, _)| part);
+        // There is at least one thread.
+        let first = parts.next().expect("an engine has a thread");
+        let (mut tally, mut cohorts) = (first.tally, first.cohorts);
+        responses.push(first.responses);
+        for part in parts {
+            tally.add(&part.tally);
+            cohorts.iter_mut().zip(&part.cohorts).for_each(|(sum, part)| sum.add(part));
+            responses.push(part.responses);
+        }
+        for tick in &ticks {
+            tally.record_tick(tick.due_ns, tick.emit_ns);
+            if tick.recipients >= live.max(2) {
+                tally.record_spread(tick.first_ns, tick.last_ns);
             }
         }
-        Ok(())
+        self.ticks_seen.extend(ticks.iter().map(|tick| tick.number));
+        self.ticks_seen.sort_unstable();
+        self.ticks_seen.dedup();
+        let gaps = harvests.iter().flat_map(|harvest| harvest.gaps.iter().copied());
+        tally.counts.statuses_missed = broadcast::missed(gaps, &self.ticks_seen);
+        record_interference(&mut tally, &ticks, &responses);
+        Window { tally, cohorts, planned_ns, usage, busy_ns, interrupted }
     }
+}
 
-    fn is_over(&self) -> bool {
-        self.interrupted || (self.clients.live() == 0 && self.clients.unanswered() == 0)
+/// Tells the messages that were intended while a tick was on its way, from its due time to its last arrival, from the
+/// others. By the intended time, which does not depend on the answer: by overlap, slow answers would meet more ticks.
+fn record_interference(tally: &mut Tally, ticks: &[Tick], responses: &[Vec<(u64, u64)>]) {
+    if ticks.is_empty() {
+        return;
     }
+    for &(intended_ns, response_ns) in responses.iter().flatten() {
+        let next = ticks.partition_point(|tick| tick.due_ns <= intended_ns);
+        let in_fanout = next > 0 && intended_ns <= ticks[next - 1].last_ns;
+        tally.record_interference(in_fanout, response_ns);
+    }
+}
 
-    fn window(&mut self, planned_ns: u64) -> Window {
-        Window { tally: mem::take(&mut self.clients.tally), planned_ns, interrupted: self.interrupted }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_intended_during_a_fan_out_is_told_from_the_others() {
+        let tick = |number, due_ns, last_ns| Tick {
+            number,
+            due_ns,
+            emit_ns: due_ns,
+            first_ns: due_ns,
+            last_ns,
+            recipients: 2,
+        };
+        let ticks = [tick(1, 1_000, 1_400), tick(2, 2_000, 2_100)];
+        let mut tally = Tally::default();
+        // Before the first tick, in it, at its end, after it, in the second.
+        let responses = [999, 1_000, 1_400, 1_401, 2_050].map(|intended_ns| (intended_ns, 7));
+        record_interference(&mut tally, &ticks, &[responses.to_vec()]);
+        assert_eq!((tally.response_in_fanout.len(), tally.response_outside_fanout.len()), (3, 2));
+        let mut tally = Tally::default();
+        record_interference(&mut tally, &[], &[responses.to_vec()]);
+        assert!(tally.response_outside_fanout.is_empty(), "without a tick there is neither inside nor outside");
     }
 }

@@ -1,10 +1,12 @@
 //! When messages are due: a pure function of seed, rate, arrivals and duration.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
+
+use super::message::Payloads;
 
 /// How the times between two messages are distributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,6 +27,89 @@ impl Arrivals {
     }
 }
 
+/// How many messages are offered per second over a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// The same from beginning to end.
+    Steady(u64),
+    /// Grows or falls evenly.
+    Ramp {
+        /// At the beginning.
+        from: u64,
+        /// At the end.
+        to: u64,
+    },
+    /// One after the other, each for an equal part of the window.
+    Steps(Vec<u64>),
+}
+
+impl Rate {
+    /// The mean over the window, per second.
+    pub fn mean_per_sec(&self) -> f64 {
+        self.messages_until(1.0)
+    }
+
+    /// The least and the greatest, per second.
+    pub fn extremes_per_sec(&self) -> (u64, u64) {
+        match self {
+            Self::Steady(rate) => (*rate, *rate),
+            Self::Ramp { from, to } => (*from.min(to), *from.max(to)),
+            Self::Steps(rates) => (rates.iter().copied().min().unwrap_or(0), rates.iter().copied().max().unwrap_or(0)),
+        }
+    }
+
+    /// Messages expected in the first `share` of a window of one second.
+    fn messages_until(&self, share: f64) -> f64 {
+        match self {
+            Self::Steady(rate) => *rate as f64 * share,
+            Self::Ramp { from, to } => *from as f64 * share + (*to as f64 - *from as f64) * share * share / 2.0,
+            Self::Steps(rates) => {
+                let step = 1.0 / rates.len() as f64;
+                let part = |(index, rate): (usize, &u64)| *rate as f64 * (share - index as f64 * step).clamp(0.0, step);
+                rates.iter().enumerate().map(part).sum()
+            }
+        }
+    }
+
+    /// The share of a window of one second in which `messages` are expected: the inverse of `messages_until`.
+    fn share_of(&self, messages: f64) -> f64 {
+        match self {
+            Self::Steady(rate) => messages / *rate as f64,
+            Self::Ramp { from, to } => {
+                // The root of slope/2 s^2 + from s = messages, in the form that does not cancel.
+                let (from, slope) = (*from as f64, *to as f64 - *from as f64);
+                2.0 * messages / (from + (from * from + 2.0 * slope * messages).max(0.0).sqrt())
+            }
+            Self::Steps(rates) => {
+                let step = 1.0 / rates.len() as f64;
+                let (mut before, mut left) = (0.0, messages);
+                for rate in rates {
+                    let here = *rate as f64 * step;
+                    if left <= here {
+                        return before + left / *rate as f64;
+                    }
+                    (before, left) = (before + step, left - here);
+                }
+                1.0 + left
+            }
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    /// As it is recorded: plain digits.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steady(rate) => write!(formatter, "{rate}"),
+            Self::Ramp { from, to } => write!(formatter, "{from}..{to}"),
+            Self::Steps(rates) => {
+                let rates: Vec<String> = rates.iter().map(u64::to_string).collect();
+                formatter.write_str(&rates.join(","))
+            }
+        }
+    }
+}
+
 /// One message to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -32,34 +117,59 @@ pub struct Slot {
     pub due_ns: u64,
     /// On which connection.
     pub connection: u32,
+    /// Which of the payload sizes.
+    pub size: u16,
 }
 
-/// Every slot of a window, in the order of their times.
-///
-/// The generator is ChaCha8, whose output is specified, so that a seed means the same schedule everywhere.
-pub fn slots(seed: u64, arrivals: Arrivals, rate_per_sec: u64, window: Duration, connections: u32) -> Vec<Slot> {
-    let window_ns = window.as_nanos() as f64;
-    let gap_ns = 1e9 / rate_per_sec as f64;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut slots = Vec::with_capacity((window_ns / gap_ns * 1.05) as usize + 16);
-    let mut due_ns = 0.0;
-    loop {
-        let connection = match arrivals {
-            Arrivals::Poisson => {
-                let gap: f64 = Exp1.sample(&mut random);
-                due_ns += gap_ns * gap;
-                random.random_range(0..connections)
+/// What an open loop sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload<'a> {
+    /// The same seed is the same schedule.
+    pub seed: u64,
+    /// Messages per second.
+    pub rate: &'a Rate,
+    /// How their gaps are distributed.
+    pub arrivals: Arrivals,
+    /// Their sizes.
+    pub payloads: &'a Payloads,
+    /// Over how many connections.
+    pub connections: u32,
+}
+
+impl Workload<'_> {
+    /// Every slot of a window, in the order of their times.
+    ///
+    /// Arrivals of rate 1 are stretched by the inverse of the expected count (Cinlar's method), so that a ramp of
+    /// Poisson arrivals is a Poisson process as well. The generator is ChaCha8, whose output is specified: a seed means
+    /// the same schedule everywhere.
+    pub fn slots(&self, window: Duration) -> Vec<Slot> {
+        let window_ns = window.as_nanos() as f64;
+        let seconds = window_ns / 1e9;
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut slots = Vec::with_capacity((self.rate.mean_per_sec() * seconds * 1.05) as usize + 16);
+        let mut arrived = 0.0;
+        loop {
+            let connection = match self.arrivals {
+                Arrivals::Poisson => {
+                    let gap: f64 = Exp1.sample(&mut random);
+                    arrived += gap;
+                    random.random_range(0..self.connections)
+                }
+                Arrivals::Constant => {
+                    arrived = slots.len() as f64;
+                    (slots.len() % self.connections as usize) as u32
+                }
+            };
+            let due_ns = self.rate.share_of(arrived / seconds) * window_ns;
+            if due_ns.is_nan() || due_ns >= window_ns {
+                return slots;
             }
-            Arrivals::Constant => {
-                // Multiplied, not added up: no error grows.
-                due_ns = gap_ns * slots.len() as f64;
-                (slots.len() % connections as usize) as u32
-            }
-        };
-        if due_ns >= window_ns {
-            return slots;
+            let size = match self.payloads.sizes() {
+                [_] => 0,
+                _ => self.payloads.pick(random.random()),
+            };
+            slots.push(Slot { due_ns: due_ns as u64, connection, size });
         }
-        slots.push(Slot { due_ns: due_ns as u64, connection });
     }
 }
 
@@ -70,17 +180,21 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn slots(seed: u64, arrivals: Arrivals, rate: &Rate, window: Duration, connections: u32) -> Vec<Slot> {
+        Workload { seed, rate, arrivals, payloads: &Payloads::one(64), connections }.slots(window)
+    }
+
     #[test]
     fn constant_arrivals_are_evenly_spaced_and_take_the_connections_in_turn() {
-        let slots = slots(1, Arrivals::Constant, 1_000, SECOND, 3);
+        let slots = slots(1, Arrivals::Constant, &Rate::Steady(1_000), SECOND, 3);
         assert_eq!(slots.len(), 1_000);
-        assert_eq!(slots[999], Slot { due_ns: 999_000_000, connection: 0 });
-        assert_eq!(slots[1], Slot { due_ns: 1_000_000, connection: 1 });
+        assert_eq!(slots[999], Slot { due_ns: 999_000_000, connection: 0, size: 0 });
+        assert_eq!(slots[1], Slot { due_ns: 1_000_000, connection: 1, size: 0 });
     }
 
     #[test]
     fn poisson_gaps_are_exponential() {
-        let slots = slots(7, Arrivals::Poisson, 100_000, SECOND, 64);
+        let slots = slots(7, Arrivals::Poisson, &Rate::Steady(100_000), SECOND, 64);
         let mut gaps: Vec<f64> =
             slots.windows(2).map(|pair| (pair[1].due_ns - pair[0].due_ns) as f64 / 10_000.0).collect();
         gaps.sort_by(f64::total_cmp);
@@ -97,23 +211,60 @@ mod tests {
     #[test]
     fn the_schedule_of_a_seed_never_changes() {
         // Values of record: if they change, sessions recorded before are no longer comparable.
-        let slots = slots(42, Arrivals::Poisson, 1_000, SECOND, 64);
+        let slots = slots(42, Arrivals::Poisson, &Rate::Steady(1_000), SECOND, 64);
         let first: Vec<(u64, u32)> = slots.iter().take(3).map(|slot| (slot.due_ns, slot.connection)).collect();
         assert_eq!((slots.len(), first), (1_026, vec![(875_883, 9), (1_559_866, 27), (3_028_567, 47)]));
+    }
+
+    #[test]
+    fn a_ramp_offers_its_rate_at_every_time() {
+        for (from, to) in [(1_000, 50_000), (50_000, 1_000), (0, 20_000), (20_000, 0), (9_000, 9_000)] {
+            let slots = slots(1, Arrivals::Constant, &Rate::Ramp { from, to }, SECOND, 1);
+            let mean = (from + to) as f64 / 2.0;
+            assert!((slots.len() as f64 - mean).abs() <= 2.0, "{from}..{to}: {}", slots.len());
+            let quarter = slots.iter().filter(|slot| slot.due_ns < 250_000_000).count() as f64;
+            let expected = 0.25 * from as f64 + (to as f64 - from as f64) / 32.0;
+            assert!((quarter - expected).abs() <= 2.0, "{from}..{to}: {quarter} in the first quarter, not {expected}");
+        }
+    }
+
+    #[test]
+    fn steps_have_equal_parts_of_the_window() {
+        let slots = slots(1, Arrivals::Constant, &Rate::Steps(vec![1_000, 0, 4_000, 2_000]), SECOND, 1);
+        let in_step = |step: u64| slots.iter().filter(|slot| slot.due_ns / 250_000_000 == step).count();
+        let counts: Vec<usize> = (0..4).map(in_step).collect();
+        assert!(counts.iter().zip([250, 0, 1_000, 500]).all(|(got, wanted)| got.abs_diff(wanted) <= 1), "{counts:?}");
+    }
+
+    #[test]
+    fn sizes_occur_as_often_as_asked_for() {
+        let payloads = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
+        let rate = Rate::Steady(100_000);
+        let workload =
+            Workload { seed: 3, rate: &rate, arrivals: Arrivals::Poisson, payloads: &payloads, connections: 8 };
+        let slots = workload.slots(SECOND);
+        let long = slots.iter().filter(|slot| slot.size == 1).count() as f64 / slots.len() as f64;
+        assert!((long - 0.1).abs() < 0.005, "{long}");
+        assert_eq!(slots, workload.slots(SECOND));
     }
 
     proptest! {
         #[test]
         fn slots_are_in_order_within_the_window_and_the_same_for_the_same_seed(
-            seed: u64, rate in 1..20_000_u64, millis in 1..500_u64, connections in 1..100_u32,
-            poisson: bool,
+            seed: u64, rates in prop::collection::vec(0..20_000_u64, 1..5), millis in 1..500_u64,
+            connections in 1..100_u32, poisson: bool, ramp: bool,
         ) {
             let arrivals = if poisson { Arrivals::Poisson } else { Arrivals::Constant };
+            let rate = match rates[..] {
+                [rate] => Rate::Steady(rate + 1),
+                [from, to, ..] if ramp => Rate::Ramp { from, to: to + 1 },
+                _ => Rate::Steps(rates.clone()),
+            };
             let window = Duration::from_millis(millis);
-            let made = slots(seed, arrivals, rate, window, connections);
+            let made = slots(seed, arrivals, &rate, window, connections);
             prop_assert!(made.is_sorted_by_key(|slot| slot.due_ns));
             prop_assert!(made.iter().all(|slot| slot.due_ns < millis * 1_000_000 && slot.connection < connections));
-            prop_assert_eq!(&made, &slots(seed, arrivals, rate, window, connections));
+            prop_assert_eq!(&made, &slots(seed, arrivals, &rate, window, connections));
         }
     }
 }

@@ -7,6 +7,7 @@ use nix::{
     time::{ClockId, clock_getcpuclockid},
     unistd::Pid,
 };
+use perf_event::{Builder, Counter, events::Tracepoint};
 use procfs::{Current, CurrentSI, KernelStats, Meminfo, ProcResult};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
@@ -81,22 +82,64 @@ pub fn thread_usage() -> ThreadUsage {
     }
 }
 
+/// CPU time of this process so far, in nanoseconds.
+pub fn own_cpu_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(0)
+}
+
 /// Counters of the whole machine.
 pub fn machine() -> Machine {
-    let (mut steal_ns, mut busy_ns) = (None, None);
+    let (mut steal_ns, mut idle_ns) = (None, Vec::new());
     if let Ok(stats) = KernelStats::current() {
         let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
-        let total = stats.total;
-        let interrupts = total.irq.unwrap_or(0) + total.softirq.unwrap_or(0);
-        steal_ns = total.steal.map(|ticks| ticks * tick_ns);
-        busy_ns = Some((total.user + total.nice + total.system + interrupts) * tick_ns);
+        steal_ns = stats.total.steal.map(|ticks| ticks * tick_ns);
+        idle_ns = stats.cpu_time.iter().map(|cpu| (cpu.idle + cpu.iowait.unwrap_or(0)) * tick_ns).collect();
     }
     let memory = Meminfo::current().ok();
     Machine {
+        at_ns: servers::clock::now_ns(),
         steal_ns,
-        busy_ns,
+        idle_ns,
         kernel_stack_bytes: memory.as_ref().and_then(|memory| memory.kernel_stack),
         slab_bytes: memory.as_ref().map(|memory| memory.slab),
+        page_tables_bytes: memory.as_ref().and_then(|memory| memory.page_tables),
+    }
+}
+
+/// Counts the system calls of another process (perf_event_open(2), the tracepoint raw_syscalls:sys_enter).
+#[derive(Debug)]
+pub struct Syscalls(Vec<Counter>);
+
+impl Syscalls {
+    /// Counts those of all its threads, and of those that they will start. It costs the process time, so what it does
+    /// meanwhile is no measure of anything else.
+    ///
+    /// # Errors
+    /// If that is not allowed (it takes root or CAP_PERFMON, and a readable tracefs) or the process is gone.
+    pub fn count(pid: i32) -> io::Result<Self> {
+        let event = Tracepoint::with_name("raw_syscalls/sys_enter")?;
+        let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks()).map_err(io::Error::other)?;
+        let counter = |tid| {
+            // By default the kernel is left out, and a tracepoint in the kernel then counts 0 without a word.
+            let mut counter = Builder::new(event.clone())
+                .observe_pid(tid)
+                .any_cpu()
+                .inherit(true)
+                .exclude_kernel(false)
+                .exclude_hv(false)
+                .build()?;
+            counter.enable()?;
+            Ok(counter)
+        };
+        tasks.flatten().map(|task| counter(task.tid)).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// How many there were.
+    ///
+    /// # Errors
+    /// If a counter cannot be read.
+    pub fn so_far(&mut self) -> io::Result<u64> {
+        self.0.iter_mut().map(Counter::read).sum()
     }
 }
 
@@ -104,6 +147,14 @@ pub fn machine() -> Machine {
 pub fn available_cpus() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_default();
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// How many ports the kernel may choose from when a client connects (ip(7)).
+pub fn ephemeral_ports() -> Option<u64> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u64>().ok());
+    let (first, last) = (bounds.next()?, bounds.next()?);
+    Some(last.saturating_sub(first) + 1)
 }
 
 /// Has the calling thread, and what it starts, run on these CPUs only.

@@ -3,9 +3,11 @@
 //! Only this folder opens /proc. Each platform has a file with the same items, taken as `imp`:
 //!
 //! * `Process::open(pid)`, `usage()`, `memory()`: CPU time, switches, run delay, threads and memory of another process;
-//! * `thread_usage()`: the same of the calling thread;
+//! * `Syscalls::count(pid)`, `so_far()`: system calls of another process;
+//! * `thread_usage()`, `own_cpu_ns()`: what the calling thread and this process have used;
 //! * `machine()`: counters of the whole host;
 //! * `available_cpus()`, `pin_thread(cpus)`, `has_cpu_quota()`: where threads may run;
+//! * `ephemeral_ports()`: how many connections one address can have to another;
 //! * `facts()`: what a record says about the host.
 //!
 //! A value that the platform does not tell is `None`, never 0. Snapshots are taken outside the measured windows: with
@@ -20,7 +22,10 @@ compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux
 
 use std::collections::BTreeSet;
 
-pub use imp::{Process, available_cpus, facts, has_cpu_quota, machine, pin_thread, thread_usage};
+pub use imp::{
+    Process, Syscalls, available_cpus, ephemeral_ports, facts, has_cpu_quota, machine, own_cpu_ns, pin_thread,
+    thread_usage,
+};
 
 /// What a process has used so far.
 #[derive(Clone, Debug, Default)]
@@ -76,17 +81,47 @@ impl ThreadUsage {
         let run_delay_ns = self.run_delay_ns.zip(earlier.run_delay_ns).and_then(|(now, then)| now.checked_sub(then));
         Self { cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns), run_delay_ns }
     }
+
+    /// What this thread and another used; the longer of their run delays.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self { cpu_ns: self.cpu_ns + other.cpu_ns, run_delay_ns: self.run_delay_ns.max(other.run_delay_ns) }
+    }
 }
 
 /// Counters of the whole machine, since it started.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Machine {
+    /// When they were read, in nanoseconds of CLOCK_MONOTONIC.
+    pub at_ns: u64,
     /// Time that the hypervisor gave to others while a CPU wanted to run, over all CPUs, in nanoseconds.
     pub steal_ns: Option<u64>,
-    /// Time that CPUs were not idle, over all CPUs, in nanoseconds.
-    pub busy_ns: Option<u64>,
+    /// Time that each CPU was idle or waited for a device, in nanoseconds, by its number.
+    pub idle_ns: Vec<u64>,
     /// Kernel stacks in bytes.
     pub kernel_stack_bytes: Option<u64>,
     /// Kernel objects (sockets, descriptors, tasks) in bytes.
     pub slab_bytes: Option<u64>,
+    /// Page tables in bytes.
+    pub page_tables_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// Time since `earlier` that these CPUs, or all of them, were neither idle nor stolen, in nanoseconds.
+    ///
+    /// It is what is left of the time, since idle time is exact where the kernel stops its tick and the split of busy time
+    /// is only sampled. Read in ticks of 10 ms a CPU.
+    pub fn busy_since(&self, earlier: &Self, cpus: Option<&[usize]>) -> Option<u64> {
+        let span_ns = self.at_ns.checked_sub(earlier.at_ns)?;
+        let all: Vec<usize> = (0..self.idle_ns.len()).collect();
+        let busy = |cpu: &usize| {
+            let idle_ns = self.idle_ns.get(*cpu)?.checked_sub(*earlier.idle_ns.get(*cpu)?)?;
+            Some(span_ns.saturating_sub(idle_ns))
+        };
+        let busy: Option<u64> = cpus.unwrap_or(&all).iter().map(busy).sum();
+        let stolen_ns = match cpus {
+            None => self.steal_ns.zip(earlier.steal_ns).map_or(0, |(now, then)| now.saturating_sub(then)),
+            Some(_) => 0,
+        };
+        busy.filter(|_| !all.is_empty()).map(|busy| busy.saturating_sub(stolen_ns))
+    }
 }

@@ -5,10 +5,13 @@ pub use serde_json::Value;
 
 use super::environment::Build;
 use crate::{
+    baseline::{Conditions, share_of_ceiling},
+    engine::Kind,
     plan::{Load, Plan},
     tally::Tally,
-    trial::{Loaded, Trial},
-    validity::Verdict,
+    trial::{Loaded, Surroundings, Trial},
+    units::show_payloads,
+    validity::{Verdict, busy_share},
 };
 
 /// Raised when the meaning of a column changes; columns are added and never renamed.
@@ -31,6 +34,10 @@ pub struct Entry<'a> {
     pub target_kind: &'a str,
     /// What was to be measured.
     pub plan: &'a Plan,
+    /// Under which conditions.
+    pub conditions: &'a Conditions,
+    /// System calls of the server for each message, from a trial of its own.
+    pub syscalls_per_message: Option<f64>,
     /// What was measured, and the judgement on it; or why there is nothing.
     pub measured: Result<(&'a Trial, &'a Verdict), &'a str>,
 }
@@ -46,10 +53,12 @@ pub fn row(session_id: &str, build: &Build, entry: &Entry<'_>) -> Row {
     config(&mut row, entry.plan);
     verdict(&mut row, entry);
     counts(&mut row, entry.plan, trial);
-    rates(&mut row, trial);
+    rates(&mut row, entry, trial);
     latencies(&mut row, trial);
     server(&mut row, trial);
-    generator(&mut row, trial);
+    generator(&mut row, entry.plan, trial);
+    beyond(&mut row, entry, trial);
+    cohorts(&mut row, entry.plan, trial);
     row.0
 }
 
@@ -76,9 +85,11 @@ fn identity(row: &mut Columns, session_id: &str, build: &Build, entry: &Entry<'_
 }
 
 fn config(row: &mut Columns, plan: &Plan) {
-    let (mode, arrivals, depth, rate) = match plan.load {
-        Load::Open { rate_per_sec, arrivals } => ("open", Some(arrivals.name()), None, Some(rate_per_sec)),
-        Load::Closed { depth } => ("closed", None, Some(depth), None),
+    let (mode, arrivals, depth, rate) = match &plan.load {
+        Load::Open { rate, arrivals } => {
+            ("open", Some(arrivals.name()), None, Some(rate.mean_per_sec().round() as u64))
+        }
+        Load::Closed { depth } => ("closed", None, Some(*depth), None),
     };
     let pacing = if depth.is_some() { plan.closed_pacing() } else { plan.pacing };
     let (idle, _) = plan.idle_ticks();
@@ -89,7 +100,7 @@ fn config(row: &mut Columns, plan: &Plan) {
     row.put("seed", plan.seed);
     row.put("connections", plan.connections);
     row.put("depth", depth);
-    row.put("payload_bytes", plan.payload_bytes);
+    row.put("payload_bytes", plan.payloads.mean_bytes().round() as u64);
     row.put("rate_offered_per_sec", rate);
     row.put("status_interval_ms", plan.status_interval.map(|interval| interval.as_millis() as u64));
     row.put("nodelay", plan.nodelay);
@@ -100,7 +111,7 @@ fn config(row: &mut Columns, plan: &Plan) {
     row.put("peak_ms", plan.windows.peak.as_millis() as u64);
     row.put("server_cpus", list(&plan.placement.server_cpus));
     row.put("loadgen_cpus", list(&plan.placement.loadgen_cpus));
-    row.put("loadgen_threads", 1);
+    row.put("loadgen_threads", plan.threads);
     row.put("server_workers", plan.placement.server_cpus.len());
 }
 
@@ -133,13 +144,13 @@ fn counts(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
     row.put("status_count", load.map(|counts| counts.statuses));
     row.put("status_skipped_count", counters.map(|counters| counters.ticks_skipped));
     row.put("status_replaced_count", counters.map(|counters| counters.statuses_replaced));
-    row.put("status_missed_count", Value::Null);
-    row.put("status_duplicate_count", Value::Null);
-    row.put("status_reordered_count", Value::Null);
+    row.put("status_missed_count", all(|tally| tally.counts.statuses_missed));
+    row.put("status_duplicate_count", all(|tally| tally.counts.statuses_duplicate));
+    row.put("status_reordered_count", all(|tally| tally.counts.statuses_reordered));
     row.put("ticks_idle_count", trial.and_then(|trial| trial.idle.as_ref()?.ticks));
 }
 
-fn rates(row: &mut Columns, trial: Option<&Trial>) {
+fn rates(row: &mut Columns, entry: &Entry<'_>, trial: Option<&Trial>) {
     let rate = |loaded: Option<&Loaded>| {
         let window = &loaded?.window;
         let per_sec = window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64;
@@ -147,7 +158,8 @@ fn rates(row: &mut Columns, trial: Option<&Trial>) {
     };
     row.put("rate_achieved_per_sec", rate(trial.and_then(|trial| trial.load.as_ref())));
     row.put("peak_rate_per_sec", rate(trial.and_then(|trial| trial.peak.as_ref())));
-    row.put("headroom_ppm", Value::Null);
+    let headroom = share_of_ceiling(entry.plan, entry.conditions).map(|share| ppm((1.0 - share).max(0.0)));
+    row.put("headroom_ppm", headroom);
 }
 
 fn latencies(row: &mut Columns, trial: Option<&Trial>) {
@@ -155,11 +167,11 @@ fn latencies(row: &mut Columns, trial: Option<&Trial>) {
     latency(row, "response_ns", load.map(|tally| &tally.response));
     latency(row, "service_ns", load.map(|tally| &tally.service));
     latency(row, "send_lag_ns", load.map(|tally| &tally.send_lag));
-    latency(row, "response_in_fanout_ns", None);
-    latency(row, "response_outside_fanout_ns", None);
+    latency(row, "response_in_fanout_ns", load.map(|tally| &tally.response_in_fanout));
+    latency(row, "response_outside_fanout_ns", load.map(|tally| &tally.response_outside_fanout));
     latency(row, "status_emit_lag_ns", load.map(|tally| &tally.status_emit_lag));
     latency(row, "status_delivery_ns", load.map(|tally| &tally.status_delivery));
-    latency(row, "status_spread_ns", None);
+    latency(row, "status_spread_ns", load.map(|tally| &tally.status_spread));
     latency(row, "connect_ns", trial.map(|trial| &trial.ramp.tally.connect));
 }
 
@@ -174,6 +186,14 @@ fn latency(row: &mut Columns, metric: &str, histogram: Option<&Histogram<u64>>) 
     put("max", histogram.map(Histogram::max));
 }
 
+/// Of what is not measured for its own sake.
+fn brief_latency(row: &mut Columns, metric: &str, histogram: Option<&Histogram<u64>>) {
+    let histogram = histogram.filter(|histogram| !histogram.is_empty());
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        row.put(&format!("{metric}_{name}"), histogram.map(|histogram| histogram.value_at_quantile(quantile)));
+    }
+}
+
 fn server(row: &mut Columns, trial: Option<&Trial>) {
     let idle = trial.and_then(|trial| trial.idle.as_ref());
     let idle_usage = idle.and_then(|idle| idle.server.as_ref());
@@ -183,8 +203,9 @@ fn server(row: &mut Columns, trial: Option<&Trial>) {
     row.put("server_cpu_ns_idle", idle_usage.map(|usage| usage.cpu_ns));
     row.put("server_cpu_ns_load", load.map(|usage| usage.cpu_ns));
     row.put("server_cpu_ns_peak", peak.map(|usage| usage.cpu_ns));
-    row.put("server_cpus_busy_ns_idle", Value::Null);
-    row.put("server_cpus_busy_ns_load", Value::Null);
+    let busy = |around: Option<&Surroundings>| around.and_then(|around| around.server_cpus_busy_ns);
+    row.put("server_cpus_busy_ns_idle", busy(idle.map(|idle| &idle.surroundings)));
+    row.put("server_cpus_busy_ns_load", busy(surroundings(trial)));
     row.put("server_wakeups_idle", idle_usage.and_then(|usage| usage.voluntary_switches));
     row.put("server_wakeups_load", load.and_then(|usage| usage.voluntary_switches));
     row.put("server_involuntary_switches_load", load.and_then(|usage| usage.involuntary_switches));
@@ -196,14 +217,66 @@ fn server(row: &mut Columns, trial: Option<&Trial>) {
     row.put("slab_bytes_delta", trial.and_then(|trial| trial.kernel_memory.slab_bytes));
 }
 
-fn generator(row: &mut Columns, trial: Option<&Trial>) {
+fn generator(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
     let load = trial.and_then(|trial| trial.load.as_ref());
-    row.put("loadgen_cpu_ns_load", load.map(|load| load.loadgen.cpu_ns));
-    row.put("loadgen_busy_ppm", Value::Null);
-    row.put("loadgen_run_delay_ns", load.and_then(|load| load.loadgen.run_delay_ns));
-    row.put("machine_busy_ns_load", load.and_then(|load| load.machine_busy_ns));
-    row.put("steal_ns", load.and_then(|load| load.steal_ns));
-    row.put("foreign_cpu_ns", Value::Null);
+    let around = surroundings(trial);
+    row.put("loadgen_cpu_ns_load", load.map(|load| load.window.usage.cpu_ns));
+    row.put("loadgen_busy_ppm", load.map(|load| ppm(busy_share(plan, load))));
+    row.put("loadgen_run_delay_ns", load.and_then(|load| load.window.usage.run_delay_ns));
+    row.put("machine_busy_ns_load", around.and_then(|around| around.machine_busy_ns));
+    row.put("steal_ns", around.and_then(|around| around.steal_ns));
+    row.put("foreign_cpu_ns", around.and_then(|around| around.foreign_cpu_ns));
+}
+
+/// Columns that came later: they are added at the end, so that the place of the others stays.
+fn beyond(row: &mut Columns, entry: &Entry<'_>, trial: Option<&Trial>) {
+    let (plan, conditions) = (entry.plan, entry.conditions);
+    let per_sec = |rate: Option<f64>| rate.map(|rate| rate.round() as u64);
+    row.put(
+        "rate_profile",
+        match &plan.load {
+            Load::Open { rate, .. } => Some(rate.to_string()),
+            Load::Closed { .. } => None,
+        },
+    );
+    row.put("payload_mix", show_payloads(&plan.payloads));
+    row.put("source_addresses", plan.source_addresses);
+    row.put("load_span_ns", trial.and_then(|trial| trial.load.as_ref()).map(|load| load.span_ns));
+    row.put("under_way_ns", trial.and_then(|trial| Some(trial.load.as_ref()?.window.tally.counts.under_way_ns)));
+    row.put("ceiling_rate_per_sec", per_sec(conditions.ceiling_per_sec));
+    row.put("canary_rate_per_sec", per_sec(conditions.canary_per_sec));
+    row.put("canary_best_rate_per_sec", per_sec(conditions.canary_best_per_sec));
+    row.put("page_tables_bytes_delta", trial.and_then(|trial| trial.kernel_memory.page_tables_bytes));
+    row.put("server_syscalls_per_1000_messages", entry.syscalls_per_message.map(|calls| (calls * 1e3).round() as u64));
+}
+
+fn cohorts(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
+    let load = trial.and_then(|trial| trial.load.as_ref()).filter(|_| !plan.cohorts.is_empty());
+    let undisturbed = trial.and_then(|trial| trial.undisturbed.as_ref());
+    row.put("slow_readers", plan.cohorts.slow_readers);
+    row.put("churn_per_sec", plan.cohorts.churn_per_sec);
+    row.put("flooders", plan.cohorts.flooders);
+    for kind in Kind::ALL {
+        let name = kind.name();
+        let tally = load.map(|load| &load.window.cohorts[kind as usize]);
+        row.put(&format!("{name}_opened_count"), tally.map(|tally| tally.opened));
+        row.put(&format!("{name}_sent_count"), tally.map(|tally| tally.sent));
+        row.put(&format!("{name}_echoed_count"), tally.map(|tally| tally.echoed));
+        row.put(&format!("{name}_status_count"), tally.map(|tally| tally.statuses));
+        row.put(&format!("{name}_wrong_count"), tally.map(|tally| tally.wrong));
+        row.put(&format!("{name}_closed_count"), tally.map(|tally| tally.closed));
+        brief_latency(row, &format!("{name}_connect_ns"), tally.map(|tally| &tally.connect));
+        brief_latency(row, &format!("{name}_service_ns"), tally.map(|tally| &tally.service));
+    }
+    latency(row, "response_undisturbed_ns", undisturbed.map(|loaded| &loaded.window.tally.response));
+}
+
+fn surroundings(trial: Option<&Trial>) -> Option<&Surroundings> {
+    Some(&trial?.load.as_ref()?.surroundings)
+}
+
+fn ppm(share: f64) -> u64 {
+    (share * 1e6).round() as u64
 }
 
 fn tally(loaded: Option<&Loaded>) -> Option<&Tally> {

@@ -11,7 +11,7 @@ use hdrhistogram::{
     },
 };
 
-use crate::tally::Tally;
+use crate::engine::{Kind, Window};
 
 /// Samples that must lie beyond a quantile for it to stand on its own.
 const ELIGIBLE: f64 = 100.0;
@@ -22,15 +22,57 @@ const WRITTEN: f64 = 30.0;
 /// Significant digits of histograms that are read for their shape only: a fifth of the size.
 const COARSE_DIGITS: u8 = 2;
 
-/// The metrics of a tally with their names, and whether they keep three digits.
-pub(super) fn metrics(tally: &Tally) -> [(&'static str, &Histogram<u64>, bool); 5] {
-    [
+/// The metrics of a window with their names, and whether they keep three digits. One without a value is left out.
+pub(super) fn metrics(window: &Window) -> Vec<(String, &Histogram<u64>, bool)> {
+    let tally = &window.tally;
+    let measured = [
         ("response", &tally.response, true),
         ("service", &tally.service, false),
         ("send_lag", &tally.send_lag, true),
+        ("response_in_fanout", &tally.response_in_fanout, false),
+        ("response_outside_fanout", &tally.response_outside_fanout, false),
         ("status_emit_lag", &tally.status_emit_lag, false),
         ("status_delivery", &tally.status_delivery, false),
-    ]
+        ("status_spread", &tally.status_spread, false),
+    ];
+    let measured = measured.into_iter().map(|(name, histogram, fine)| (name.to_owned(), histogram, fine));
+    let cohorts = Kind::ALL.into_iter().flat_map(|kind| {
+        let tally = &window.cohorts[kind as usize];
+        [("connect", &tally.connect), ("service", &tally.service)]
+            .map(|(metric, histogram)| (format!("{}_{metric}", kind.name()), histogram, false))
+    });
+    measured.chain(cohorts).filter(|(_, histogram, _)| !histogram.is_empty()).collect()
+}
+
+/// A line of windows.csv: one metric in one second of a window.
+pub(super) struct SecondLine {
+    pub(super) second: usize,
+    pub(super) metric: &'static str,
+    pub(super) count: u64,
+    pub(super) p50_ns: u64,
+    pub(super) p99_ns: u64,
+    pub(super) max_ns: u64,
+}
+
+/// The seconds of a window.
+pub(super) fn seconds(window: &Window) -> impl Iterator<Item = SecondLine> {
+    window.tally.seconds.iter().enumerate().flat_map(|(second, metrics)| {
+        let metrics = [
+            ("response", &metrics.response),
+            ("service", &metrics.service),
+            ("send_lag", &metrics.send_lag),
+            ("status_delivery", &metrics.status_delivery),
+        ];
+        let line = move |(metric, histogram): (&'static str, &Histogram<u64>)| SecondLine {
+            second,
+            metric,
+            count: histogram.len(),
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            max_ns: histogram.max(),
+        };
+        metrics.into_iter().filter(|(_, histogram)| !histogram.is_empty()).map(line)
+    })
 }
 
 /// A quantile of one metric.
@@ -61,7 +103,7 @@ pub(super) fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
 }
 
 /// The lines of the interval log (HdrHistogram log format 1.3) for one window, without header.
-pub(super) fn log_lines(trial_id: u64, tally: &Tally, start: Duration, length: Duration) -> Result<String> {
+pub(super) fn log_lines(trial_id: u64, window: &Window, start: Duration, length: Duration) -> Result<String> {
     let mut lines = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     {
@@ -69,10 +111,7 @@ pub(super) fn log_lines(trial_id: u64, tally: &Tally, start: Duration, length: D
             // Readers expect nanoseconds and show the maximum in milliseconds.
             .with_max_value_divisor(1e6)
             .begin_log_with(&mut lines, &mut serializer)?;
-        for (metric, histogram, fine) in metrics(tally) {
-            if histogram.is_empty() {
-                continue;
-            }
+        for (metric, histogram, fine) in metrics(window) {
             let name = format!("{trial_id}.{metric}");
             let tag = Tag::new(&name).context("a tag has no space and no comma")?;
             let coarse = if fine { None } else { Some(coarsen(histogram)?) };
@@ -121,9 +160,9 @@ mod tests {
 
     #[test]
     fn coarser_histograms_keep_their_counts() {
-        let mut tally = Tally::new();
-        (1..=1_000).for_each(|index| tally.record_echo(0, 0, index * 1_000));
-        let coarse = coarsen(&tally.service).unwrap();
+        let mut fine = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
+        (1..=1_000).for_each(|value| fine.record(value * 1_000).unwrap());
+        let coarse = coarsen(&fine).unwrap();
         assert_eq!(coarse.len(), 1_000);
         assert!(coarse.value_at_quantile(0.5).abs_diff(500_000) <= 5_000);
     }

@@ -38,6 +38,7 @@ pub struct Session {
     started: Duration,
     trials: csv::Writer<File>,
     quantiles: csv::Writer<File>,
+    windows: csv::Writer<File>,
     log: File,
     has_header: bool,
 }
@@ -74,8 +75,11 @@ impl Session {
         let mut quantiles = csv::Writer::from_writer(create("quantiles.csv")?);
         quantiles.write_record(["trial_id", "metric", "quantile", "value_ns", "eligible"])?;
         quantiles.flush()?;
+        let mut windows = csv::Writer::from_writer(create("windows.csv")?);
+        windows.write_record(["trial_id", "second", "metric", "count", "p50_ns", "p99_ns", "max_ns"])?;
+        windows.flush()?;
         let trials = csv::Writer::from_writer(create("trials.csv")?);
-        let session = Self { folder, id, build, about, started, trials, quantiles, log, has_header: false };
+        let session = Self { folder, id, build, about, started, trials, quantiles, windows, log, has_header: false };
         session.mark(State::Running)?;
         Ok(session)
     }
@@ -99,19 +103,23 @@ impl Session {
         if let Ok((trial, _)) = entry.measured
             && let Some(load) = &trial.load
         {
-            let tally = &load.window.tally;
             let start = Duration::from_millis(trial.started_at_unix_ms).saturating_sub(self.started);
             let length = Duration::from_nanos(load.span_ns);
-            self.log.write_all(histograms::log_lines(entry.trial_id, tally, start, length)?.as_bytes())?;
+            self.log.write_all(histograms::log_lines(entry.trial_id, &load.window, start, length)?.as_bytes())?;
             self.log.flush()?;
-            for (metric, histogram, _) in histograms::metrics(tally) {
+            for (metric, histogram, _) in histograms::metrics(&load.window) {
                 for quantile in histograms::quantiles(histogram) {
                     let (at, value) = (quantile.quantile.to_string(), quantile.value_ns.to_string());
                     let eligible = quantile.eligible.to_string();
-                    self.quantiles.write_record([&entry.trial_id.to_string(), metric, &at, &value, &eligible])?;
+                    self.quantiles.write_record([&entry.trial_id.to_string(), &metric, &at, &value, &eligible])?;
                 }
             }
             self.quantiles.flush()?;
+            for line in histograms::seconds(&load.window) {
+                let id = (entry.trial_id, line.second, line.metric);
+                self.windows.serialize((id, line.count, line.p50_ns, line.p99_ns, line.max_ns))?;
+            }
+            self.windows.flush()?;
         }
         // Last: a trial that has a row has everything.
         if !self.has_header {

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{NOT_PROVEN, table};
+use super::table;
 use crate::{
     engine::Pacing,
     plan::{Load, Plan},
     record::{Row, State},
     stats::quantile,
-    units::{show_bytes, show_count, show_duration, show_us},
+    units::{show_count, show_duration, show_payloads, show_rate, show_us},
 };
 
 /// Width of a column: `123.4 (120.1-130.2)` and a space.
@@ -71,10 +71,8 @@ pub fn comparison(plan: &Plan, arms: &[&str], rows: &[Row], state: State, folder
 }
 
 fn configuration(plan: &Plan) -> String {
-    let rate = match plan.load {
-        Load::Open { rate_per_sec, arrivals } => {
-            format!("{} messages/s, {}", show_count(rate_per_sec as f64), arrivals.name())
-        }
+    let rate = match &plan.load {
+        Load::Open { rate, arrivals } => format!("{} messages/s, {}", show_rate(rate), arrivals.name()),
         Load::Closed { depth } => format!("closed loop of depth {depth}"),
     };
     let status = plan.status_interval.filter(|interval| !interval.is_zero());
@@ -83,7 +81,7 @@ fn configuration(plan: &Plan) -> String {
         "{} connections, {} messages, {rate}; status {status}\n\
          {} placement, server CPUs {:?}, as many workers; {} pacing\n",
         plan.connections,
-        show_bytes(plan.payload_bytes as u64),
+        show_payloads(&plan.payloads),
         plan.placement.kind.name(),
         plan.placement.server_cpus,
         plan.pacing.name(),
@@ -98,7 +96,7 @@ fn validity(rows: &[Figures<'_>], state: State) -> String {
     let partial = if state == State::Complete { "" } else { "; PARTIAL, it was interrupted" };
     format!(
         "validity: {} trials in {blocks} blocks, {} valid, {} flagged, {} invalid (left out){partial}\n\
-         outcomes: {failed} failed, {saturated} saturated (left out); {NOT_PROVEN}\n{}",
+         outcomes: {failed} failed, {saturated} saturated (left out)\n{}",
         rows.len(),
         count("valid"),
         count("flagged"),

@@ -10,9 +10,6 @@ pub use trial::trial;
 
 use crate::failure::Exit;
 
-/// What every figure comes with until the instrument can prove itself.
-const NOT_PROVEN: &str = "instrument not yet proven";
-
 /// Prints the servers, a line each, with the lines of logic that they took.
 ///
 /// # Errors

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use hdrhistogram::Histogram;
 
-use super::{NOT_PROVEN, table};
+use super::table;
 use crate::{
-    engine::Pacing,
+    baseline::share_of_ceiling,
+    engine::{Kind, Pacing},
     plan::{Load, PlacementKind, Plan},
+    record::Entry,
     tally::Tally,
     trial::{Loaded, Trial},
-    units::{show_bytes, show_count, show_duration, show_us},
-    validity::{Validity, Verdict},
+    units::{show_count, show_duration, show_payloads, show_rate, show_us},
+    validity::{Validity, Verdict, busy_share},
 };
 
 /// Samples that must lie beyond a quantile for it to be printed.
@@ -20,16 +22,20 @@ const PRINTED: f64 = 30.0;
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// Configuration, validity, latency, throughput, server, files.
-pub fn trial(name: &str, plan: &Plan, trial: &Trial, verdict: &Verdict, files: Option<&Path>) -> String {
-    let mut text = configuration(name, plan);
+pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
+    let plan = entry.plan;
+    let mut text = configuration(entry.arm, plan);
+    let Ok((trial, verdict)) = entry.measured else { return text };
     text.push('\n');
     text.push_str(&validity(verdict, trial));
     if let Some(load) = &trial.load {
         text.push('\n');
         text.push_str(&latency(plan, &load.window.tally, verdict));
+        text.push_str(&company(plan, trial, load));
         text.push('\n');
         text.push_str(&throughput(plan, trial, load, verdict));
-        text.push_str(&server(plan, trial, load));
+        text.push_str(&generator(entry, load));
+        text.push_str(&server(entry, trial, load));
     }
     if let Some(files) = files {
         text.push_str(&format!("files       {}\n", files.display()));
@@ -38,10 +44,8 @@ pub fn trial(name: &str, plan: &Plan, trial: &Trial, verdict: &Verdict, files: O
 }
 
 fn configuration(name: &str, plan: &Plan) -> String {
-    let load = match plan.load {
-        Load::Open { rate_per_sec, arrivals } => {
-            format!("open loop, {} messages/s, {}", show_count(rate_per_sec as f64), arrivals.name())
-        }
+    let load = match &plan.load {
+        Load::Open { rate, arrivals } => format!("open loop, {} messages/s, {}", show_rate(rate), arrivals.name()),
         Load::Closed { depth } => format!("closed loop, depth {depth}"),
     };
     let status = match plan.status_interval {
@@ -64,7 +68,7 @@ fn configuration(name: &str, plan: &Plan) -> String {
     format!(
         "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
         plan.connections,
-        show_bytes(plan.payload_bytes as u64),
+        show_payloads(&plan.payloads),
         plan.seed,
         show_duration(plan.windows.load),
         show_duration(plan.windows.warmup),
@@ -80,7 +84,7 @@ fn validity(verdict: &Verdict, trial: &Trial) -> String {
     let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
     let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
-    format!("validity    {word}{why}\noutcome     {}{problem}; {NOT_PROVEN}\n", verdict.outcome.name())
+    format!("validity    {word}{why}\noutcome     {}{problem}\n", verdict.outcome.name())
 }
 
 fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
@@ -97,6 +101,11 @@ fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
     }
     rows.push(points("status", &tally.status_delivery));
     rows.push(points("tick emission", &tally.status_emit_lag));
+    rows.push(points("tick spread", &tally.status_spread));
+    if open {
+        rows.push(points("echo, in tick", &tally.response_in_fanout));
+        rows.push(points("echo, between", &tally.response_outside_fanout));
+    }
     let from = if open { "response counts from the intended send time" } else { "closed loop: service time only" };
     format!("{}{from}; status from the tick's due time\n", table(&rows, 13, 10))
 }
@@ -135,7 +144,7 @@ fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, verdict: &Verdict) -> S
     };
     let bound = verdict.bound_by.map_or_else(String::new, |side| format!(", bound by {side}"));
     let at_least = if matches!(verdict.bound_by, Some("generator" | "both")) { ">= " } else { "" };
-    let achieved = match (plan.load, &trial.peak) {
+    let achieved = match (&plan.load, &trial.peak) {
         (Load::Closed { .. }, _) => format!("{at_least}{}/s{bound}", rate(load)),
         (Load::Open { .. }, None) => format!("{}/s achieved", rate(load)),
         (Load::Open { .. }, Some(peak)) => {
@@ -155,7 +164,45 @@ fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, verdict: &Verdict) -> S
     )
 }
 
-fn server(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
+/// What the clients that behave badly did, and what that did to the others.
+fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
+    if plan.cohorts.is_empty() {
+        return String::new();
+    }
+    let mut text = String::new();
+    if let Some(undisturbed) = &trial.undisturbed {
+        let before = points("undisturbed", &undisturbed.window.tally.response);
+        text.push_str(&table(&[before], 13, 10));
+    }
+    let asked = |kind| match kind {
+        Kind::SlowReader => (u64::from(plan.cohorts.slow_readers), "slow readers"),
+        Kind::Churn => (plan.cohorts.churn_per_sec, "connections/s"),
+        Kind::Flooder => (u64::from(plan.cohorts.flooders), "flooders"),
+    };
+    for kind in Kind::ALL {
+        let (count, name) = asked(kind);
+        let tally = &load.window.cohorts[kind as usize];
+        if count > 0 {
+            text.push_str(&format!(
+                "beside      {count} {name}: {} opened, {} echoed, {} wrong, {} closed\n",
+                tally.opened, tally.echoed, tally.wrong, tally.closed
+            ));
+        }
+    }
+    text
+}
+
+fn generator(entry: &Entry<'_>, load: &Loaded) -> String {
+    let busy = busy_share(entry.plan, load) * 100.0;
+    let ceiling = share_of_ceiling(entry.plan, entry.conditions).zip(entry.conditions.ceiling_per_sec);
+    let ceiling = ceiling.map_or_else(String::new, |(share, ceiling)| {
+        format!("; the load is {:.0} % of what it can do ({}/s)", share * 100.0, show_count(ceiling))
+    });
+    format!("generator   {busy:.0} % busy{ceiling}\n")
+}
+
+fn server(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> String {
+    let plan = entry.plan;
     let Some(usage) = &load.server else {
         return "server      not observed: its process is not known (--pid)\n".to_owned();
     };
@@ -164,8 +211,9 @@ fn server(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
     let wakeups = usage
         .voluntary_switches
         .map_or_else(String::new, |count| format!(", {:.2} wake-ups", per_message(count as f64)));
-    let mut text =
-        format!("server      {} us CPU{wakeups} a message{spinning}\n", show_us(per_message(usage.cpu_ns as f64)));
+    let calls = entry.syscalls_per_message.map_or_else(String::new, |calls| format!(", {calls:.2} system calls"));
+    let cpu = show_us(per_message(usage.cpu_ns as f64));
+    let mut text = format!("server      {cpu} us CPU{wakeups}{calls} a message{spinning}\n");
     if let Some((idle, usage)) = trial.idle.as_ref().and_then(|idle| Some((idle, idle.server.as_ref()?))) {
         let seconds = idle.window.planned_ns as f64 / 1e9;
         let per_tick = match (usage.voluntary_switches, idle.ticks) {

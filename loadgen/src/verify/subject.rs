@@ -155,7 +155,7 @@ impl Served {
 
     /// Ends it and returns its counters.
     pub(super) fn stop(self) -> Result<Counters> {
-        self.running.stop()?.with_context(|| Skipped("it prints no counters".to_owned()))
+        self.running.stop()?.counters.with_context(|| Skipped("it prints no counters".to_owned()))
     }
 
     /// Waits until it has exited; its exit code and the last line of its stderr.

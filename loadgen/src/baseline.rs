@@ -1,0 +1,121 @@
+//! What the generator can do on this host at this time: its ceiling and the canary, both against the null server.
+//!
+//! The null server does nothing but echo. A rate near the ceiling says more about the generator than about any server;
+//! a canary far below the session's best says that the host has a bad moment.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    engine::{Engine, Pacing},
+    plan::{Load, Plan},
+    progress::Progress,
+    target::{Running, Target, Template},
+    trial,
+};
+
+/// How long the ceiling is measured: long enough for every connection.
+const CEILING: Duration = Duration::from_millis(300);
+
+/// How long the canary sings.
+const CANARY: Duration = Duration::from_millis(150);
+
+/// The null server, running, and what was measured against it.
+#[derive(Debug)]
+pub struct Baseline {
+    plan: Plan,
+    running: Running,
+    /// Echoes per second with the plan's connections and payloads, as many under way as there are connections. The null
+    /// server may bound it, so the generator can do as much at least.
+    pub ceiling_per_sec: f64,
+    canaries: Canaries,
+}
+
+/// The rates of the canary, in echoes per second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Canaries {
+    last: f64,
+    best: f64,
+}
+
+/// The conditions under which a trial was run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions {
+    /// The generator's ceiling in echoes per second.
+    pub ceiling_per_sec: Option<f64>,
+    /// The canary before the trial, in echoes per second.
+    pub canary_per_sec: Option<f64>,
+    /// Its best rate in the session so far.
+    pub canary_best_per_sec: Option<f64>,
+}
+
+impl Baseline {
+    /// Starts the null server where the plan has its server and measures the ceiling.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn measure(plan: &Plan) -> Result<Self> {
+        let running = null_server(plan)?.start()?;
+        let mut baseline = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, canaries: Canaries::default() };
+        baseline.ceiling_per_sec = baseline.rate(plan.connections, CEILING)?;
+        Ok(baseline)
+    }
+
+    /// Has the canary sing: one connection, one message at a time.
+    ///
+    /// # Errors
+    /// If the null server is gone.
+    pub fn canary(&mut self) -> Result<()> {
+        let last = self.rate(1, CANARY)?;
+        self.canaries = Canaries { last, best: self.canaries.best.max(last) };
+        Ok(())
+    }
+
+    /// The conditions now.
+    pub fn conditions(&self) -> Conditions {
+        let heard = self.canaries.best > 0.0;
+        Conditions {
+            ceiling_per_sec: Some(self.ceiling_per_sec),
+            canary_per_sec: heard.then_some(self.canaries.last),
+            canary_best_per_sec: heard.then_some(self.canaries.best),
+        }
+    }
+
+    /// Echoes per second in a closed loop of depth 1.
+    fn rate(&self, connections: u32, window: Duration) -> Result<f64> {
+        let plan = Plan { connections, threads: self.plan.threads.min(connections), ..self.plan.clone() };
+        // On a thread of its own: it is pinned, and servers are spawned from this one.
+        std::thread::scope(|scope| {
+            let measure = || -> Result<f64> {
+                trial::pin(&plan)?;
+                let (mut engine, _) =
+                    Engine::connect(&trial::options(&plan, &self.running, Arc::new(Progress::default())))?;
+                let window = engine.closed_loop(1, window, Pacing::Timer)?;
+                Ok(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64)
+            };
+            scope.spawn(measure).join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        })
+    }
+}
+
+/// The null server, started as any guest is.
+fn null_server(plan: &Plan) -> Result<Target> {
+    let executable = std::env::current_exe()?;
+    let words = [executable.to_string_lossy().into_owned(), "reference".to_owned()];
+    reference_target(plan, &words)
+}
+
+/// A reference server with these arguments where the plan has its server.
+pub(crate) fn reference_target(plan: &Plan, words: &[String]) -> Result<Target> {
+    let template = Template::parse(&shell_words::join(words)).map_err(anyhow::Error::msg)?;
+    Ok(Target::Command(crate::run::guest(&template, plan)))
+}
+
+/// The load of a plan as a share of the ceiling, if both are known.
+pub(crate) fn share_of_ceiling(plan: &Plan, conditions: &Conditions) -> Option<f64> {
+    match &plan.load {
+        Load::Open { rate, .. } => Some(rate.extremes_per_sec().1 as f64 / conditions.ceiling_per_sec?),
+        Load::Closed { .. } => None,
+    }
+}

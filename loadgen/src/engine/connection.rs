@@ -1,0 +1,178 @@
+//! One client's socket: what is sent and not yet taken by the kernel, and the check of what comes back.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind, Write},
+    net::{IpAddr, SocketAddr},
+};
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    Options,
+    ledger::{Ledger, Sent},
+    message::{Message, Size},
+};
+
+/// Bytes offered to a socket with one write when messages wait behind it.
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// An open connection.
+///
+/// What a full socket does not take is kept as numbers, not as bytes: a message can be written again at any time, so a
+/// server that stops reading costs the generator little.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) ledger: Ledger,
+    /// Messages that the socket has not taken entirely.
+    unsent: VecDeque<(u64, Size)>,
+    /// Bytes of the first of them that it has taken.
+    written: usize,
+}
+
+impl Connection {
+    /// Begins to connect.
+    pub(super) fn open(options: &Options, id: u32, token: Token, registry: &Registry) -> io::Result<Self> {
+        let mut stream = connect(options, id)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, ledger: Ledger::new(id), unsent: VecDeque::new(), written: 0 })
+    }
+
+    /// Whether the socket has taken everything.
+    pub(super) fn has_room(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Sends messages with one write, or queues them behind what a full socket has not taken.
+    pub(super) fn send(
+        &mut self,
+        sizes: impl Iterator<Item = Size>,
+        intended_ns: u64,
+        now_ns: u64,
+        message: &mut Message,
+        batch: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let tried_ns = if self.has_room() { now_ns } else { 0 };
+        if tried_ns == 0 {
+            for size in sizes {
+                let sequence = self.ledger.send(Sent { intended_ns, tried_ns, size });
+                self.unsent.push_back((sequence, size));
+            }
+            return Ok(());
+        }
+        batch.clear();
+        let mut first = None;
+        for size in sizes {
+            let sequence = self.ledger.send(Sent { intended_ns, tried_ns, size });
+            first.get_or_insert(sequence);
+            batch.extend_from_slice(self.ledger.text(message, sequence, size));
+        }
+        let written = write(&mut self.stream, batch)?;
+        if written < batch.len() {
+            self.keep(first.unwrap_or(0), written, message);
+        }
+        Ok(())
+    }
+
+    /// Offers the socket what waits, until it is full again.
+    pub(super) fn flush(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            batch.clear();
+            let mut count = 0;
+            for &(sequence, size) in &self.unsent {
+                batch.extend_from_slice(self.ledger.text(message, sequence, size));
+                count += 1;
+                if batch.len() >= FLUSH_BYTES {
+                    break;
+                }
+            }
+            self.ledger.tried(count, now_ns);
+            let offered = &batch[self.written..];
+            let written = write(&mut self.stream, offered)?;
+            let full = written < offered.len();
+            self.advance(self.written + written, message);
+            if full {
+                return Ok(());
+            }
+        }
+        // A queue that was long once shall not be kept for good.
+        self.unsent = VecDeque::new();
+        Ok(())
+    }
+
+    /// Keeps the messages from number `first` on, of which `written` bytes are gone.
+    fn keep(&mut self, first: u64, written: usize, message: &Message) {
+        self.unsent.extend(self.ledger.sent_from(first));
+        self.advance(written, message);
+    }
+
+    /// Removes what is written entirely; `written` counts from the beginning of the first message.
+    fn advance(&mut self, mut written: usize, message: &Message) {
+        while let Some((_, size)) = self.unsent.front() {
+            let bytes = message.bytes(*size);
+            if written < bytes {
+                break;
+            }
+            written -= bytes;
+            self.unsent.pop_front();
+        }
+        self.written = written;
+    }
+}
+
+fn connect(options: &Options, id: u32) -> io::Result<TcpStream> {
+    let addr = options.addr;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(congestion) = &options.congestion {
+        socket.set_tcp_congestion(congestion.as_bytes())?;
+    }
+    if options.source_addresses > 1 {
+        // The port is chosen on connect, when the whole tuple is known: every address then has all ports.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&source(id % options.source_addresses).into())?;
+    }
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// 127.0.0.1, 127.0.0.2 and so on: all of 127/8 is this host (RFC 1122, 3.2.1.3).
+fn source(index: u32) -> SocketAddr {
+    let first = u32::from(std::net::Ipv4Addr::LOCALHOST);
+    SocketAddr::new(IpAddr::V4((first + index).into()), 0)
+}
+
+/// Writes as much as the socket takes.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+/// What happened to a connection, in words.
+pub(super) fn broken(what: &str, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            "the server closed the connection, by a reset".to_owned()
+        }
+        _ => format!("{what}: {error}"),
+    }
+}
+
+/// The beginning of an answer, printable.
+pub(super) fn excerpt(input: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(&input[..input.len().min(48)]))
+}

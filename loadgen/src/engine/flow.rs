@@ -1,0 +1,85 @@
+//! Messages under way, counted as they leave and arrive: the other side of Little's law. Pure.
+//!
+//! The sum of the recorded response times must be the integral of the number under way (Little, 1961: L = lambda W). The
+//! two are kept apart, so a message that is recorded twice, not at all, from the wrong time or in the wrong window shows.
+
+/// Counts what is under way.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    under_way: usize,
+    /// Up to when the integral is complete.
+    since_ns: u64,
+    integral_ns: u64,
+}
+
+impl Flow {
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Messages leave that were intended at `intended_ns`: from then on they count.
+    pub(super) fn begin(&mut self, count: usize, intended_ns: u64, now_ns: u64) {
+        self.advance(now_ns);
+        self.integral_ns += count as u64 * now_ns.saturating_sub(intended_ns);
+        self.under_way += count;
+    }
+
+    /// Messages arrive.
+    pub(super) fn end(&mut self, count: usize, now_ns: u64) {
+        self.advance(now_ns);
+        self.under_way -= count;
+    }
+
+    /// Messages will never arrive.
+    pub(super) fn forget(&mut self, count: usize) {
+        self.under_way -= count;
+    }
+
+    /// Nothing more is waited for.
+    pub(super) fn end_all(&mut self) {
+        self.under_way = 0;
+    }
+
+    /// Number under way times nanoseconds since this was last asked.
+    pub(super) fn take_ns(&mut self) -> u64 {
+        std::mem::take(&mut self.integral_ns)
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        if now_ns > self.since_ns {
+            self.integral_ns += self.under_way as u64 * (now_ns - self.since_ns);
+            self.since_ns = now_ns;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_integral_is_the_sum_of_the_responses(
+            messages in prop::collection::vec((0..1_000_u64, 0..50_u64, 1..500_u64), 1..50),
+        ) {
+            // Events in the order of their times: (when, intended if it is a departure).
+            let mut events: Vec<(u64, Option<u64>)> = Vec::new();
+            let mut sum = 0;
+            for (intended, lag, service) in messages {
+                events.push((intended + lag, Some(intended)));
+                events.push((intended + lag + service, None));
+                sum += lag + service;
+            }
+            events.sort();
+            let mut flow = Flow::default();
+            for (now_ns, intended) in events {
+                match intended {
+                    Some(intended_ns) => flow.begin(1, intended_ns, now_ns),
+                    None => flow.end(1, now_ns),
+                }
+            }
+            prop_assert_eq!((flow.take_ns(), flow.under_way()), (sum, 0));
+        }
+    }
+}
