@@ -218,7 +218,7 @@ pub(crate) struct CohortArgs {
     #[arg(long, default_value = "0", value_name = "RATE", value_parser = units::count, help_heading = "Bad company")]
     pub(crate) churn: u64,
 
-    /// Connections that keep 64 KiB under way each
+    /// Connections that send 64 KiB every millisecond each
     #[arg(long, default_value = "0", value_name = "N", value_parser = units::count, help_heading = "Bad company")]
     pub(crate) flooders: u64,
 }

@@ -23,8 +23,9 @@ pub fn syscalls_per_message(plan: &Plan, target: &Target) -> Result<f64> {
         let counted = scope.spawn(|| count(plan, &running)).join();
         counted.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
     });
+    let counted = counted?;
     running.stop()?;
-    counted
+    Ok(counted)
 }
 
 fn count(plan: &Plan, running: &Running) -> Result<f64> {

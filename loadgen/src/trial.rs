@@ -342,6 +342,9 @@ impl<'a> Measurement<'a> {
 
     /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
     fn catch_up(&mut self) -> io::Result<()> {
+        if self.engine.newest_tick().is_none() {
+            return Ok(());
+        }
         const LOOK_NS: u64 = 2_000_000;
         /// With ticks every 10 ms there may always be something.
         const LOOKS: usize = 50;

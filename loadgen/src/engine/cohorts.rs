@@ -30,8 +30,10 @@ const SLOW_READ_BYTES: usize = 1024;
 /// What a slow reader sends each time, as long as the server takes it: more than any buffer holds in a second.
 const SLOW_SEND_BYTES: usize = 1024 * 1024;
 
-/// What a flooder keeps under way.
+/// What a flooder has under way, and how often it sends what has come back anew: 64 MB/s. Any faster, and the generator
+/// would be busy with the flood.
 const FLOOD_BYTES: usize = 64 * 1024;
+const FLOOD_PAUSE_NS: u64 = 1_000_000;
 
 /// Connections of the churn that may be unanswered; while there are as many no further one is begun.
 const CHURN_UNANSWERED: usize = 64;
@@ -43,7 +45,7 @@ pub enum Kind {
     SlowReader,
     /// Connects, has one message echoed and closes, every third time by a reset
     Churn,
-    /// Keeps 64 KiB of messages under way
+    /// Sends 64 KiB every millisecond, unless the server has not returned the last ones
     Flooder,
 }
 
@@ -163,8 +165,10 @@ struct Member {
     serial: u32,
     started_ns: u64,
     stage: Stage,
-    /// When a slow reader acts next.
+    /// When a slow reader or a flooder acts next.
     next_ns: u64,
+    /// Messages that came back to a flooder, to be sent anew.
+    owed: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +230,8 @@ impl Mob {
     }
 
     fn find_next_due_ns(&self) -> Option<u64> {
-        let slow = self.members.iter().filter(|(_, member)| member.kind == Kind::SlowReader);
-        slow.map(|(_, member)| member.next_ns).chain(self.churn_next_ns).min()
+        let timed = self.members.iter().filter(|(_, member)| member.kind != Kind::Churn);
+        timed.map(|(_, member)| member.next_ns).chain(self.churn_next_ns).min()
     }
 
     /// Does what is due; says whether there was anything.
@@ -242,10 +246,13 @@ impl Mob {
             }
             self.churn_next_ns = Some(next_ns + 1_000_000_000 / self.wanted.churn_per_sec);
         }
-        let due = |(_, member): &(usize, &Member)| member.kind == Kind::SlowReader && member.next_ns <= now_ns;
-        let slow: Vec<usize> = self.members.iter().filter(due).map(|(key, _)| key).collect();
-        for key in slow {
-            self.drive(key, Self::act_slowly);
+        let due = |(_, member): &(usize, &Member)| member.kind != Kind::Churn && member.next_ns <= now_ns;
+        let timed: Vec<usize> = self.members.iter().filter(due).map(|(key, _)| key).collect();
+        for key in timed {
+            match self.members[key].kind {
+                Kind::SlowReader => self.drive(key, Self::act_slowly),
+                Kind::Flooder | Kind::Churn => self.drive(key, Self::flood),
+            }
         }
         self.next_due_ns = self.find_next_due_ns();
         true
@@ -292,7 +299,8 @@ impl Mob {
                     serial,
                     started_ns,
                     stage: Stage::Connecting,
-                    next_ns: now_ns + SLOW_PAUSE_NS,
+                    next_ns: now_ns + if kind == Kind::SlowReader { SLOW_PAUSE_NS } else { FLOOD_PAUSE_NS },
+                    owed: 0,
                 });
             }
             Err(_) => self.tallies[kind as usize].closed += 1,
@@ -337,6 +345,16 @@ impl Mob {
         }
     }
 
+    /// A flooder sends anew what came back.
+    fn flood(&mut self, key: usize) -> io::Result<bool> {
+        let member = &mut self.members[key];
+        member.next_ns = clock::now_ns() + FLOOD_PAUSE_NS;
+        match std::mem::take(&mut member.owed) {
+            0 => Ok(true),
+            owed => self.send(key, owed).map(|()| true),
+        }
+    }
+
     /// Reads once: all that is under way fits into the buffer, and whatever else comes is a new event.
     fn read(&mut self, key: usize) -> io::Result<bool> {
         let done = match self.receive(key, FLOOD_BYTES) {
@@ -346,8 +364,10 @@ impl Mob {
         let member = &mut self.members[key];
         match (member.stage, member.kind) {
             (Stage::Probing, _) if done > 0 => self.on_first_echo(key),
-            (Stage::Open, Kind::Flooder) if done > 0 => self.send(key, done).map(|()| true),
-            _ => Ok(true),
+            _ => {
+                member.owed += done;
+                Ok(true)
+            }
         }
     }
 
@@ -367,8 +387,8 @@ impl Mob {
                 Ok(false)
             }
             Kind::Flooder => {
-                let count = FLOOD_BYTES / self.message.bytes_max();
-                self.send(key, count.max(1)).map(|()| true)
+                member.owed = (FLOOD_BYTES / self.message.bytes_max()).max(1);
+                Ok(true)
             }
             Kind::SlowReader => Ok(true),
         }

@@ -74,6 +74,7 @@ impl Rate {
     /// The share of a window of one second in which `messages` are expected: the inverse of `messages_until`.
     fn share_of(&self, messages: f64) -> f64 {
         match self {
+            _ if messages == 0.0 => 0.0,
             Self::Steady(rate) => messages / *rate as f64,
             Self::Ramp { from, to } => {
                 // The root of slope/2 s^2 + from s = messages, in the form that does not cancel.

@@ -37,7 +37,8 @@ impl Process {
     /// # Errors
     /// If the process is gone.
     pub fn usage(&self) -> io::Result<Usage> {
-        let mut usage = Usage { cpu_ns: nanoseconds(self.cpu_clock)?, ..Usage::default() };
+        let (at_ns, cpu_ns) = (servers::clock::now_ns(), nanoseconds(self.cpu_clock)?);
+        let mut usage = Usage { at_ns, cpu_ns, ..Usage::default() };
         for task in self.proc.tasks().map_err(io::Error::other)? {
             // A thread may end while the list is read.
             let Ok(task) = task else { continue };
@@ -117,7 +118,11 @@ impl Syscalls {
     /// # Errors
     /// If that is not allowed (it takes root or CAP_PERFMON, and a readable tracefs) or the process is gone.
     pub fn count(pid: i32) -> io::Result<Self> {
-        let event = Tracepoint::with_name("raw_syscalls/sys_enter")?;
+        let id = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+            .iter()
+            .find_map(|root| fs::read_to_string(format!("{root}/events/raw_syscalls/sys_enter/id")).ok())
+            .ok_or_else(|| io::Error::other("tracefs is not mounted or not readable"))?;
+        let event = Tracepoint::with_id(id.trim().parse().map_err(io::Error::other)?);
         let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks()).map_err(io::Error::other)?;
         let counter = |tid| {
             // By default the kernel is left out, and a tracepoint in the kernel then counts 0 without a word.

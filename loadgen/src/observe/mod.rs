@@ -30,6 +30,8 @@ pub use imp::{
 /// What a process has used so far.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
+    /// When it was read, in nanoseconds of CLOCK_MONOTONIC; of a difference, the time in between.
+    pub at_ns: u64,
     /// CPU time of all threads, those that have exited included, in nanoseconds.
     pub cpu_ns: u64,
     /// Voluntary switches of the living threads: each one is followed by a wake-up.
@@ -48,6 +50,7 @@ impl Usage {
         let complete = earlier.threads.is_subset(&self.threads);
         let difference = |now: Option<u64>, then: Option<u64>| if complete { now?.checked_sub(then?) } else { None };
         Self {
+            at_ns: self.at_ns.saturating_sub(earlier.at_ns),
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
             voluntary_switches: difference(self.voluntary_switches, earlier.voluntary_switches),
             involuntary_switches: difference(self.involuntary_switches, earlier.involuntary_switches),

@@ -241,6 +241,8 @@ fn beyond(row: &mut Columns, entry: &Entry<'_>, trial: Option<&Trial>) {
     );
     row.put("payload_mix", show_payloads(&plan.payloads));
     row.put("source_addresses", plan.source_addresses);
+    let idle = trial.and_then(|trial| trial.idle.as_ref()?.server.as_ref());
+    row.put("idle_span_ns", idle.map(|usage| usage.at_ns));
     row.put("load_span_ns", trial.and_then(|trial| trial.load.as_ref()).map(|load| load.span_ns));
     row.put("under_way_ns", trial.and_then(|trial| Some(trial.load.as_ref()?.window.tally.counts.under_way_ns)));
     row.put("ceiling_rate_per_sec", per_sec(conditions.ceiling_per_sec));

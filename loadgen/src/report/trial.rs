@@ -32,7 +32,6 @@ pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
         text.push('\n');
         text.push_str(&latency(plan, &load.window.tally, verdict));
         text.push_str(&company(plan, trial, load));
-        text.push('\n');
         text.push_str(&throughput(plan, trial, load, verdict));
         text.push_str(&generator(entry, load));
         text.push_str(&server(entry, trial, load));
@@ -82,9 +81,17 @@ fn validity(verdict: &Verdict, trial: &Trial) -> String {
         Validity::Invalid => "INVALID",
     };
     let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
-    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
     let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
-    format!("validity    {word}{why}\noutcome     {}{problem}\n", verdict.outcome.name())
+    format!("validity    {word}{}\noutcome     {}{problem}\n", reasons(&why), verdict.outcome.name())
+}
+
+/// Reasons behind a word, on as many lines as they need, beginning with a new one if there are several.
+fn reasons(why: &[&str]) -> String {
+    match why {
+        [] => String::new(),
+        [reason] => format!(": {reason}"),
+        reasons => reasons.iter().fold(":".to_owned(), |text, reason| text + "\n            - " + reason),
+    }
 }
 
 fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
@@ -102,7 +109,7 @@ fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
     rows.push(points("status", &tally.status_delivery));
     rows.push(points("tick emission", &tally.status_emit_lag));
     rows.push(points("tick spread", &tally.status_spread));
-    if open {
+    if open && tally.response_in_fanout.len() as f64 >= PRINTED {
         rows.push(points("echo, in tick", &tally.response_in_fanout));
         rows.push(points("echo, between", &tally.response_outside_fanout));
     }
@@ -184,8 +191,8 @@ fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
         let tally = &load.window.cohorts[kind as usize];
         if count > 0 {
             text.push_str(&format!(
-                "beside      {count} {name}: {} opened, {} echoed, {} wrong, {} closed\n",
-                tally.opened, tally.echoed, tally.wrong, tally.closed
+                "beside      {count} {name}: {} messages sent, {} echoed, {} wrong; {} closed by the server\n",
+                tally.sent, tally.echoed, tally.wrong, tally.closed
             ));
         }
     }
@@ -215,7 +222,7 @@ fn server(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> String {
     let cpu = show_us(per_message(usage.cpu_ns as f64));
     let mut text = format!("server      {cpu} us CPU{wakeups}{calls} a message{spinning}\n");
     if let Some((idle, usage)) = trial.idle.as_ref().and_then(|idle| Some((idle, idle.server.as_ref()?))) {
-        let seconds = idle.window.planned_ns as f64 / 1e9;
+        let seconds = usage.at_ns as f64 / 1e9;
         let per_tick = match (usage.voluntary_switches, idle.ticks) {
             (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups a tick", count as f64 / ticks as f64),
             (Some(count), _) => format!(", {:.1} wake-ups/s", count as f64 / seconds),
