@@ -1,4 +1,10 @@
-//! Statistics: pure functions over slices.
+//! Statistics: pure functions over slices. Nothing here reads a clock, a file or a random number that is not seeded.
+//!
+//! The replicate is the block: a slice holds one value per block, never windows or messages.
+
+mod normal;
+mod rank_sums;
+pub mod signed_rank;
 
 /// The `quantile` of `values` (0.5 is the median), interpolated between neighbours; `None` if there are none.
 pub fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
