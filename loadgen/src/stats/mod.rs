@@ -2,6 +2,7 @@
 //!
 //! The replicate is the block: a slice holds one value per block, never windows or messages.
 
+pub mod holm;
 mod normal;
 mod rank_sums;
 pub mod signed_rank;
