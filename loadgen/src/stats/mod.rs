@@ -1,11 +1,15 @@
 //! Statistics: pure functions over slices. Nothing here reads a clock, a file or a random number that is not seeded.
 //!
-//! The replicate is the block: a slice holds one value per block, never windows or messages.
+//! The replicate is the block: a slice holds one value per block, never windows or messages. [`comparison`] sets two
+//! arms side by side, by the signed ranks of [`signed_rank`] and within a family as [`holm`] says, and comes to a
+//! [`verdict`].
 
+pub mod comparison;
 pub mod holm;
 mod normal;
 mod rank_sums;
 pub mod signed_rank;
+pub mod verdict;
 
 /// The `quantile` of `values` (0.5 is the median), interpolated between neighbours; `None` if there are none.
 pub fn quantile(values: &[f64], quantile: f64) -> Option<f64> {

@@ -1,0 +1,252 @@
+//! Arms side by side over the blocks of a session: from values to estimate, interval and verdict.
+//!
+//! Ratios are compared by their logarithms, so that nothing depends on which arm is named first; values that can be 0 by
+//! their differences. In a family of comparisons
+//!
+//! - **that** two arms differ, and in which direction, is said if Holm's test rejects "equal";
+//! - **by how much** is said by intervals at the family's simultaneous level ([`holm`] tells why not at Holm's own).
+//!
+//! Each of these holds by itself with probability 1 - alpha: that no direction is claimed anywhere for equal arms, and
+//! that no size or equivalence is claimed that is not so. Where some arms are equal and others are not, both together
+//! fail with less than twice alpha. Holm's test is the sharper of the two, so a direction may be known although the
+//! interval still holds "equal". That the test also gets the direction right is proven for independent comparisons
+//! (Shaffer, Control of directional errors with stagewise multiple test procedures, Annals of Statistics 8, 1980).
+
+use super::{
+    holm, signed_rank,
+    verdict::{Sign, Verdict, judge},
+};
+
+/// What counts as a difference worth mentioning, and with it how values are compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// By ratios: 0.03 is a factor of 1.03 upwards and of 1/1.03 downwards. For values above 0.
+    Ratio(f64),
+    /// By differences, in the unit of the values. For values that can be 0.
+    Difference(f64),
+}
+
+/// Two arms on one scale: a value of each for every block, in the same order.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint<'a> {
+    /// The arm that is compared with.
+    pub first: &'a [f64],
+    /// The arm that is said to be lower or higher than the first.
+    pub second: &'a [f64],
+    /// What counts as a difference.
+    pub margin: Margin,
+}
+
+/// A comparison of two arms. Estimate and interval are ratios, second to first, or differences, second less first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// The Hodges-Lehmann estimate.
+    pub estimate: f64,
+    /// The ends of the interval, both included.
+    pub interval: (f64, f64),
+    /// The probability with which such an interval holds the true value; that of all intervals of a family is lower.
+    pub level: f64,
+    /// How many blocks it is based on.
+    pub blocks: usize,
+    /// The signed-rank test's, of this comparison alone.
+    pub p_value: f64,
+    /// The same for the family: Holm's.
+    pub p_adjusted: f64,
+    /// What may be said.
+    pub verdict: Verdict,
+}
+
+/// Compares every endpoint of a family, with a family-wise error of `alpha` (0.05). A family of one is not adjusted.
+///
+/// `None` if an endpoint has too few blocks for the level (12 endpoints at 0.05 need 9), if its arms have not as many
+/// values each, or if a value cannot be compared: not finite, or not above 0 where a ratio is asked for. Such an endpoint
+/// still counts as a member, for the family is chosen before the measurement.
+pub fn compare(family: &[Endpoint<'_>], alpha: f64) -> Vec<Option<Comparison>> {
+    let differences: Vec<Vec<f64>> = family.iter().map(|endpoint| endpoint.differences().unwrap_or_default()).collect();
+    let p_values: Vec<f64> = differences.iter().map(|differences| signed_rank::p_value(differences)).collect();
+    let level = holm::simultaneous_level(alpha, family.len());
+    let adjusted = holm::adjusted(&p_values);
+    let compare = |index: usize| {
+        let (margin, differences) = (family[index].margin, &differences[index]);
+        let estimate = signed_rank::estimate(differences)?;
+        let interval = signed_rank::interval(differences, level)?;
+        let known = if adjusted[index] <= alpha { Sign::of(estimate) } else { Sign::Unknown };
+        Some(Comparison {
+            estimate: margin.shown(estimate),
+            interval: (margin.shown(interval.low), margin.shown(interval.high)),
+            level: interval.level,
+            blocks: differences.len(),
+            p_value: p_values[index],
+            p_adjusted: adjusted[index],
+            verdict: judge(&interval, known, margin, differences.len()),
+        })
+    };
+    (0..family.len()).map(compare).collect()
+}
+
+impl Endpoint<'_> {
+    /// Second less first of each block, of logarithms if ratios are compared; `None` if a block has none.
+    fn differences(&self) -> Option<Vec<f64>> {
+        if self.first.len() != self.second.len() {
+            return None;
+        }
+        let difference = |(first, second): (&f64, &f64)| {
+            let difference = match self.margin {
+                Margin::Ratio(_) => second.ln() - first.ln(),
+                Margin::Difference(_) => second - first,
+            };
+            difference.is_finite().then_some(difference)
+        };
+        self.first.iter().zip(self.second).map(difference).collect()
+    }
+}
+
+impl Margin {
+    /// On the scale on which differences are taken.
+    pub(super) fn width(self) -> f64 {
+        match self {
+            Self::Ratio(share) => share.ln_1p(),
+            Self::Difference(width) => width,
+        }
+    }
+
+    /// From that scale back to the one that is shown.
+    pub(super) fn shown(self, difference: f64) -> f64 {
+        match self {
+            Self::Ratio(_) => difference.exp(),
+            Self::Difference(_) => difference,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_ratio_margin_is_the_same_factor_in_both_directions() {
+        let first = [100.0; 12];
+        for (second, expected) in [
+            (102.9, Verdict::Equivalent),
+            (103.1, Verdict::Higher),
+            (100.0 / 1.029, Verdict::Equivalent),
+            (100.0 / 1.031, Verdict::Lower),
+        ] {
+            let found = one(&first, &[second; 12], Margin::Ratio(0.03)).unwrap();
+            assert_eq!(found.verdict, expected, "{second}");
+            assert!((found.estimate - second / 100.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn counts_that_are_mostly_zero_compare_by_differences() {
+        let idle = [0.0; 12];
+        let mut stirring = [0.0; 12];
+        (stirring[3], stirring[7]) = (0.5, 2.0);
+        let margin = Margin::Difference(1.0);
+        assert_eq!(one(&idle, &idle, margin).unwrap().verdict, Verdict::Equivalent);
+        let found = one(&idle, &stirring, margin).unwrap();
+        assert!(found.interval.0 == 0.0 && found.interval.1 >= 0.0 && found.p_value == 0.5, "{found:?}");
+        assert_eq!(one(&idle, &[100.0; 12], margin).unwrap().verdict, Verdict::Higher);
+        assert_eq!(one(&idle, &stirring, Margin::Ratio(0.03)), None, "a ratio to 0");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_still_counts_as_a_member() {
+        let (first, second) = ([100.0; 12], [110.0; 12]);
+        let margin = Margin::Ratio(0.03);
+        let good = Endpoint { first: &first, second: &second, margin };
+        let short = Endpoint { first: &first[..3], second: &second[..3], margin };
+        let uneven = Endpoint { first: &first, second: &second[1..], margin };
+        let broken = Endpoint { first: &first, second: &[f64::NAN; 12], margin };
+        let found = compare(&[good, short, uneven, broken], 0.05);
+        assert_eq!(found[1..], [None; 3]);
+        let found = found[0].unwrap();
+        assert_eq!((found.p_adjusted, found.blocks), (4.0 * found.p_value, 12));
+        assert!(found.level >= 1.0 - 0.05 / 4.0);
+        assert!(compare(&[], 0.05).is_empty());
+    }
+
+    #[test]
+    fn a_direction_can_be_known_before_the_interval_knows_it() {
+        // Eleven clear differences leave Holm a whole 5 % for the twelfth, whose interval still has to be at 99.6 %.
+        let first = [100.0; 12];
+        let clear: Vec<f64> = (0..12).map(|block| 150.0 + f64::from(block)).collect();
+        let slight: Vec<f64> =
+            (0..12).map(|block| if block == 2 { 97.0 } else { 100.5 + 0.6 * f64::from(block) }).collect();
+        let margin = Margin::Ratio(0.03);
+        let mut family = vec![Endpoint { first: &first, second: &clear, margin }; 11];
+        family.push(Endpoint { first: &first, second: &slight, margin });
+        let found = compare(&family, 0.05)[11].unwrap();
+        assert!(found.interval.0 < 1.0 && found.interval.1 > 1.03 && found.p_adjusted < 0.05, "{found:?}");
+        assert_eq!(found.verdict, Verdict::HigherSizeUnclear);
+    }
+
+    proptest! {
+        #[test]
+        fn swapping_the_labels_flips_the_verdict(
+            first in prop::collection::vec(90.0..110.0_f64, 20), factor in 0.9..1.1_f64, noise in 0.0..0.1_f64,
+            second in prop::collection::vec(-1.0..1.0_f64, 20),
+        ) {
+            let second: Vec<f64> =
+                first.iter().zip(second).map(|(first, value)| first * factor * (noise * value).exp()).collect();
+            for margin in [Margin::Ratio(0.03), Margin::Difference(3.0)] {
+                let [there, back] = [one(&first, &second, margin), one(&second, &first, margin)].map(Option::unwrap);
+                prop_assert!(alike(there.verdict, mirrored(back.verdict)), "{:?} {:?}", there, back);
+                prop_assert_eq!(there.p_value, back.p_value);
+            }
+        }
+
+        #[test]
+        fn scaling_one_arm_scales_the_ratio_and_scaling_both_changes_nothing(
+            first in prop::collection::vec(90.0..110.0_f64, 20), second in prop::collection::vec(90.0..110.0_f64, 20),
+            factor in 0.1..10.0_f64,
+        ) {
+            let margin = Margin::Ratio(0.03);
+            let scaled = |values: &[f64]| -> Vec<f64> { values.iter().map(|value| value * factor).collect() };
+            let plain = one(&first, &second, margin).unwrap();
+            let both = one(&scaled(&first), &scaled(&second), margin).unwrap();
+            prop_assert!(alike(plain.verdict, both.verdict) && (plain.estimate / both.estimate - 1.0).abs() < 1e-9);
+            let second_only = one(&first, &scaled(&second), margin).unwrap();
+            prop_assert!((second_only.estimate / plain.estimate / factor - 1.0).abs() < 1e-9);
+            prop_assert!((second_only.interval.0 / plain.interval.0 / factor - 1.0).abs() < 1e-9);
+        }
+
+        #[test]
+        fn an_undecided_comparison_always_asks_for_more_blocks(
+            first in prop::collection::vec(90.0..110.0_f64, 20), second in prop::collection::vec(90.0..110.0_f64, 20),
+        ) {
+            let found = one(&first, &second, Margin::Ratio(0.03)).unwrap();
+            prop_assert!(found.interval.0 <= found.estimate && found.estimate <= found.interval.1);
+            if let Verdict::Undecided { smallest_effect, blocks_needed } = found.verdict {
+                prop_assert!(smallest_effect > 1.0 && blocks_needed > found.blocks);
+            }
+        }
+    }
+
+    fn one(first: &[f64], second: &[f64], margin: Margin) -> Option<Comparison> {
+        compare(&[Endpoint { first, second, margin }], 0.05)[0]
+    }
+
+    fn mirrored(verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Lower => Verdict::Higher,
+            Verdict::Higher => Verdict::Lower,
+            Verdict::LowerSizeUnclear => Verdict::HigherSizeUnclear,
+            Verdict::HigherSizeUnclear => Verdict::LowerSizeUnclear,
+            Verdict::Equivalent | Verdict::Undecided { .. } => verdict,
+        }
+    }
+
+    /// The same but for the last digits of what is computed.
+    fn alike(one: Verdict, other: Verdict) -> bool {
+        match (one, other) {
+            (
+                Verdict::Undecided { smallest_effect: one, blocks_needed: blocks },
+                Verdict::Undecided { smallest_effect: other, blocks_needed },
+            ) => (one / other - 1.0).abs() < 1e-9 && blocks.abs_diff(blocks_needed) <= 1,
+            _ => one == other,
+        }
+    }
+}
