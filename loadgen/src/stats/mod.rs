@@ -2,13 +2,14 @@
 //!
 //! The replicate is the block: a slice holds one value per block, never windows or messages. [`comparison`] sets two
 //! arms side by side, by the signed ranks of [`signed_rank`] and within a family as [`holm`] says, and comes to a
-//! [`verdict`].
+//! [`verdict`]; [`simulate`] shows on made-up data that the intervals hold what they promise.
 
 pub mod comparison;
 pub mod holm;
 mod normal;
 mod rank_sums;
 pub mod signed_rank;
+pub mod simulate;
 pub mod verdict;
 
 /// The `quantile` of `values` (0.5 is the median), interpolated between neighbours; `None` if there are none.
