@@ -79,7 +79,7 @@ pub struct Loaded {
     pub surroundings: Surroundings,
 }
 
-/// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU.
+/// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU or process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings {
     /// Time stolen from all CPUs, in nanoseconds.
@@ -88,7 +88,7 @@ pub struct Surroundings {
     pub machine_busy_ns: Option<u64>,
     /// Time that the server's CPUs were busy, in nanoseconds.
     pub server_cpus_busy_ns: Option<u64>,
-    /// Busy time that is neither the server's nor the generator's; unknown if the server's process is.
+    /// CPU time of all processes but the server and the generator; unknown if the server's process is.
     pub foreign_cpu_ns: Option<u64>,
 }
 
@@ -196,6 +196,7 @@ struct Measurement<'a> {
     engine: Engine,
     ramp: Window,
     process: Option<Process>,
+    pid: Option<i32>,
     before: Machine,
     threads_max: Option<u64>,
     progress: Arc<Progress>,
@@ -213,7 +214,16 @@ impl<'a> Measurement<'a> {
             let problem = engine.first_problem().unwrap_or("no connection was established");
             return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
         }
-        Ok(Self { plan, engine, ramp, process: process.transpose()?, before, threads_max: None, progress })
+        Ok(Self {
+            plan,
+            engine,
+            ramp,
+            process: process.transpose()?,
+            pid: running.pid,
+            before,
+            threads_max: None,
+            progress,
+        })
     }
 
     fn run(mut self) -> Result<Trial> {
@@ -278,14 +288,13 @@ impl<'a> Measurement<'a> {
         };
         let before = self.usage();
         self.catch_up()?;
-        let around = Around::now();
+        let around = observe::machine();
         let window = self.engine.idle_until(clock::now_ns() + length.as_nanos() as u64)?;
-        let surroundings = around.until_now(self.plan);
         let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
         Ok(Idle {
             window,
             ticks: ticks.filter(|_| aligned),
-            surroundings: surroundings.without(server.as_ref()),
+            surroundings: surroundings(self.plan, &around, self.pid),
             server,
             memory: self.process.as_ref().map(Process::memory),
         })
@@ -332,12 +341,11 @@ impl<'a> Measurement<'a> {
     fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Loaded> {
         let server_before = self.usage();
         self.catch_up()?;
-        let (around, start_ns) = (Around::now(), clock::now_ns());
+        let (around, start_ns) = (observe::machine(), clock::now_ns());
         let window = window(self)?;
         let span_ns = clock::now_ns() - start_ns;
-        let surroundings = around.until_now(self.plan);
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Loaded { window, span_ns, surroundings: surroundings.without(server.as_ref()), server })
+        Ok(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, self.pid), server })
     }
 
     /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
@@ -365,36 +373,15 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// The machine and this process at the beginning of a span.
-struct Around {
-    machine: Machine,
-    own_cpu_ns: u64,
-}
-
-impl Around {
-    fn now() -> Self {
-        Self { machine: observe::machine(), own_cpu_ns: observe::own_cpu_ns() }
-    }
-
-    /// What was going on since; the server's share is still in the foreign time.
-    fn until_now(&self, plan: &Plan) -> Surroundings {
-        let now = Self::now();
-        let machine_busy_ns = now.machine.busy_since(&self.machine, None);
-        let steal = (now.machine.steal_ns, self.machine.steal_ns);
-        Surroundings {
-            steal_ns: steal.0.zip(steal.1).and_then(|(now, then)| now.checked_sub(then)),
-            machine_busy_ns,
-            server_cpus_busy_ns: now.machine.busy_since(&self.machine, Some(&plan.placement.server_cpus)),
-            foreign_cpu_ns: machine_busy_ns.map(|busy| busy.saturating_sub(now.own_cpu_ns - self.own_cpu_ns)),
-        }
-    }
-}
-
-impl Surroundings {
-    fn without(mut self, server: Option<&Usage>) -> Self {
-        self.foreign_cpu_ns =
-            self.foreign_cpu_ns.zip(server).map(|(foreign, server)| foreign.saturating_sub(server.cpu_ns));
-        self
+/// What was going on since the machine was looked at; `server` is the server's process.
+fn surroundings(plan: &Plan, before: &Machine, server: Option<i32>) -> Surroundings {
+    let now = observe::machine();
+    let own = std::process::id().cast_signed();
+    Surroundings {
+        steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
+        machine_busy_ns: now.busy_since(before, None),
+        server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),
+        foreign_cpu_ns: server.map(|server| now.used_since(before, &[server, own])),
     }
 }
 

@@ -20,7 +20,7 @@ mod imp;
 #[cfg(not(target_os = "linux"))]
 compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux only");
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use imp::{
     Process, Syscalls, available_cpus, ephemeral_ports, facts, has_cpu_quota, machine, own_cpu_ns, pin_thread,
@@ -100,6 +100,9 @@ pub struct Machine {
     pub steal_ns: Option<u64>,
     /// Time that each CPU was idle or waited for a device, in nanoseconds, by its number.
     pub idle_ns: Vec<u64>,
+    /// CPU time of every process that can be seen, in nanoseconds, by its number; the kernel's own softirq threads do the
+    /// load's work and are left out.
+    pub processes_ns: BTreeMap<i32, u64>,
     /// Kernel stacks in bytes.
     pub kernel_stack_bytes: Option<u64>,
     /// Kernel objects (sockets, descriptors, tasks) in bytes.
@@ -126,5 +129,12 @@ impl Machine {
             Some(_) => 0,
         };
         busy.filter(|_| !all.is_empty()).map(|busy| busy.saturating_sub(stolen_ns))
+    }
+
+    /// CPU time since `earlier` of all processes but these, in nanoseconds. Read in ticks of 10 ms a process; one that has
+    /// come and gone in between is missed.
+    pub fn used_since(&self, earlier: &Self, except: &[i32]) -> u64 {
+        let others = self.processes_ns.iter().filter(|(pid, _)| !except.contains(pid));
+        others.map(|(pid, now)| now.saturating_sub(earlier.processes_ns.get(pid).copied().unwrap_or(0))).sum()
     }
 }

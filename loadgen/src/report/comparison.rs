@@ -28,7 +28,11 @@ const FIGURES: [(&str, Value, Show); 10] = [
         |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?),
         |ns| format!("{:.2}", ns / 1e3),
     ),
-    ("idle CPU, us/s", |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6), |us| format!("{us:.0}")),
+    (
+        "idle CPU, us/s",
+        |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6),
+        |us| format!("{us:.0}"),
+    ),
     (
         "wake-ups/tick",
         |row| Some(row.get("server_wakeups_idle")? / row.get("ticks_idle_count")?),
