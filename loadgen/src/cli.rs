@@ -259,6 +259,22 @@ pub(crate) struct HostArgs {
     pub(crate) congestion: String,
 }
 
+impl HostArgs {
+    /// What the self-test measures with: one thread, one source address, no ablation.
+    pub(crate) fn standard(pacing: PacingChoice, placement: PlacementKind) -> Self {
+        Self {
+            threads: 1,
+            source_addresses: 1,
+            pacing,
+            placement,
+            server_cpus: None,
+            loadgen_cpus: None,
+            nagle: false,
+            congestion: "reno".to_owned(),
+        }
+    }
+}
+
 /// CPUs, in order. (A type of its own, since clap takes a bare vector for a repeated option.)
 #[derive(Clone, Debug)]
 pub(crate) struct CpuList(pub(crate) Vec<usize>);

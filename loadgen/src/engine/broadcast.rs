@@ -83,7 +83,7 @@ impl Broadcasts {
         match self.ticks[recent..].iter().rposition(|tick| tick.number <= number) {
             Some(index) if self.ticks[recent + index].number == number => self.ticks[recent + index].merge(&seen),
             found if self.ticks.len() < KEPT_MAX => {
-                self.ticks.insert(recent + found.map_or(0, |index| index + 1), seen)
+                self.ticks.insert(recent + found.map_or(0, |index| index + 1), seen);
             }
             _ => {}
         }

@@ -380,7 +380,7 @@ impl Mob {
         let _ = tally.connect.record((clock::now_ns() - member.started_ns).max(1));
         match member.kind {
             Kind::Churn => {
-                if tally.opened % 3 == 0 {
+                if tally.opened.is_multiple_of(3) {
                     // Closed by a reset: no lingering, and nothing to flush.
                     socket2::SockRef::from(&member.connection.stream).set_linger(Some(std::time::Duration::ZERO))?;
                 }

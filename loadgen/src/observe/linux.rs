@@ -137,7 +137,7 @@ impl Syscalls {
         let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks()).map_err(io::Error::other)?;
         let counter = |tid| {
             // By default the kernel is left out, and a tracepoint in the kernel then counts 0 without a word.
-            let mut counter = Builder::new(event.clone())
+            let mut counter = Builder::new(event)
                 .observe_pid(tid)
                 .any_cpu()
                 .inherit(true)

@@ -1,13 +1,269 @@
-//! placeholder
-use crate::failure::Exit;
-/// x
+//! `loadgen selftest`: proves the instrument on answers that are known beforehand.
+//!
+//! Faults are injected by a reference server that says what it really did, or by signals to unmodified servers. Each
+//! answer is printed as expected, got and tolerance. Whether a latency is right depends on the time, so this is no part of
+//! `cargo test`; what does not depend on it is (`accounting`, and the counts in the generator's tests).
+
+#[cfg(test)]
+mod accounting;
+mod comparing;
+mod delays;
+mod known;
+mod observing;
+mod stalls;
+
+use std::{
+    fmt,
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    baseline::{Conditions, reference_target},
+    cli::HostArgs,
+    engine::{Arrivals, Cohorts, Payloads, Rate},
+    failure::Exit,
+    interrupt,
+    plan::{Load, PacingChoice, PlacementKind, Plan, Windows},
+    run::{Shape, checked},
+    target::Target,
+    trial::{self, Trial},
+    units::show_us,
+    validity::{Validity, judge},
+};
+
+/// What is known beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Known {
-    /// a
+    /// A fixed delay shifts the quantiles by itself
+    Delay,
+    /// A stopped server delays what was intended meanwhile, and a closed loop does not see it
     Stall,
+    /// A stopped generator is told from a slow server
+    Pause,
+    /// A server that spins 5 ms in 100 ms uses 50 ms of CPU a second
+    Spin,
+    /// A timer of 100 Hz is 100 wake-ups a second
+    Wakeups,
+    /// Dropped, doubled, altered and exchanged messages are counted exactly
+    Faults,
+    /// Mean response times of queues are those of the theory
+    Queues,
+    /// A server does not differ from itself, and 5 % more CPU time is found
+    Compare,
+    /// Intervals hold the true value as often as they say
+    Coverage,
 }
-/// y
+
+impl Known {
+    const ALL: [Self; 9] = [
+        Self::Delay,
+        Self::Stall,
+        Self::Pause,
+        Self::Spin,
+        Self::Wakeups,
+        Self::Faults,
+        Self::Queues,
+        Self::Compare,
+        Self::Coverage,
+    ];
+
+    fn check(self) -> Result<Vec<Answer>> {
+        match self {
+            Self::Delay => delays::fixed(),
+            Self::Stall => stalls::of_the_server(),
+            Self::Pause => stalls::of_the_generator(),
+            Self::Spin => observing::cpu_time(),
+            Self::Wakeups => observing::wakeups(),
+            Self::Faults => observing::faults(),
+            Self::Queues => delays::queues(),
+            Self::Compare => comparing::injected(),
+            Self::Coverage => Ok(vec![comparing::coverage()]),
+        }
+    }
+}
+
+/// Asks for every answer, or for these, and prints them.
+///
 /// # Errors
-pub fn selftest(_k: &[Known]) -> anyhow::Result<Exit> {
-    Ok(Exit::Ok)
+/// What keeps it from measuring at all.
+pub fn selftest(known: &[Known]) -> Result<Exit> {
+    let begun = Instant::now();
+    let asked = if known.is_empty() { &Known::ALL[..] } else { known };
+    if cfg!(debug_assertions) {
+        eprintln!("warning: this is a debug build; its own cost is part of what it measures");
+    }
+    let (mut wrong, mut spoiled) = (0, 0);
+    print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"));
+    for known in asked {
+        match known.check() {
+            Ok(answers) => {
+                wrong += answers.iter().filter(|answer| !answer.is_right()).count();
+                answers.iter().for_each(|answer| print(&format!("{answer}\n")));
+            }
+            Err(error) if interrupt::asked() => {
+                drop(error);
+                return Ok(Exit::Interrupted);
+            }
+            Err(error) if error.downcast_ref::<Spoiled>().is_some() => {
+                spoiled += 1;
+                print(&format!("{known:?}: not judged, {error}\n"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let verdict = match (wrong, spoiled) {
+        (0, 0) => "every answer is right".to_owned(),
+        (0, spoiled) => format!("{spoiled} not judged, since the host spoiled the measurement: try at a quieter time"),
+        (wrong, _) => format!("{wrong} wrong: do not believe what this instrument says on this host"),
+    };
+    print(&format!("{verdict} ({} s)\n", begun.elapsed().as_secs()));
+    Ok(match (wrong, spoiled) {
+        (0, 0) => Exit::Ok,
+        (0, _) => Exit::Invalid,
+        _ => Exit::Internal,
+    })
+}
+
+/// A reader that has seen enough is no error.
+fn print(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+/// Expected, got, tolerance.
+struct Answer {
+    what: String,
+    expected: f64,
+    got: f64,
+    tolerance: f64,
+    show: fn(f64) -> String,
+}
+
+impl Answer {
+    /// Times in nanoseconds, shown in microseconds.
+    fn time(what: impl Into<String>, expected_ns: f64, got_ns: f64, tolerance_ns: f64) -> Self {
+        let show = |ns: f64| format!("{} us", show_us(ns));
+        Self { what: what.into(), expected: expected_ns, got: got_ns, tolerance: tolerance_ns, show }
+    }
+
+    fn number(what: impl Into<String>, expected: f64, got: f64, tolerance: f64) -> Self {
+        Self { what: what.into(), expected, got, tolerance, show: |number| format!("{number:.4}") }
+    }
+
+    fn count(what: impl Into<String>, expected: u64, got: u64) -> Self {
+        let (expected, got) = (expected as f64, got as f64);
+        Self { what: what.into(), expected, got, tolerance: 0.0, show: |count| format!("{count:.0}") }
+    }
+
+    /// Something that is so or is not.
+    fn fact(what: impl Into<String>, so: bool) -> Self {
+        let show = |so: f64| if so == 0.0 { "no" } else { "yes" }.to_owned();
+        Self { what: what.into(), expected: 1.0, got: f64::from(u8::from(so)), tolerance: 0.0, show }
+    }
+
+    fn is_right(&self) -> bool {
+        (self.got - self.expected).abs() <= self.tolerance
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, expected, got, tolerance, show } = self;
+        let tolerance = if *tolerance == 0.0 { "exactly".to_owned() } else { show(*tolerance) };
+        let wrong = if self.is_right() { "" } else { "  WRONG" };
+        write!(formatter, "{what:<44}{:>12}{:>12}{tolerance:>12}{wrong}", show(*expected), show(*got))
+    }
+}
+
+/// The host spoiled a measurement again and again.
+#[derive(Debug)]
+struct Spoiled(String);
+
+impl fmt::Display for Spoiled {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Spoiled {}
+
+/// What a known answer needs of a trial.
+#[derive(Clone, Debug)]
+struct Setup {
+    connections: u32,
+    load: Load,
+    idle: Duration,
+    warmup: Duration,
+    duration: Duration,
+    seed: u64,
+    pacing: PacingChoice,
+}
+
+impl Setup {
+    /// An open loop over four connections.
+    fn open(rate_per_sec: u64, arrivals: Arrivals, duration: Duration) -> Self {
+        Self {
+            connections: 4,
+            load: Load::Open { rate: Rate::Steady(rate_per_sec), arrivals },
+            idle: Duration::ZERO,
+            warmup: Duration::from_millis(100),
+            duration,
+            seed: 1,
+            pacing: PacingChoice::Auto,
+        }
+    }
+
+    /// The plan of it: no status lines, 64 bytes.
+    fn plan(&self) -> Result<Plan> {
+        let windows = Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: Duration::ZERO };
+        let shape = Shape {
+            connections: self.connections,
+            load: self.load.clone(),
+            payloads: Payloads::one(64),
+            windows,
+            status_interval: Some(Duration::ZERO),
+            cohorts: Cohorts::default(),
+        };
+        checked(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
+    }
+
+    /// A trial of the reference server with these arguments.
+    fn reference(&self, arguments: &[&str]) -> Result<Trial> {
+        let plan = self.plan()?;
+        let executable = std::env::current_exe()?.to_string_lossy().into_owned();
+        let words: Vec<String> =
+            [&executable, "reference"].into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect();
+        believable(&plan, &reference_target(&plan, &words)?)
+    }
+}
+
+/// A trial that no gate finds invalid, at the third attempt at the latest.
+fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
+    const ATTEMPTS: usize = 3;
+    let mut reasons = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let trial = trial::run(plan, target)?;
+        if interrupt::asked() {
+            bail!("interrupted");
+        }
+        let verdict = judge(plan, &trial, &Conditions::default());
+        if verdict.validity != Validity::Invalid {
+            return Ok(trial);
+        }
+        reasons = verdict.reasons;
+    }
+    Err(Spoiled(reasons.join("; ")).into())
+}
+
+/// What the reference server says that it did.
+fn truth(trial: &Trial, what: &str) -> Result<f64> {
+    let said: serde_json::Value = serde_json::from_str(&trial.last_words)?;
+    said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the reference server does not say {what}"))
+}
+
+/// Looks at the load window of a trial.
+fn load(trial: &Trial) -> Result<&trial::Loaded> {
+    trial.load.as_ref().ok_or_else(|| anyhow::anyhow!("the trial has no load window"))
 }

@@ -1,0 +1,84 @@
+//! Known delays, one by one and in a queue.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Answer, Setup, known, load, truth};
+use crate::{engine::Arrivals, stats::quantile};
+
+/// Quantiles that are looked at, with the reference server's names for them.
+const QUANTILES: [(f64, &str, &str); 3] =
+    [(0.5, "p50", "delay_ns_p50"), (0.9, "p90", "delay_ns_p90"), (0.99, "p99", "delay_ns_p99")];
+
+/// A fixed delay shifts p50, p90 and p99 by what the server says that it was.
+pub(super) fn fixed() -> Result<Vec<Answer>> {
+    const PAIRS: u64 = 7;
+    // At equal intervals and half load nothing queues.
+    let setup = Setup::open(500, Arrivals::Constant, Duration::from_secs(2));
+    let mut shifts = [const { Vec::new() }; QUANTILES.len()];
+    let mut delays = [const { Vec::new() }; QUANTILES.len()];
+    for pair in 0..PAIRS {
+        let plain = || setup.reference(&[]);
+        let delayed = || setup.reference(&["--delay", "1ms"]);
+        // In turns, so that a host that gets slower favours neither.
+        let (plain, delayed) = if pair % 2 == 0 {
+            let plain = plain()?;
+            (plain, delayed()?)
+        } else {
+            let delayed = delayed()?;
+            (plain()?, delayed)
+        };
+        let (before, after) = (&load(&plain)?.window.tally.response, &load(&delayed)?.window.tally.response);
+        for (index, (at, _, name)) in QUANTILES.into_iter().enumerate() {
+            shifts[index].push(after.value_at_quantile(at) as f64 - before.value_at_quantile(at) as f64);
+            delays[index].push(truth(&delayed, name)?);
+        }
+    }
+    let answer = |(index, (_, name, _)): (usize, (f64, &str, &str))| {
+        let median = |values: &[f64]| quantile(values, 0.5).unwrap_or(f64::NAN);
+        let (expected, got) = (median(&delays[index]), median(&shifts[index]));
+        Answer::time(format!("delay of 1 ms: shift of {name}"), expected, got, (0.02 * expected).max(3e3))
+    };
+    Ok(QUANTILES.into_iter().enumerate().map(answer).collect())
+}
+
+/// M/D/1 and M/M/1: the mean response is service, wait and what it is without a queue.
+pub(super) fn queues() -> Result<Vec<Answer>> {
+    Ok(vec![
+        queue("M/D/1 at half load: mean response", &[])?,
+        queue("M/M/1 at half load: mean response", &["--exponential"])?,
+    ])
+}
+
+fn queue(what: &str, arguments: &[&str]) -> Result<Answer> {
+    const TRIALS: u64 = 12;
+    const RATE: u64 = 1_000;
+    let mut setup = Setup::open(RATE, Arrivals::Poisson, Duration::from_millis(1_500));
+    let arguments: Vec<&str> = ["--delay", "500us"].iter().chain(arguments).copied().collect();
+    let mut expected = Vec::new();
+    let mut got = Vec::new();
+    for seed in 0..TRIALS {
+        setup.seed = seed;
+        // The way there and back, and what the server does besides the delay.
+        let plain = setup.reference(&[])?;
+        let way_ns = load(&plain)?.window.tally.response.mean();
+        let trial = setup.reference(&arguments)?;
+        let loaded = load(&trial)?;
+        let (delay_ns, deviation_ns) = (truth(&trial, "delay_ns_mean")?, truth(&trial, "delay_ns_stdev")?);
+        let cpu_ns = loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
+        // All that a message costs the server keeps the next one waiting.
+        let service_ns = (cpu_ns / loaded.window.tally.counts.echoed as f64).max(delay_ns);
+        let square_ns2 = service_ns * service_ns + deviation_ns * deviation_ns;
+        expected.push(delay_ns + way_ns + known::queueing_ns(RATE as f64 / 1e9, service_ns, square_ns2));
+        got.push(loaded.window.tally.response.mean());
+    }
+    // The arrivals of a trial are a sample: the standard error is that of its difference from the theory.
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let differences: Vec<f64> = got.iter().zip(&expected).map(|(got, expected)| got - expected).collect();
+    let centre = mean(&differences);
+    let variance =
+        differences.iter().map(|difference| (difference - centre).powi(2)).sum::<f64>() / (TRIALS - 1) as f64;
+    let standard_error = (variance / TRIALS as f64).sqrt();
+    Ok(Answer::time(what, mean(&expected), mean(&got), 3.0 * standard_error))
+}

@@ -1,0 +1,63 @@
+//! CPU time, wake-ups and counts.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Answer, Setup, load, truth};
+use crate::{engine::Arrivals, observe::Usage, trial::Trial};
+
+/// Spinning 5 ms in every 100 ms is 50 ms of CPU time a second.
+pub(super) fn cpu_time() -> Result<Vec<Answer>> {
+    let trial = at_rest(&["--wake", "100ms", "--spin", "5ms"])?;
+    let usage = idle(&trial)?;
+    // A whole number of periods; what the spins really were is known.
+    let spin_ns = truth(&trial, "spun_ns")? / truth(&trial, "wakes")?;
+    let got = usage.cpu_ns as f64 / usage.at_ns as f64 * 1e9;
+    Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU a second", spin_ns * 10.0, got, 0.01 * spin_ns * 10.0)])
+}
+
+/// A timer of 100 Hz is 100 wake-ups a second.
+pub(super) fn wakeups() -> Result<Vec<Answer>> {
+    let trial = at_rest(&["--wake", "10ms"])?;
+    let usage = idle(&trial)?;
+    let wakeups = usage.voluntary_switches.context("this host does not tell wake-ups")?;
+    Ok(vec![Answer::number(
+        "timer of 100 Hz: wake-ups a second",
+        100.0,
+        wakeups as f64 / usage.at_ns as f64 * 1e9,
+        2.0,
+    )])
+}
+
+/// One message in a thousand goes wrong.
+pub(super) fn faults() -> Result<Vec<Answer>> {
+    let setup = Setup::open(20_000, Arrivals::Constant, Duration::from_secs(1));
+    let mut answers = Vec::new();
+    for (fault, what) in [
+        ("drop", "dropped 1 in 1000: lost"),
+        ("duplicate", "doubled 1 in 1000: duplicates"),
+        ("corrupt", "altered 1 in 1000: corrupt"),
+        ("reorder", "exchanged 1 in 1000: reordered"),
+    ] {
+        let trial = Setup { warmup: Duration::ZERO, ..setup.clone() }.reference(&["--fault", fault])?;
+        let counts = &load(&trial)?.window.tally.counts;
+        let kinds = [counts.lost, counts.duplicate, counts.corrupt, counts.reordered];
+        let found =
+            ["drop", "duplicate", "corrupt", "reorder"].iter().position(|name| *name == fault).map(|at| kinds[at]);
+        answers.push(Answer::count(what, truth(&trial, "faults")? as u64, found.unwrap_or(0)));
+        let others = kinds.iter().sum::<u64>() - found.unwrap_or(0);
+        answers.push(Answer::count("  and taken for something else", 0, others));
+    }
+    Ok(answers)
+}
+
+/// A trial with an idle window and next to no load.
+fn at_rest(arguments: &[&str]) -> Result<Trial> {
+    let setup = Setup::open(100, Arrivals::Constant, Duration::from_millis(100));
+    Setup { idle: Duration::from_secs(3), ..setup }.reference(arguments)
+}
+
+fn idle(trial: &Trial) -> Result<&Usage> {
+    trial.idle.as_ref().and_then(|idle| idle.server.as_ref()).context("the server was not observed")
+}
