@@ -466,7 +466,9 @@ def peak_throughput(trial):
 
 def idle_cpu(trial):
     # ns of CPU for each ms of idling is µs for each second
-    return ratio(trial, "server_cpu_ns_idle", number(trial.get("idle_ms")))
+    # (sessions of before that column: the planned length of the window)
+    span = number(trial.get("idle_span_ns"))
+    return ratio(trial, "server_cpu_ns_idle", number(trial.get("idle_ms")) if span is None else span / 1e6)
 
 
 def ratio(trial, column, divisor):

@@ -176,8 +176,8 @@ impl Plan {
             self.threads,
             self.connections
         );
-        self.check_ports()?;
-        self.check_descriptors()
+        self.check_descriptors()?;
+        self.check_ports()
     }
 
     /// The whole plan, for session.json.

@@ -26,26 +26,28 @@ fn peer(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
 
 /// A peer that gets to decide about every line: what it returns is sent back.
 fn line_peer(answer: impl Fn(u64, &[u8]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
-    peer(move |mut stream| {
-        let (mut pending, mut buffer, mut number) = (Vec::new(), [0; 4096], 0);
-        while let Ok(count @ 1..) = stream.read(&mut buffer) {
-            pending.extend_from_slice(&buffer[..count]);
-            while let Some(newline) = pending.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=newline).collect();
-                if stream.write_all(&answer(number, &line)).is_err() {
-                    return;
-                }
-                number += 1;
+    peer(move |stream| serve_lines(stream, &answer))
+}
+
+fn serve_lines(mut stream: TcpStream, mut answer: impl FnMut(u64, &[u8]) -> Vec<u8>) {
+    let (mut pending, mut buffer, mut number) = (Vec::new(), [0; 4096], 0);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        pending.extend_from_slice(&buffer[..count]);
+        while let Some(newline) = pending.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = pending.drain(..=newline).collect();
+            if stream.write_all(&answer(number, &line)).is_err() {
+                return;
             }
+            number += 1;
         }
-    })
+    }
 }
 
 fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
     let connections = if arguments.contains(&"--connections") { &[][..] } else { &["--connections", "2"] };
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--warmup", "0s", "--duration", "300ms"])
+        .args(["--idle", "0s", "--warmup", "0s", "--duration", "300ms", "--no-baseline"])
         .args(connections)
         .args(arguments)
         .output()
@@ -188,6 +190,139 @@ fn status_lines_with_absurd_times_are_flagged_and_spoil_no_latency() {
     assert_eq!((&row["echoed_count"], &row["status_count"]), (&300.into(), &300.into()), "{row}");
     assert!(row["status_delivery_ns_max"].is_null());
     assert!(row["flags"].as_str().unwrap().contains("status times"), "{row}");
+}
+
+#[test]
+fn doubled_old_and_missing_status_lines_are_told_apart() {
+    // Of a connection's lines the first to the seventh bring the ticks 1, 2, 2, 5, 4, 6, 7; another brings all from 1.
+    let addr = peer({
+        let connections = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        move |stream| {
+            let odd = connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1;
+            let ticks: &[u64] = if odd { &[1, 2, 3, 4, 5, 6, 7] } else { &[1, 2, 2, 5, 4, 6, 7] };
+            serve_lines(stream, |number, line| match ticks.get(number as usize) {
+                Some(tick) => [status(*tick).as_bytes(), line].concat(),
+                None => line.to_vec(),
+            });
+        }
+    });
+    let row = record(&run(addr, &CONSTANT), 0);
+    assert_eq!(row["status_duplicate_count"], 1, "{row}");
+    assert_eq!(row["status_reordered_count"], 1);
+    // 3 and 4 did not come in their turn.
+    assert_eq!(row["status_missed_count"], 2);
+    assert_eq!(row["outcome"], "ok", "an old or doubled status is no lost echo");
+}
+
+/// A status line whose times this host's clock finds plausible.
+fn status(tick: u64) -> String {
+    let now_ns = servers::clock::now_ns();
+    format!("Server status: 2 active connections tick={tick} due_ns={} emit_ns={now_ns}\n", now_ns - 1_000)
+}
+
+#[test]
+fn a_peer_that_stops_reading_costs_neither_time_nor_memory() {
+    // 200 messages of 1 MiB a second: what is not taken is not kept as bytes.
+    let addr = peer(|mut stream| {
+        let mut first = vec![0; 1 << 20];
+        if stream.read_exact(&mut first).and_then(|()| stream.write_all(&first)).is_ok() {
+            thread::sleep(Duration::from_secs(60));
+        }
+    });
+    let begun = std::time::Instant::now();
+    let row = record(&run(addr, &["--rate", "200", "--arrivals", "constant", "--payload", "1MiB"]), 3);
+    assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    assert_eq!((&row["lost_count"], &row["outcome"]), (&60.into(), &"failed".into()), "{row}");
+    assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
+}
+
+#[test]
+fn a_peer_that_floods_later_is_cut_off() {
+    let addr = peer(|mut stream| {
+        let mut line = [0; 64];
+        for _ in 0..20 {
+            if stream.read_exact(&mut line).and_then(|()| stream.write_all(&line)).is_err() {
+                return;
+            }
+        }
+        while stream.write_all(&[b'f'; 4096]).is_ok() {}
+    });
+    let row = record(&run(addr, &CONSTANT), 3);
+    assert_eq!((&row["outcome"], &row["corrupt_count"]), (&"failed".into(), &2.into()), "{row}");
+    assert!(row["error"].as_str().unwrap().contains("does not echo"), "{row}");
+}
+
+#[test]
+fn a_peer_that_sends_status_lines_without_end_is_borne() {
+    let addr = peer(|stream| {
+        let mut number = 0;
+        serve_lines(stream, |_, line| {
+            let statuses: String = (0..500)
+                .map(|_| {
+                    number += 1;
+                    status(number)
+                })
+                .collect();
+            [statuses.as_bytes(), line].concat()
+        });
+    });
+    let row = record(&run(addr, &CONSTANT), 0);
+    assert_eq!(row["echoed_count"], 300, "{row}");
+    assert!(row["status_count"].as_u64().unwrap() >= 300 * 500 - 1_000);
+}
+
+#[test]
+fn a_peer_that_answers_twice_for_good_is_counted_and_ends() {
+    let row = record(&run(line_peer(|_, line| line.repeat(2)), &CONSTANT), 3);
+    // The first echo of a connection is no message of the window, nor is its double.
+    assert_eq!((&row["echo_duplicate_count"], &row["echoed_count"]), (&300.into(), &300.into()), "{row}");
+}
+
+#[test]
+fn several_threads_share_the_work_and_add_up() {
+    let addr = line_peer(|_, line| line.to_vec());
+    let row = record(&run(addr, &[&CONSTANT[..], &["--connections", "7", "--threads", "3"]].concat()), 0);
+    assert_eq!((&row["echoed_count"], &row["loadgen_threads"]), (&300.into(), &3.into()), "{row}");
+    assert!(row["under_way_ns"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn connections_come_from_several_addresses() {
+    let sources = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let addr = peer({
+        let sources = std::sync::Arc::clone(&sources);
+        move |stream| {
+            sources.lock().unwrap().insert(stream.peer_addr().unwrap().ip().to_string());
+            serve_lines(stream, |_, line| line.to_vec());
+        }
+    });
+    record(&run(addr, &[&CONSTANT[..], &["--connections", "6", "--source-addresses", "3"]].concat()), 0);
+    let sources: Vec<String> = sources.lock().unwrap().iter().cloned().collect();
+    assert_eq!(sources, ["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+}
+
+#[test]
+fn a_ramp_of_mixed_sizes_comes_back_whole() {
+    let addr = line_peer(|_, line| line.to_vec());
+    let arguments = ["--rate", "0..2k", "--arrivals", "constant", "--payload", "64B:0.5,300B:0.25,4KiB"];
+    let row = record(&run(addr, &arguments), 0);
+    assert_eq!((&row["echoed_count"], &row["lost_count"]), (&row["scheduled_count"], &0.into()), "{row}");
+    assert!(row["scheduled_count"].as_u64().unwrap().abs_diff(300) <= 2);
+    assert_eq!((&row["rate_profile"], &row["rate_offered_per_sec"]), (&"0..2000".into(), &1_000.into()));
+}
+
+#[test]
+fn bad_company_is_counted_apart() {
+    let addr = line_peer(|_, line| line.to_vec());
+    let company = ["--slow-readers", "2", "--churn", "100", "--flooders", "1", "--warmup", "300ms"];
+    let row = record(&run(addr, &[&CONSTANT[..], &company].concat()), 0);
+    assert_eq!((&row["sent_count"], &row["echoed_count"]), (&300.into(), &300.into()), "nothing of theirs: {row}");
+    let count = |column: &str| row[column].as_u64().unwrap();
+    assert!(count("churn_opened_count") >= 10 && count("churn_connect_ns_p50") > 0, "{row}");
+    assert!(count("flooder_echoed_count") > 100 && count("slow_reader_sent_count") > 100, "{row}");
+    assert_eq!(count("churn_wrong_count") + count("flooder_wrong_count") + count("slow_reader_wrong_count"), 0);
+    assert_eq!(count("reset_count"), 0);
+    assert!(count("response_undisturbed_ns_p50") > 0);
 }
 
 #[test]

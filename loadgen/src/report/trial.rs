@@ -58,7 +58,7 @@ fn configuration(name: &str, plan: &Plan) -> String {
             list(&plan.placement.server_cpus),
             list(&plan.placement.loadgen_cpus)
         ),
-        PlacementKind::Shared => "server and generator share the CPUs".to_owned(),
+        PlacementKind::Shared => "both on all CPUs".to_owned(),
     };
     let pacing = match plan.pacing {
         Pacing::Spin => "spinning",
