@@ -197,6 +197,7 @@ struct Setup {
     idle: Duration,
     warmup: Duration,
     duration: Duration,
+    peak: Duration,
     seed: u64,
     pacing: PacingChoice,
 }
@@ -210,6 +211,7 @@ impl Setup {
             idle: Duration::ZERO,
             warmup: Duration::from_millis(100),
             duration,
+            peak: Duration::ZERO,
             seed: 1,
             pacing: PacingChoice::Auto,
         }
@@ -217,7 +219,7 @@ impl Setup {
 
     /// The plan of it: no status lines, 64 bytes.
     fn plan(&self) -> Result<Plan> {
-        let windows = Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: Duration::ZERO };
+        let windows = Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: self.peak };
         let shape = Shape {
             connections: self.connections,
             load: self.load.clone(),

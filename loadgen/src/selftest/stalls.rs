@@ -26,18 +26,20 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// SIGSTOP of an unmodified server, again and again: the open loop sees it as theory says, the closed one does not.
 pub(super) fn of_the_server() -> Result<Vec<Answer>> {
-    const RATE: u64 = 5_000;
-    let setup = Setup::open(RATE, Arrivals::Poisson, PERIOD * 8);
-    let (trial, stall_ns) = stalled(&setup.plan()?)?;
+    const RATE: u64 = 2_000;
+    let setup = Setup::open(RATE, Arrivals::Constant, PERIOD * 8);
+    let (trial, stall_ns) = stalled(&Setup { peak: PERIOD, ..setup.clone() }.plan()?)?;
     let loaded = load(&trial)?;
-    let cpu_ns = loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
-    let utilisation = cpu_ns / loaded.window.planned_ns as f64;
+    // What a message costs a server that has enough to do, as it has while it catches up.
+    let peak = trial.peak.as_ref().context("the trial has no peak window")?;
+    let cpu_ns = peak.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
+    let utilisation = RATE as f64 / 1e9 * cpu_ns / peak.window.tally.counts.echoed.max(1) as f64;
     let answer = |quantile: f64| {
         let expected = known::stalled_ns(stall_ns, PERIOD.as_nanos() as f64, utilisation, quantile);
         let got = loaded.window.tally.response.value_at_quantile(quantile) as f64;
         Answer::time(format!("stalls of 50 ms in 500: p{}", quantile * 100.0), expected, got, 0.03 * stall_ns)
     };
-    let mut answers: Vec<Answer> = [0.92, 0.95, 0.99].map(answer).into();
+    let mut answers: Vec<Answer> = [0.94, 0.97, 0.99].map(answer).into();
 
     let closed = Setup { connections: 1, load: Load::Closed { depth: 1 }, ..setup };
     let (trial, stall_ns) = stalled(&closed.plan()?)?;
