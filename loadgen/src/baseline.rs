@@ -9,10 +9,12 @@ use anyhow::Result;
 
 use crate::{
     engine::{Engine, Pacing},
-    plan::{Load, Plan},
+    plan::Plan,
+    prepare::reference,
     progress::Progress,
-    target::{Running, Target, Template},
+    target::Running,
     trial,
+    validity::Conditions,
 };
 
 /// How long the ceiling is measured: long enough for every connection.
@@ -39,24 +41,13 @@ struct Canaries {
     best: f64,
 }
 
-/// The conditions under which a trial was run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Conditions {
-    /// The generator's ceiling in echoes per second.
-    pub ceiling_per_sec: Option<f64>,
-    /// The canary before the trial, in echoes per second.
-    pub canary_per_sec: Option<f64>,
-    /// Its best rate in the session so far.
-    pub canary_best_per_sec: Option<f64>,
-}
-
 impl Baseline {
     /// Starts the null server where the plan has its server and measures the ceiling.
     ///
     /// # Errors
     /// If it cannot be started.
     pub fn measure(plan: &Plan) -> Result<Self> {
-        let running = null_server(plan)?.start()?;
+        let running = reference(plan, &[])?.start()?;
         let mut baseline = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, canaries: Canaries::default() };
         baseline.ceiling_per_sec = baseline.rate(plan.connections, CEILING)?;
         Ok(baseline)
@@ -96,26 +87,5 @@ impl Baseline {
             };
             scope.spawn(measure).join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
         })
-    }
-}
-
-/// The null server, started as any guest is.
-fn null_server(plan: &Plan) -> Result<Target> {
-    let executable = std::env::current_exe()?;
-    let words = [executable.to_string_lossy().into_owned(), "reference".to_owned()];
-    reference_target(plan, &words)
-}
-
-/// A reference server with these arguments where the plan has its server.
-pub(crate) fn reference_target(plan: &Plan, words: &[String]) -> Result<Target> {
-    let template = Template::parse(&shell_words::join(words)).map_err(anyhow::Error::msg)?;
-    Ok(Target::Command(crate::run::guest(&template, plan)))
-}
-
-/// The load of a plan as a share of the ceiling, if both are known.
-pub(crate) fn share_of_ceiling(plan: &Plan, conditions: &Conditions) -> Option<f64> {
-    match &plan.load {
-        Load::Open { rate, .. } => Some(rate.extremes_per_sec().1 as f64 / conditions.ceiling_per_sec?),
-        Load::Closed { .. } => None,
     }
 }

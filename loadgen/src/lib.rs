@@ -14,6 +14,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod observe;
 pub mod plan;
+pub mod prepare;
 pub mod progress;
 pub mod record;
 pub mod reference;

@@ -12,7 +12,6 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::Args;
 use hdrhistogram::Histogram;
 use mio::{
     Events, Interest, Poll, Token,
@@ -35,52 +34,11 @@ use servers::{
 };
 use slab::Slab;
 
-use crate::{failure::Exit, interrupt, units};
-
-/// What is wrong with it.
-#[derive(Args, Clone, Debug)]
-pub struct ReferenceArgs {
-    /// Time that it spins for each message, by its thread's CPU clock
-    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub delay: Duration,
-
-    /// The delay is only the mean of exponential ones
-    #[arg(long)]
-    pub exponential: bool,
-
-    /// What happens to one in --every messages
-    #[arg(long, value_enum)]
-    pub fault: Option<Fault>,
-
-    /// How seldom
-    #[arg(long, default_value = "1000", value_name = "N")]
-    pub every: u64,
-
-    /// Wake up at this interval, whatever comes
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    pub wake: Option<Duration>,
-
-    /// Time to spin at each wake-up
-    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub spin: Duration,
-
-    /// TCP congestion control
-    #[arg(long, default_value = "reno", value_name = "NAME")]
-    pub congestion: String,
-}
-
-/// What can happen to a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Fault {
-    /// It does not come back
-    Drop,
-    /// It comes back twice
-    Duplicate,
-    /// A byte is altered
-    Corrupt,
-    /// It comes back after the next one of its connection
-    Reorder,
-}
+use crate::{
+    cli::{Fault, ReferenceArgs},
+    failure::Exit,
+    interrupt,
+};
 
 /// Serves until SIGTERM, then prints what it did as one line of JSON on stderr.
 ///

@@ -2,34 +2,29 @@
 
 use std::{
     io::{IsTerminal, Write},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    baseline::{Baseline, Conditions},
-    cli::{CohortArgs, HostArgs, RunArgs, TargetChoice},
+    baseline::Baseline,
+    cli::{CohortArgs, RunArgs, TargetChoice},
     diagnosis,
-    engine::{Cohorts, Payloads},
+    engine::Cohorts,
     failure::{Exit, Usage},
     interrupt,
-    plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
+    plan::{Load, Plan, Windows},
+    prepare::{STATUS_INTERVAL, Shape, checked, guest, server},
     progress::{Phase, Progress},
     record::{self, Entry, Session, State},
     report,
-    target::{GuestCommand, ServerCommand, Target, Template},
+    target::Target,
     trial,
-    validity::{Outcome, Validity, judge},
+    validity::{Conditions, Outcome, Validity, judge},
 };
-
-/// What a status line comes after if nothing else is asked for.
-const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Connections that a server takes beyond those of the plan.
-const SPARE_CONNECTIONS: u32 = 16;
 
 /// Measures, prints, and records if asked to.
 ///
@@ -139,44 +134,6 @@ fn ensure_loopback(plan: &Plan, choice: &TargetChoice) -> Result<()> {
     Ok(())
 }
 
-/// How any other program is started for a plan.
-pub(crate) fn guest(template: &Template, plan: &Plan) -> GuestCommand {
-    GuestCommand {
-        template: template.clone(),
-        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
-        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
-        cpus: server_cpus(plan),
-    }
-}
-
-fn server_cpus(plan: &Plan) -> Vec<usize> {
-    match plan.placement.kind {
-        PlacementKind::Split => plan.placement.server_cpus.clone(),
-        PlacementKind::Shared => Vec::new(),
-    }
-}
-
-/// How a server of this project is started for a plan.
-///
-/// # Errors
-/// If the server cannot take the plan's connections by its nature: then there would be nothing but failures to measure.
-pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
-    let alone = servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"));
-    if alone && plan.connections > 1 {
-        return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
-    }
-    Ok(ServerCommand {
-        executable: std::env::current_exe()?,
-        name: name.to_owned(),
-        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
-        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
-        workers: plan.placement.server_cpus.len(),
-        nodelay: plan.nodelay,
-        congestion: plan.congestion.clone(),
-        cpus: server_cpus(plan),
-    })
-}
-
 fn plan(args: &RunArgs) -> Result<Plan> {
     let load = if args.closed {
         Load::Closed { depth: args.depth }
@@ -206,43 +163,4 @@ fn cohorts(args: &CohortArgs) -> Result<Cohorts> {
         churn_per_sec: args.churn,
         flooders: u32::try_from(args.flooders)?,
     })
-}
-
-/// What a plan needs besides the host.
-pub(crate) struct Shape {
-    pub(crate) connections: u32,
-    pub(crate) load: Load,
-    pub(crate) payloads: Payloads,
-    pub(crate) windows: Windows,
-    pub(crate) status_interval: Option<Duration>,
-    pub(crate) cohorts: Cohorts,
-}
-
-/// Completes a plan for this host and checks it.
-pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
-    let wish = PlacementWish {
-        kind: host.placement,
-        server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
-        loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
-    };
-    let (placement, pacing, flags) = place(&wish, host.pacing, host.threads)?;
-    let plan = Plan {
-        connections: shape.connections,
-        load: shape.load,
-        pacing,
-        spin_asked: host.pacing == PacingChoice::Spin,
-        payloads: shape.payloads,
-        windows: shape.windows,
-        status_interval: shape.status_interval,
-        seed,
-        placement,
-        threads: host.threads,
-        source_addresses: host.source_addresses,
-        cohorts: shape.cohorts,
-        nodelay: !host.nagle,
-        congestion: host.congestion.clone(),
-        flags,
-    };
-    plan.check()?;
-    Ok(plan)
 }

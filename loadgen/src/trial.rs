@@ -31,6 +31,8 @@ pub struct Trial {
     pub ramp: Window,
     /// The windows that were run.
     pub idle: Option<Idle>,
+    /// Load that is not counted, but for what went wrong in it.
+    pub warmups: Vec<Window>,
     /// The same load before the bad clients came, if there are any.
     pub undisturbed: Option<Loaded>,
     /// The load window; `None` if a signal came before.
@@ -108,7 +110,8 @@ impl Trial {
     pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
         let idle = self.idle.iter().map(|idle| &idle.window.tally);
         let loaded = self.undisturbed.iter().chain(&self.load).chain(&self.peak).map(|loaded| &loaded.window.tally);
-        [&self.ramp.tally].into_iter().chain(idle).chain(loaded)
+        let warmups = self.warmups.iter().map(|window| &window.tally);
+        [&self.ramp.tally].into_iter().chain(idle).chain(warmups).chain(loaded)
     }
 }
 
@@ -199,6 +202,7 @@ struct Measurement<'a> {
     pid: Option<i32>,
     before: Machine,
     threads_max: Option<u64>,
+    warmups: Vec<Window>,
     progress: Arc<Progress>,
 }
 
@@ -222,6 +226,7 @@ impl<'a> Measurement<'a> {
             pid: running.pid,
             before,
             threads_max: None,
+            warmups: Vec::new(),
             progress,
         })
     }
@@ -243,6 +248,7 @@ impl<'a> Measurement<'a> {
             started_at_unix_ms: 0,
             ramp: self.ramp,
             idle,
+            warmups: self.warmups,
             undisturbed,
             load: Some(load),
             peak,
@@ -261,7 +267,8 @@ impl<'a> Measurement<'a> {
         if !windows.warmup.is_zero() {
             self.progress.enter(Phase::WarmUp);
             let slots = self.slots(windows.warmup, self.plan.seed ^ WARMUP_SEED);
-            self.send(&slots, windows.warmup)?;
+            let warmup = self.send(&slots, windows.warmup)?;
+            self.warmups.push(warmup);
         }
         let slots = self.slots(windows.load, self.plan.seed);
         self.progress.enter(Phase::Load);

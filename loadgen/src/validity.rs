@@ -4,7 +4,6 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::{
-    baseline::Conditions,
     engine::Pacing,
     plan::{Load, Plan},
     trial::{Loaded, Trial},
@@ -86,6 +85,27 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Saturated => "saturated",
             Self::Failed => "failed",
+        }
+    }
+}
+
+/// The conditions under which a trial was run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions {
+    /// The generator's ceiling in echoes per second.
+    pub ceiling_per_sec: Option<f64>,
+    /// The canary before the trial, in echoes per second.
+    pub canary_per_sec: Option<f64>,
+    /// Its best rate in the session so far.
+    pub canary_best_per_sec: Option<f64>,
+}
+
+impl Conditions {
+    /// The load of a plan as a share of the ceiling, if both are known.
+    pub fn share_of_ceiling(&self, plan: &Plan) -> Option<f64> {
+        match &plan.load {
+            Load::Open { rate, .. } => Some(rate.extremes_per_sec().1 as f64 / self.ceiling_per_sec?),
+            Load::Closed { .. } => None,
         }
     }
 }
@@ -270,20 +290,15 @@ fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
 }
 
 fn outcome(plan: &Plan, trial: &Trial) -> Outcome {
-    let counts = |loaded: &Loaded| loaded.window.tally.counts.clone();
-    let windows: Vec<_> = trial.load.iter().chain(&trial.peak).map(counts).collect();
-    let failed = windows
-        .iter()
-        .any(|counts| counts.lost + counts.corrupt + counts.duplicate + counts.reordered + counts.reset > 0);
-    let failed_before = trial.ramp.tally.counts.connect_failed > 0
-        || trial
-            .idle
-            .as_ref()
-            .is_some_and(|idle| idle.window.tally.counts.reset + idle.window.tally.counts.corrupt > 0);
-    if failed || failed_before || trial.problem.is_some() {
+    let failed = trial.tallies().any(|tally| {
+        let counts = &tally.counts;
+        counts.lost + counts.corrupt + counts.duplicate + counts.reordered + counts.reset + counts.connect_failed > 0
+    });
+    if failed || trial.problem.is_some() {
         return Outcome::Failed;
     }
-    match windows.first().filter(|_| matches!(plan.load, Load::Open { .. })) {
+    let load = trial.load.as_ref().map(|loaded| &loaded.window.tally.counts);
+    match load.filter(|_| matches!(plan.load, Load::Open { .. })) {
         Some(counts) if (counts.echoed_in_time as f64) < SATURATED * counts.scheduled as f64 => Outcome::Saturated,
         _ => Outcome::Ok,
     }

@@ -44,11 +44,12 @@ fn serve_lines(mut stream: TcpStream, mut answer: impl FnMut(u64, &[u8]) -> Vec<
 }
 
 fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
-    let connections = if arguments.contains(&"--connections") { &[][..] } else { &["--connections", "2"] };
+    let unless_given = |option, value| if arguments.contains(&option) { vec![] } else { vec![option, value] };
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--warmup", "0s", "--duration", "300ms", "--no-baseline"])
-        .args(connections)
+        .args(["--idle", "0s", "--duration", "300ms", "--no-baseline"])
+        .args(unless_given("--connections", "2"))
+        .args(unless_given("--warmup", "0s"))
         .args(arguments)
         .output()
         .unwrap()

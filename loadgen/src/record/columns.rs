@@ -5,13 +5,12 @@ pub use serde_json::Value;
 
 use super::environment::Build;
 use crate::{
-    baseline::{Conditions, share_of_ceiling},
     engine::Kind,
     plan::{Load, Plan},
     tally::Tally,
     trial::{Loaded, Surroundings, Trial},
     units::show_payloads,
-    validity::{Verdict, busy_share},
+    validity::{Conditions, Verdict, busy_share},
 };
 
 /// Raised when the meaning of a column changes; columns are added and never renamed.
@@ -158,7 +157,7 @@ fn rates(row: &mut Columns, entry: &Entry<'_>, trial: Option<&Trial>) {
     };
     row.put("rate_achieved_per_sec", rate(trial.and_then(|trial| trial.load.as_ref())));
     row.put("peak_rate_per_sec", rate(trial.and_then(|trial| trial.peak.as_ref())));
-    let headroom = share_of_ceiling(entry.plan, entry.conditions).map(|share| ppm((1.0 - share).max(0.0)));
+    let headroom = entry.conditions.share_of_ceiling(entry.plan).map(|share| ppm((1.0 - share).max(0.0)));
     row.put("headroom_ppm", headroom);
 }
 

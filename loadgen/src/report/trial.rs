@@ -6,7 +6,6 @@ use hdrhistogram::Histogram;
 
 use super::table;
 use crate::{
-    baseline::share_of_ceiling,
     engine::{Kind, Pacing},
     plan::{Load, PlacementKind, Plan},
     record::Entry,
@@ -201,7 +200,7 @@ fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
 
 fn generator(entry: &Entry<'_>, load: &Loaded) -> String {
     let busy = busy_share(entry.plan, load) * 100.0;
-    let ceiling = share_of_ceiling(entry.plan, entry.conditions).zip(entry.conditions.ceiling_per_sec);
+    let ceiling = entry.conditions.share_of_ceiling(entry.plan).zip(entry.conditions.ceiling_per_sec);
     let ceiling = ceiling.map_or_else(String::new, |(share, ceiling)| {
         format!("; the load is {:.0} % of what it can do ({}/s)", share * 100.0, show_count(ceiling))
     });

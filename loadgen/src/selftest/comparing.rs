@@ -8,8 +8,9 @@ use super::{Answer, Setup, Spoiled, load, truth};
 use crate::{
     engine::Arrivals,
     stats::{
-        comparison::{Comparison, Endpoint, Margin, compare},
+        comparison::{Comparison, Endpoint, compare},
         simulate::simulated_coverage,
+        verdict::Margin,
     },
     trial::Trial,
 };

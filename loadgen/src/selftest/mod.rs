@@ -21,67 +21,30 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    baseline::{Conditions, reference_target},
-    cli::HostArgs,
+    cli::{HostArgs, Known},
     engine::{Arrivals, Cohorts, Payloads, Rate},
     failure::Exit,
     interrupt,
     plan::{Load, PacingChoice, PlacementKind, Plan, Windows},
-    run::{Shape, checked},
+    prepare::{Shape, checked, reference},
     target::Target,
     trial::{self, Trial},
     units::show_us,
-    validity::{Validity, judge},
+    validity::{Conditions, Validity, judge},
 };
 
-/// What is known beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Known {
-    /// A fixed delay shifts the quantiles by itself
-    Delay,
-    /// A stopped server delays what was intended meanwhile, and a closed loop does not see it
-    Stall,
-    /// A stopped generator is told from a slow server
-    Pause,
-    /// A server that spins 5 ms in 100 ms uses 50 ms of CPU a second
-    Spin,
-    /// A timer of 100 Hz is 100 wake-ups a second
-    Wakeups,
-    /// Dropped, doubled, altered and exchanged messages are counted exactly
-    Faults,
-    /// Mean response times of queues are those of the theory
-    Queues,
-    /// A server does not differ from itself, and 5 % more CPU time is found
-    Compare,
-    /// Intervals hold the true value as often as they say
-    Coverage,
-}
-
-impl Known {
-    const ALL: [Self; 9] = [
-        Self::Delay,
-        Self::Stall,
-        Self::Pause,
-        Self::Spin,
-        Self::Wakeups,
-        Self::Faults,
-        Self::Queues,
-        Self::Compare,
-        Self::Coverage,
-    ];
-
-    fn check(self) -> Result<Vec<Answer>> {
-        match self {
-            Self::Delay => delays::fixed(),
-            Self::Stall => stalls::of_the_server(),
-            Self::Pause => stalls::of_the_generator(),
-            Self::Spin => observing::cpu_time(),
-            Self::Wakeups => observing::wakeups(),
-            Self::Faults => observing::faults(),
-            Self::Queues => delays::queues(),
-            Self::Compare => comparing::injected(),
-            Self::Coverage => Ok(vec![comparing::coverage()]),
-        }
+/// Asks for an answer.
+fn check(known: Known) -> Result<Vec<Answer>> {
+    match known {
+        Known::Delay => delays::fixed(),
+        Known::Stall => stalls::of_the_server(),
+        Known::Pause => stalls::of_the_generator(),
+        Known::Spin => observing::cpu_time(),
+        Known::Wakeups => observing::wakeups(),
+        Known::Faults => observing::faults(),
+        Known::Queues => delays::queues(),
+        Known::Compare => comparing::injected(),
+        Known::Coverage => Ok(vec![comparing::coverage()]),
     }
 }
 
@@ -98,7 +61,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     let (mut wrong, mut spoiled) = (0, 0);
     print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"));
     for known in asked {
-        match known.check() {
+        match check(*known) {
             Ok(answers) => {
                 wrong += answers.iter().filter(|answer| !answer.is_right()).count();
                 answers.iter().for_each(|answer| print(&format!("{answer}\n")));
@@ -234,10 +197,7 @@ impl Setup {
     /// A trial of the reference server with these arguments.
     fn reference(&self, arguments: &[&str]) -> Result<Trial> {
         let plan = self.plan()?;
-        let executable = std::env::current_exe()?.to_string_lossy().into_owned();
-        let words: Vec<String> =
-            [&executable, "reference"].into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect();
-        believable(&plan, &reference_target(&plan, &words)?)
+        believable(&plan, &reference(&plan, arguments)?)
     }
 }
 

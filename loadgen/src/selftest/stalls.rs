@@ -16,7 +16,7 @@ use super::{Answer, Setup, believable, known, load};
 use crate::{
     engine::Arrivals,
     plan::{Load, Plan},
-    run::server,
+    prepare::server,
     target::Target,
     trial::Trial,
 };

@@ -14,17 +14,8 @@
 
 use super::{
     holm, signed_rank,
-    verdict::{Sign, Verdict, judge},
+    verdict::{Margin, Sign, Verdict, judge},
 };
-
-/// What counts as a difference worth mentioning, and with it how values are compared.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Margin {
-    /// By ratios: 0.03 is a factor of 1.03 upwards and of 1/1.03 downwards. For values above 0.
-    Ratio(f64),
-    /// By differences, in the unit of the values. For values that can be 0.
-    Difference(f64),
-}
 
 /// Two arms on one scale: a value of each for every block, in the same order.
 #[derive(Clone, Copy, Debug)]
@@ -98,24 +89,6 @@ impl Endpoint<'_> {
             difference.is_finite().then_some(difference)
         };
         self.first.iter().zip(self.second).map(difference).collect()
-    }
-}
-
-impl Margin {
-    /// On the scale on which differences are taken.
-    pub(super) fn width(self) -> f64 {
-        match self {
-            Self::Ratio(share) => share.ln_1p(),
-            Self::Difference(width) => width,
-        }
-    }
-
-    /// From that scale back to the one that is shown.
-    pub(super) fn shown(self, difference: f64) -> f64 {
-        match self {
-            Self::Ratio(_) => difference.exp(),
-            Self::Difference(_) => difference,
-        }
     }
 }
 

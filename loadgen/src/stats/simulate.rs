@@ -4,7 +4,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::comparison::{Endpoint, Margin, compare};
+use super::{
+    comparison::{Endpoint, compare},
+    verdict::Margin,
+};
 
 /// The share of made-up sessions of so many `blocks` whose 95 % interval holds the true ratio, 1.05: from 0.93 to 0.97
 /// if all is well and there are a few thousand `simulations`. (Rank sums come in steps: exactly, it is 0.9575 with 12

@@ -2,7 +2,34 @@
 //!
 //! Whether lower is better is the report's business.
 
-use super::{comparison::Margin, normal, signed_rank::Interval};
+use super::{normal, signed_rank::Interval};
+
+/// What counts as a difference worth mentioning, and with it how values are compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// By ratios: 0.03 is a factor of 1.03 upwards and of 1/1.03 downwards. For values above 0.
+    Ratio(f64),
+    /// By differences, in the unit of the values. For values that can be 0.
+    Difference(f64),
+}
+
+impl Margin {
+    /// On the scale on which differences are taken.
+    pub(super) fn width(self) -> f64 {
+        match self {
+            Self::Ratio(share) => share.ln_1p(),
+            Self::Difference(width) => width,
+        }
+    }
+
+    /// From that scale back to the one that is shown.
+    pub(super) fn shown(self, difference: f64) -> f64 {
+        match self {
+            Self::Ratio(_) => difference.exp(),
+            Self::Difference(_) => difference,
+        }
+    }
+}
 
 /// What may be said of the second arm.
 #[derive(Clone, Copy, Debug, PartialEq)]

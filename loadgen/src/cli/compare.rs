@@ -1,0 +1,97 @@
+//! `loadgen compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{HostArgs, connections, server_names};
+use crate::{
+    engine::{Payloads, Rate},
+    target::Template,
+    units,
+};
+
+/// A comparison.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  loadgen compare
+  loadgen compare --servers mio,tokio --blocks 20
+  loadgen compare --servers mio,mio        how much noise there is
+  loadgen compare --rate 50k --connections 1000 --seed 7
+  loadgen compare --servers mio --command guest='python3 servers/guests/echo.py {addr} {status_interval_ms}'")]
+pub struct CompareArgs {
+    /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
+    #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
+    pub servers: Vec<String>,
+
+    /// A guest beside them: any program that says `listening on ADDR:PORT` first; may be repeated
+    #[arg(long = "command", value_name = "NAME='PROG ...'", value_parser = guest)]
+    pub(crate) guests: Vec<Guest>,
+
+    /// How thorough
+    #[arg(long, default_value = "quick", value_enum)]
+    pub profile: ProfileName,
+
+    /// Blocks; every server runs once in each [default: the profile's, fewer on a slow host]
+    #[arg(long, value_name = "N")]
+    pub blocks: Option<u64>,
+
+    /// Messages per second over all connections [default: the profile's]
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    pub rate: Option<Rate>,
+
+    /// Connections [default: the profile's]
+    #[arg(long, value_name = "N", value_parser = connections)]
+    pub connections: Option<u32>,
+
+    /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
+    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads)]
+    pub payload: Payloads,
+
+    /// Seed of the order and of the schedules [default: drawn, and printed]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+
+    /// Folder of the session, which must not exist [default: results/TIME-HOST]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+}
+
+/// How thorough a comparison is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProfileName {
+    /// Does it work? Within 60 s; no figures to quote
+    Smoke,
+    /// 40 short blocks within 225 s on two cores
+    Quick,
+}
+
+impl ProfileName {
+    /// As it is called on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+        }
+    }
+}
+
+/// A program that takes part in a comparison under a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) name: String,
+    pub(crate) template: Template,
+}
+
+fn guest(text: &str) -> Result<Guest, String> {
+    let (name, program) =
+        text.split_once('=').ok_or("write NAME='PROG ...', for example echo='python3 echo.py {addr}'")?;
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !plain || servers::by_name(name).is_some() {
+        return Err(format!("{name:?} is no name for a guest: letters, digits and -_. only, and no server's own name"));
+    }
+    Ok(Guest { name: name.to_owned(), template: Template::parse(program)? })
+}

@@ -1,0 +1,203 @@
+//! The command line: sub-commands and the only home of defaults.
+
+mod compare;
+mod run;
+mod selftest;
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use servers::cli::ServeArgs;
+
+pub(crate) use self::{compare::Guest, run::CohortArgs};
+pub use self::{
+    compare::{CompareArgs, ProfileName},
+    run::RunArgs,
+    selftest::{Fault, Known, ReferenceArgs, SelftestArgs},
+};
+
+use crate::{
+    plan::{PacingChoice, PlacementKind, cpus},
+    target::{self, Template},
+    units,
+};
+
+/// Measures echo-and-status servers: latency from the intended send time, idle CPU, CPU per message, throughput
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Examples:
+  loadgen compare                        mio, threads and tokio side by side
+  loadgen run --server mio --rate 50k    one server alone
+  loadgen serve tokio                    then: nc 127.0.0.1 9000"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the servers, a line each
+    List,
+    /// Run one server
+    #[command(after_help = "Example:\n  loadgen serve mio --status-interval 1s\n  nc 127.0.0.1 9000")]
+    Serve(ServeArgs),
+    /// Measure one server
+    Run(Box<RunArgs>),
+    /// Check one server against every clause of the specification, a line each
+    Verify(VerifyArgs),
+    /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
+    Compare(Box<CompareArgs>),
+    /// Prove the instrument on known answers (in less than five minutes)
+    Selftest(SelftestArgs),
+    /// An echo server with known faults, for the self-test
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+/// Which server is meant.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArgs {
+    /// A server of this project, in a fresh process
+    #[arg(long, value_name = "NAME", value_parser = server_names(), help_heading = "Target")]
+    server: Option<String>,
+
+    /// Any program that says `listening on ADDR:PORT` first, in a fresh process; {addr}, {status_interval_ms} and
+    /// {max_connections} are filled in
+    #[arg(long, value_name = "PROG ...", value_parser = Template::parse, help_heading = "Target")]
+    command: Option<Template>,
+
+    /// Whatever echoes there
+    #[arg(long, value_name = "HOST:PORT", value_parser = target::resolve, help_heading = "Target")]
+    target: Option<SocketAddr>,
+}
+
+impl TargetArgs {
+    /// Which one it is; `pid` is that of a foreign target.
+    pub(crate) fn choice(&self, pid: Option<i32>) -> TargetChoice {
+        match (&self.server, &self.command, self.target) {
+            (Some(server), ..) => TargetChoice::Server(server.clone()),
+            (_, Some(template), _) => TargetChoice::Command(template.clone()),
+            (.., Some(addr)) => TargetChoice::Address { addr, pid },
+            _ => unreachable!("clap requires one of the group"),
+        }
+    }
+}
+
+/// What is measured, taken apart.
+#[derive(Clone, Debug)]
+pub enum TargetChoice {
+    /// A server of this project.
+    Server(String),
+    /// Any other program.
+    Command(Template),
+    /// Whatever echoes there.
+    Address {
+        /// Where.
+        addr: SocketAddr,
+        /// Its process.
+        pid: Option<i32>,
+    },
+}
+
+/// Who runs where.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HostArgs {
+    /// Threads of the generator
+    #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
+    pub(crate) threads: u32,
+
+    /// Loopback addresses to connect from: one has as many connections to a server as it has ports
+    #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
+    pub(crate) source_addresses: u32,
+
+    /// How the generator waits for the next slot
+    #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
+    pub(crate) pacing: PacingChoice,
+
+    /// Who runs where
+    #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
+    pub(crate) placement: PlacementKind,
+
+    /// CPUs of the server [default: the first half]
+    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
+    pub(crate) server_cpus: Option<CpuList>,
+
+    /// CPUs of the generator [default: of the second half, one a thread]
+    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
+    pub(crate) loadgen_cpus: Option<CpuList>,
+
+    /// Leave Nagle's algorithm on, on both sides: an ablation
+    #[arg(long, help_heading = "Host")]
+    pub(crate) nagle: bool,
+
+    /// TCP congestion control, on both sides
+    #[arg(long, default_value = "reno", value_name = "NAME", help_heading = "Host")]
+    pub(crate) congestion: String,
+}
+
+impl HostArgs {
+    /// What the self-test measures with: one thread, one source address, no ablation.
+    pub(crate) fn standard(pacing: PacingChoice, placement: PlacementKind) -> Self {
+        Self {
+            threads: 1,
+            source_addresses: 1,
+            pacing,
+            placement,
+            server_cpus: None,
+            loadgen_cpus: None,
+            nagle: false,
+            congestion: "reno".to_owned(),
+        }
+    }
+}
+
+/// CPUs, in order. (A type of its own, since clap takes a bare vector for a repeated option.)
+#[derive(Clone, Debug)]
+pub(crate) struct CpuList(pub(crate) Vec<usize>);
+
+/// A conformance check.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  loadgen verify --server mio
+  loadgen verify --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'
+  loadgen verify --target 127.0.0.1:9000 --status-interval 0s
+
+Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// The target's process
+    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
+    pid: Option<i32>,
+
+    /// Time between two status lines of the target, 0s for none
+    #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
+          help_heading = "Target")]
+    pub status_interval: Option<Duration>,
+}
+
+impl VerifyArgs {
+    /// What is checked.
+    pub fn target(&self) -> TargetChoice {
+        self.target.choice(self.pid)
+    }
+}
+
+pub(crate) fn server_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(servers::SERVERS.iter().map(|server| server.name))
+}
+
+fn connections(text: &str) -> Result<u32, String> {
+    u32::try_from(units::count(text)?).map_err(|_| "no host has that many".to_owned())
+}
+
+fn cpu_list(text: &str) -> Result<CpuList, String> {
+    cpus(text).map(CpuList)
+}

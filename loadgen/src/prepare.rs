@@ -1,0 +1,104 @@
+//! From what the command line asks for to a plan, and from a plan to what is started: the same for every command.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use crate::{
+    cli::HostArgs,
+    engine::{Cohorts, Payloads},
+    failure::Usage,
+    plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
+    target::{GuestCommand, ServerCommand, Target, Template},
+};
+
+/// What a status line comes after if nothing else is asked for.
+pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Connections that a server takes beyond those of the plan.
+const SPARE_CONNECTIONS: u32 = 16;
+
+/// What a plan needs besides the host.
+pub(crate) struct Shape {
+    pub(crate) connections: u32,
+    pub(crate) load: Load,
+    pub(crate) payloads: Payloads,
+    pub(crate) windows: Windows,
+    pub(crate) status_interval: Option<Duration>,
+    pub(crate) cohorts: Cohorts,
+}
+
+/// Completes a plan for this host and checks it.
+pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
+    let wish = PlacementWish {
+        kind: host.placement,
+        server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
+        loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
+    };
+    let (placement, pacing, flags) = place(&wish, host.pacing, host.threads)?;
+    let plan = Plan {
+        connections: shape.connections,
+        load: shape.load,
+        pacing,
+        spin_asked: host.pacing == PacingChoice::Spin,
+        payloads: shape.payloads,
+        windows: shape.windows,
+        status_interval: shape.status_interval,
+        seed,
+        placement,
+        threads: host.threads,
+        source_addresses: host.source_addresses,
+        cohorts: shape.cohorts,
+        nodelay: !host.nagle,
+        congestion: host.congestion.clone(),
+        flags,
+    };
+    plan.check()?;
+    Ok(plan)
+}
+
+/// How any other program is started for a plan.
+pub(crate) fn guest(template: &Template, plan: &Plan) -> GuestCommand {
+    GuestCommand {
+        template: template.clone(),
+        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
+        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
+        cpus: server_cpus(plan),
+    }
+}
+
+fn server_cpus(plan: &Plan) -> Vec<usize> {
+    match plan.placement.kind {
+        PlacementKind::Split => plan.placement.server_cpus.clone(),
+        PlacementKind::Shared => Vec::new(),
+    }
+}
+
+/// How a server of this project is started for a plan.
+///
+/// # Errors
+/// If the server cannot take the plan's connections by its nature: then there would be nothing but failures to measure.
+pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
+    let alone = servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"));
+    if alone && plan.connections > 1 {
+        return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
+    }
+    Ok(ServerCommand {
+        executable: std::env::current_exe()?,
+        name: name.to_owned(),
+        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
+        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
+        workers: plan.placement.server_cpus.len(),
+        nodelay: plan.nodelay,
+        congestion: plan.congestion.clone(),
+        cpus: server_cpus(plan),
+    })
+}
+
+/// A reference server with these arguments where the plan has its server.
+pub(crate) fn reference(plan: &Plan, arguments: &[&str]) -> Result<Target> {
+    let executable = std::env::current_exe()?.to_string_lossy().into_owned();
+    let words = [&executable, "reference"].into_iter().chain(arguments.iter().copied());
+    let template = Template::parse(&shell_words::join(words)).map_err(anyhow::Error::msg)?;
+    Ok(Target::Command(guest(&template, plan)))
+}
