@@ -2,7 +2,7 @@
 //! message, throughput, broadcast quality.
 //!
 //! Measure, record, judge: [`engine`], [`observe`] and [`trial`] measure; [`record`] writes it down; [`validity`],
-//! [`stats`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
+//! [`stats`], [`verdicts`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
 //! [`target`] starts processes.
 
 pub mod baseline;
@@ -27,4 +27,5 @@ pub mod target;
 pub mod trial;
 pub mod units;
 pub mod validity;
+pub mod verdicts;
 pub mod verify;

@@ -56,6 +56,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let entry = Entry {
         trial_id: 1,
         block: 1,
+        attempt: 1,
         order_in_block: 1,
         arm,
         server,

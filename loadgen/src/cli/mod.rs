@@ -4,7 +4,7 @@ mod compare;
 mod run;
 mod selftest;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use servers::cli::ServeArgs;
@@ -52,11 +52,22 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
     Compare(Box<CompareArgs>),
+    /// Render recorded sessions again: report.md, verdicts.csv, and the text of the comparison
+    Report(ReportArgs),
     /// Prove the instrument on known answers (in less than five minutes)
     Selftest(SelftestArgs),
     /// An echo server with known faults, for the self-test
     #[command(hide = true)]
     Reference(ReferenceArgs),
+}
+
+/// Recorded sessions.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  loadgen report results/2026-11-22T214310Z-vm")]
+pub struct ReportArgs {
+    /// Folders of sessions
+    #[arg(required = true, value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
 }
 
 /// Which server is meant.

@@ -23,6 +23,8 @@ pub struct Entry<'a> {
     pub trial_id: u64,
     /// Counted from 1; every arm runs once in a block.
     pub block: u64,
+    /// Counted from 1: a block of which a trial was invalid is run again.
+    pub attempt: u64,
     /// Place within the block, counted from 1.
     pub order_in_block: u64,
     /// The label under which it is compared: the server's name, or `mio#2` for a second one.

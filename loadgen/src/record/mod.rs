@@ -6,8 +6,10 @@
 mod columns;
 mod environment;
 mod histograms;
+mod rows;
 mod session;
 
 pub use columns::{Entry, Row, Value, row};
 pub use environment::{Build, build};
+pub use rows::{Figures, read_rows};
 pub use session::{Session, State};

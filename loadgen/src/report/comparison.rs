@@ -1,24 +1,25 @@
-//! The table of a comparison: medians over blocks with their quartiles, and no claim.
+//! The outcome of a comparison: medians over blocks with their quartiles, and what may be claimed.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
 
 use super::table;
 use crate::{
-    engine::Pacing,
-    plan::{Load, Plan},
-    record::{Row, State},
+    record::{Figures, Row},
     stats::quantile,
-    units::{show_count, show_duration, show_payloads, show_rate, show_us},
+    units::{show_count, show_duration, show_us},
+    verdicts::Judgement,
 };
 
 /// Width of a column: `123.4 (120.1-130.2)` and a space.
 const WIDTH: usize = 20;
 
-type Value = fn(&Figures<'_>) -> Option<f64>;
+type Figure = fn(&Figures<'_>) -> Option<f64>;
 type Show = fn(f64) -> String;
 
 /// What is shown of each arm.
-const FIGURES: [(&str, Value, Show); 10] = [
+const FIGURES: [(&str, Figure, Show); 10] = [
     ("response p50, us", |row| row.get("response_ns_p50"), show_us),
     ("response p99, us", |row| row.get("response_ns_p99"), show_us),
     ("service p99, us", |row| row.get("service_ns_p99"), show_us),
@@ -43,25 +44,15 @@ const FIGURES: [(&str, Value, Show); 10] = [
     ("threads", |row| row.get("server_threads_max"), |threads| format!("{threads:.0}")),
 ];
 
-struct Figures<'a>(&'a Row);
-
-impl Figures<'_> {
-    fn get(&self, column: &str) -> Option<f64> {
-        self.0.iter().find(|(name, _)| name == column)?.1.as_f64()
-    }
-
-    fn text(&self, column: &str) -> &str {
-        self.0.iter().find(|(name, _)| name == column).and_then(|(_, value)| value.as_str()).unwrap_or_default()
-    }
-}
-
 /// Configuration, validity, the table, what it does not say, files.
-pub fn comparison(plan: &Plan, arms: &[&str], rows: &[Row], state: State, folder: &Path) -> String {
+///
+/// `plan` is what session.json says of the plan.
+pub(super) fn comparison(plan: &Value, arms: &[String], rows: &[Row], complete: bool, judgement: &Judgement) -> String {
     let rows: Vec<Figures<'_>> = rows.iter().map(Figures).collect();
-    let mut text = format!("\n{}{}\n", configuration(plan), validity(&rows, state));
+    let mut text = format!("\n{}{}\n", configuration(plan), validity(&rows, complete));
     // As many arms side by side as 80 columns hold.
     for arms in arms.chunks(3) {
-        let mut lines = vec![[""].iter().chain(arms).map(|cell| (*cell).to_owned()).collect()];
+        let mut lines = vec![[String::new()].iter().chain(arms).cloned().collect()];
         for (name, value, show) in FIGURES {
             let cells = arms.iter().map(|arm| cell(&rows, arm, value, show));
             lines.push([name.to_owned()].into_iter().chain(cells).collect());
@@ -70,34 +61,38 @@ pub fn comparison(plan: &Plan, arms: &[&str], rows: &[Row], state: State, folder
         text.push('\n');
     }
     text.push_str(&caveats(plan, arms));
-    text.push_str(&format!("files: {}\n", folder.display()));
+    text.push('\n');
+    text.push_str(&super::verdicts::verdicts(judgement));
     text
 }
 
-fn configuration(plan: &Plan) -> String {
-    let rate = match &plan.load {
-        Load::Open { rate, arrivals } => format!("{} messages/s, {}", show_rate(rate), arrivals.name()),
-        Load::Closed { depth } => format!("closed loop of depth {depth}"),
+fn configuration(plan: &Value) -> String {
+    let text = |key: &str| plan[key].as_str().unwrap_or("?").to_owned();
+    let load = match text("mode").as_str() {
+        "open" => format!("{} messages/s, {}", text("rate_per_sec"), text("arrivals")),
+        _ => format!("closed loop of depth {}", plan["depth"]),
     };
-    let status = plan.status_interval.filter(|interval| !interval.is_zero());
-    let status = status.map_or_else(|| "none".to_owned(), |interval| format!("every {}", show_duration(interval)));
+    let status = match plan["status_interval_ms"].as_u64() {
+        None | Some(0) => "none".to_owned(),
+        Some(ms) => format!("every {}", show_duration(Duration::from_millis(ms))),
+    };
     format!(
-        "{} connections, {} messages, {rate}; status {status}\n\
-         {} placement, server CPUs {:?}, as many workers; {} pacing\n",
-        plan.connections,
-        show_payloads(&plan.payloads),
-        plan.placement.kind.name(),
-        plan.placement.server_cpus,
-        plan.pacing.name(),
+        "{} connections, {} messages, {load}; status {status}\n\
+         {} placement, server CPUs {}, as many workers; {} pacing\n",
+        plan["connections"],
+        text("payloads"),
+        text("placement"),
+        plan["server_cpus"],
+        text("pacing"),
     )
 }
 
-fn validity(rows: &[Figures<'_>], state: State) -> String {
+fn validity(rows: &[Figures<'_>], complete: bool) -> String {
     let count = |wanted: &str| rows.iter().filter(|row| row.text("valid") == wanted).count();
     let failed = rows.iter().filter(|row| row.text("outcome") == "failed").count();
     let saturated = rows.iter().filter(|row| row.text("outcome") == "saturated").count();
     let blocks = rows.iter().filter_map(|row| row.get("block")).fold(0.0, f64::max);
-    let partial = if state == State::Complete { "" } else { "; PARTIAL, it was interrupted" };
+    let partial = if complete { "" } else { "; PARTIAL, it was interrupted" };
     format!(
         "validity: {} trials in {blocks} blocks, {} valid, {} flagged, {} invalid (left out){partial}\n\
          outcomes: {failed} failed, {saturated} saturated (left out)\n{}",
@@ -122,9 +117,8 @@ fn frequent_flags(rows: &[Figures<'_>]) -> String {
 }
 
 /// Median and quartiles over the blocks of an arm.
-fn cell(rows: &[Figures<'_>], arm: &str, value: Value, show: Show) -> String {
-    let usable =
-        |row: &&Figures<'_>| row.text("arm") == arm && row.text("valid") != "invalid" && row.text("outcome") == "ok";
+fn cell(rows: &[Figures<'_>], arm: &str, value: Figure, show: Show) -> String {
+    let usable = |row: &&Figures<'_>| row.text("arm") == arm && row.is_usable();
     let values: Vec<f64> = rows.iter().filter(usable).filter_map(value).filter(|value| value.is_finite()).collect();
     // A throughput that the generator bounds is the generator's.
     let bounded = |row: &&Figures<'_>| matches!(row.text("bound_by"), "generator" | "both");
@@ -140,18 +134,15 @@ fn cell(rows: &[Figures<'_>], arm: &str, value: Value, show: Show) -> String {
     }
 }
 
-fn caveats(plan: &Plan, arms: &[&str]) -> String {
+fn caveats(plan: &Value, arms: &[String]) -> String {
     let control = arms.iter().find(|arm| arm.contains('#')).map_or_else(String::new, |arm| {
         let first = arm.split('#').next().unwrap_or_default();
         format!("{arm} is {first} once more: what differs between the two is noise.\n")
     });
-    let spinning = if plan.pacing == Pacing::Spin {
+    let spinning = if plan["pacing"] == "spin" {
         "CPU/message is with a spinning client, which the server never has to wake.\n"
     } else {
         ""
     };
-    format!(
-        "median (quartiles) over blocks; response counts from the intended send time\n{control}{spinning}\
-         No claim yet: these are figures of one session, not verdicts on the servers.\n"
-    )
+    format!("median (quartiles) over blocks; response counts from the intended send time\n{control}{spinning}")
 }

@@ -1,11 +1,13 @@
 //! What people read on the terminal. Nothing is measured here and nothing is decided.
 
 mod comparison;
+mod session;
 mod trial;
+mod verdicts;
 
 use std::fmt::Write;
 
-pub use comparison::comparison;
+pub use session::{render, report};
 pub use trial::trial;
 
 use crate::failure::Exit;

@@ -1,7 +1,10 @@
 //! `loadgen compare`: servers side by side, in interleaved blocks with a fresh process for each trial.
 //!
-//! A block runs every arm once, in random order and with the same schedule, close together in time: what the host does
-//! to one it is likely to do to all. The number of blocks is fixed before the first one.
+//! A block runs every arm once, in an order balanced over the blocks and with the same schedule, close together in time:
+//! what the host does to one it is likely to do to all. The number of blocks is fixed before the first one; a block with a
+//! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
+
+mod order;
 
 use std::{
     io::{IsTerminal, Write},
@@ -10,7 +13,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
@@ -28,6 +31,9 @@ use crate::{
     trial,
     validity::{CANARY, Outcome, Validity, judge},
 };
+
+/// How often a block is run if a trial in it is invalid.
+const ATTEMPTS: u64 = 3;
 
 /// What a profile means.
 struct Profile {
@@ -108,7 +114,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     let baseline = Baseline::measure(&plan)?;
     let rehearsed = rehearse(&plan, &arms, args.blocks.is_none() && profile.blocks > profile.blocks_min)?;
     let blocks = args.blocks.unwrap_or_else(|| affordable(&profile, begun.elapsed(), rehearsed));
-    let order = order(&mut random, arms.len(), blocks);
+    let order = order::blocks(&mut random, arms.len(), blocks as usize);
 
     let configuration = json!({
         "profile": args.profile.name(),
@@ -127,7 +133,10 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         arms.len(),
         session.folder().display()
     );
-    let comparison = Comparison { plan, arms, session, baseline, rows: Vec::new(), exit: Exit::Ok, discarded: 0 };
+    // Blocks that were asked for by number take as long as they take.
+    let deadline = args.blocks.is_none().then(|| begun + profile.budget);
+    let comparison =
+        Comparison { plan, arms, session, baseline, rows: Vec::new(), exit: Exit::Ok, discarded: 0, deadline };
     comparison.run(&mut random, &order)
 }
 
@@ -139,25 +148,32 @@ struct Comparison {
     rows: Vec<Row>,
     exit: Exit,
     discarded: u64,
+    /// When everything must be over; blocks are run again only while all others still fit.
+    deadline: Option<Instant>,
 }
 
 impl Comparison {
     fn run(mut self, random: &mut ChaCha8Rng, order: &[Vec<usize>]) -> Result<Exit> {
-        let progress = progress((order.len() * self.arms.len()) as u64);
-        'blocks: for (block, arms) in order.iter().enumerate() {
+        let progress = progress(order.len() as u64);
+        let (begun, mut run) = (Instant::now(), 0);
+        for (block, arms) in order.iter().enumerate() {
             // The same for all arms of a block: their arrivals are the same, and the ratio loses that noise. (53 bits, so
             // that every reader of JSON can hold it.)
             self.plan.seed = random.random::<u64>() >> 11;
-            self.listen_to_canary()?;
-            for (place, arm) in arms.iter().enumerate() {
-                if interrupt::asked() {
-                    self.exit = Exit::Interrupted;
-                    break 'blocks;
+            for attempt in 1..=ATTEMPTS {
+                let valid = self.block(block as u64 + 1, attempt, arms, &progress)?;
+                run += 1;
+                let mean = begun.elapsed() / run;
+                let left = mean * (order.len() - block) as u32;
+                let late = self.deadline.is_some_and(|deadline| Instant::now() + left > deadline);
+                if valid || self.exit == Exit::Interrupted || late {
+                    break;
                 }
-                progress.set_message(self.arms[*arm].label.clone());
-                self.trial(block as u64 + 1, place as u64 + 1, *arm)?;
-                progress.inc(1);
             }
+            if self.exit == Exit::Interrupted {
+                break;
+            }
+            progress.inc(1);
         }
         progress.finish_and_clear();
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
@@ -166,11 +182,25 @@ impl Comparison {
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
         }
-        let labels: Vec<&str> = self.arms.iter().map(|arm| arm.label.as_str()).collect();
-        let text = report::comparison(&self.plan, &labels, &self.rows, state, self.session.folder());
+        let text = report::render(self.session.folder())?;
         // A reader that has seen enough is no error.
         drop(std::io::stdout().write_all(text.as_bytes()));
         Ok(self.exit)
+    }
+
+    /// Every arm once; says whether every trial may be believed.
+    fn block(&mut self, block: u64, attempt: u64, arms: &[usize], progress: &ProgressBar) -> Result<bool> {
+        self.listen_to_canary()?;
+        let mut valid = true;
+        for (place, arm) in arms.iter().enumerate() {
+            if interrupt::asked() {
+                self.exit = Exit::Interrupted;
+                return Ok(false);
+            }
+            progress.set_message(self.arms[*arm].label.clone());
+            valid &= self.trial((block, attempt, place as u64 + 1), *arm)?;
+        }
+        Ok(valid)
     }
 
     /// Has the canary sing before a block; if the host has a very bad moment, waits a little for a better one.
@@ -188,11 +218,11 @@ impl Comparison {
     }
 
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
-    fn trial(&mut self, block: u64, order_in_block: u64, arm: usize) -> Result<()> {
+    fn trial(&mut self, (block, attempt, order_in_block): (u64, u64, u64), arm: usize) -> Result<bool> {
         let arm = &self.arms[arm];
         let trial = trial::run(&self.plan, &arm.target(&self.plan)?);
         if interrupt::asked() {
-            return Ok(());
+            return Ok(false);
         }
         let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
         let conditions = self.baseline.conditions();
@@ -209,6 +239,7 @@ impl Comparison {
         let row = self.session.append(&Entry {
             trial_id: self.rows.len() as u64 + 1,
             block,
+            attempt,
             order_in_block,
             arm: &arm.label,
             server: match &arm.contestant {
@@ -228,7 +259,7 @@ impl Comparison {
             },
         })?;
         self.rows.push(row);
-        Ok(())
+        Ok(measured.is_none_or(|(_, verdict)| verdict.validity != Validity::Invalid))
     }
 }
 
@@ -254,16 +285,6 @@ fn arms(servers: &[String], guests: &[Guest]) -> Vec<Arm> {
             .map(|guest| Arm { label: guest.name.clone(), contestant: Contestant::Guest(guest.template.clone()) }),
     );
     arms
-}
-
-/// The order of the arms in each block.
-fn order(random: &mut ChaCha8Rng, arms: usize, blocks: u64) -> Vec<Vec<usize>> {
-    let block = |_| {
-        let mut order: Vec<usize> = (0..arms).collect();
-        order.shuffle(random);
-        order
-    };
-    (0..blocks).map(block).collect()
 }
 
 fn plan(args: &CompareArgs, profile: &Profile, seed: u64) -> Result<Plan> {
@@ -321,16 +342,16 @@ fn drawn_seed() -> u64 {
 }
 
 /// Drawn by this thread between trials, and on a terminal only: it costs no measured time.
-fn progress(trials: u64) -> ProgressBar {
+fn progress(blocks: u64) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr_with_hz(5)
     } else {
         ProgressDrawTarget::hidden()
     };
-    let style = ProgressStyle::with_template("{bar:40} trial {pos}/{len} {msg:8} {eta} left");
+    let style = ProgressStyle::with_template("{bar:40} block {pos}/{len} {msg:8} {eta} left");
     // The template is a constant; if it were wrong the default would do.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(trials), target).with_style(style)
+    ProgressBar::with_draw_target(Some(blocks), target).with_style(style)
 }
 
 #[cfg(test)]
@@ -347,19 +368,6 @@ mod tests {
         assert_eq!(labels(&["mio", "tokio"]), ["mio", "tokio", "mio#2"]);
         assert_eq!(labels(&["mio", "mio"]), ["mio", "mio#2"]);
         assert_eq!(labels(&["mio", "tokio", "tokio"]), ["mio", "tokio", "tokio#2"]);
-    }
-
-    #[test]
-    fn every_block_runs_every_arm_once_and_a_seed_means_an_order() {
-        let made = order(&mut ChaCha8Rng::seed_from_u64(5), 4, 40);
-        assert_eq!(made, order(&mut ChaCha8Rng::seed_from_u64(5), 4, 40));
-        assert_ne!(made, order(&mut ChaCha8Rng::seed_from_u64(6), 4, 40));
-        for block in &made {
-            let mut sorted = block.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, [0, 1, 2, 3]);
-        }
-        assert!(made.iter().any(|block| block[0] == 3), "the order is not always the same");
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! In which order the arms run. Pure.
+//!
+//! Williams squares (E. J. Williams, Experimental designs balanced for the estimation of residual effects of treatments,
+//! Australian Journal of Scientific Research A 2, 1949): over the rows of a square every arm stands in every place equally
+//! often, and follows every other one equally often, so that what a trial leaves behind on a host favours none.
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// The order of `arms` arms in each of `blocks` blocks: squares one behind the other, with their rows and the numbers of
+/// the arms shuffled anew for each.
+pub(super) fn blocks(random: &mut ChaCha8Rng, arms: usize, blocks: usize) -> Vec<Vec<usize>> {
+    let mut orders = Vec::new();
+    while orders.len() < blocks {
+        let mut rows = square(arms);
+        rows.shuffle(random);
+        let mut names: Vec<usize> = (0..arms).collect();
+        names.shuffle(random);
+        orders.extend(rows.into_iter().map(|row| row.into_iter().map(|arm| names[arm]).collect::<Vec<_>>()));
+    }
+    orders.truncate(blocks);
+    orders
+}
+
+/// One row for each arm if their number is even, else two.
+fn square(arms: usize) -> Vec<Vec<usize>> {
+    // 0, 1, n - 1, 2, n - 2, ...: neighbours differ by every amount once.
+    let first: Vec<usize> =
+        (0..arms).map(|place| if place % 2 == 1 { place.div_ceil(2) } else { (arms - place / 2) % arms }).collect();
+    let rows = |first: &[usize]| -> Vec<Vec<usize>> {
+        (0..arms).map(|shift| first.iter().map(|arm| (arm + shift) % arms).collect()).collect()
+    };
+    let mut square = rows(&first);
+    if arms % 2 == 1 {
+        let reversed: Vec<usize> = first.into_iter().rev().collect();
+        square.extend(rows(&reversed));
+    }
+    square
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_arm_stands_everywhere_and_follows_every_other_equally_often() {
+        for arms in 2..8 {
+            let square = square(arms);
+            let (mut places, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+            for row in &square {
+                row.iter().enumerate().for_each(|place| *places.entry(place).or_insert(0) += 1);
+                row.windows(2).for_each(|pair| *pairs.entry((pair[0], pair[1])).or_insert(0) += 1);
+            }
+            let times = square.len() / arms;
+            assert_eq!((places.len(), pairs.len()), (arms * arms, arms * (arms - 1)), "{arms} arms");
+            assert!(places.values().chain(pairs.values()).all(|count| *count == times), "{arms} arms");
+        }
+    }
+
+    #[test]
+    fn a_seed_means_an_order_in_which_every_block_has_every_arm() {
+        let made = blocks(&mut ChaCha8Rng::seed_from_u64(5), 4, 40);
+        assert_eq!(made, blocks(&mut ChaCha8Rng::seed_from_u64(5), 4, 40));
+        assert_ne!(made, blocks(&mut ChaCha8Rng::seed_from_u64(6), 4, 40));
+        for block in &made {
+            let mut sorted = block.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3]);
+        }
+        assert_eq!(blocks(&mut ChaCha8Rng::seed_from_u64(5), 1, 3), [[0], [0], [0]]);
+    }
+}

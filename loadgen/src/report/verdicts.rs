@@ -1,0 +1,159 @@
+//! Verdicts as sentences. Never a ranking: each names two arms, which of them is lower, by how much and how sure.
+
+use crate::{
+    stats::{
+        comparison::Comparison,
+        verdict::{Margin, Verdict},
+    },
+    verdicts::{ALPHA, Finding, Judgement},
+};
+
+/// The verdicts of a session, a line each, behind the control's.
+pub(super) fn verdicts(judgement: &Judgement) -> String {
+    let left_out = match judgement.blocks_left_out {
+        0 => String::new(),
+        count => format!(", {count} left out"),
+    };
+    let mut text =
+        format!("verdicts on {} blocks{left_out}; lower is better; {}\n", judgement.blocks, control(judgement));
+    if judgement.is_trusted() == Some(false) {
+        text.push_str("UNTRUSTED: a server differs from itself, so nothing is claimed. What differs:\n");
+        text.push_str(&sentences(judgement.control.iter().filter(differs)));
+        return text;
+    }
+    if judgement.findings.iter().all(|finding| finding.comparison.is_none()) {
+        text.push_str("  no claim, for want of blocks or of sound trials\n");
+        return text;
+    }
+    text.push_str(&sentences(judgement.findings.iter()));
+    text.push_str(&format!(
+        "Intervals hold together with {:.0} %; the family is {} comparisons (Holm).\n",
+        (1.0 - ALPHA) * 100.0,
+        judgement.findings.len()
+    ));
+    text
+}
+
+/// What the arm that runs twice says, with its widest interval: a pass excludes no less than that.
+fn control(judgement: &Judgement) -> String {
+    let ratios = judgement.control.iter().filter(|finding| matches!(finding.metric.margin, Margin::Ratio(_)));
+    let widest = ratios
+        .filter_map(|finding| Some((finding, finding.comparison?)))
+        .max_by(|(_, one), (_, other)| width(one).total_cmp(&width(other)));
+    match (judgement.is_trusted(), widest) {
+        (Some(trusted), Some((finding, comparison))) => format!(
+            "{} against itself: {} ({} {:.2} to {:.2})",
+            finding.first,
+            if trusted { "no difference" } else { "DIFFERENT" },
+            finding.metric.name,
+            comparison.interval.0,
+            comparison.interval.1
+        ),
+        _ => "no control".to_owned(),
+    }
+}
+
+fn width(comparison: &Comparison) -> f64 {
+    comparison.interval.1 / comparison.interval.0
+}
+
+fn differs(finding: &&Finding) -> bool {
+    finding.comparison.is_some_and(|comparison| comparison.p_adjusted <= ALPHA)
+}
+
+/// A line for each finding, under the name of its metric.
+fn sentences<'a>(findings: impl Iterator<Item = &'a Finding>) -> String {
+    let mut last = "";
+    let mut text = String::new();
+    for finding in findings {
+        let name = if finding.metric.name == last { "" } else { finding.metric.name };
+        last = finding.metric.name;
+        text.push_str(&format!("  {name:<16}{}\n", sentence(finding)));
+    }
+    text
+}
+
+/// What may be said of one finding.
+pub(super) fn sentence(finding: &Finding) -> String {
+    let (first, second) = (finding.first.as_str(), finding.second.as_str());
+    let Some(comparison) = &finding.comparison else {
+        return format!("{second}, {first}: no claim, for want of blocks or of sound trials");
+    };
+    // Said of the lower one, whichever of the two that is.
+    let lower = matches!(comparison.verdict, Verdict::Lower | Verdict::LowerSizeUnclear);
+    let (one, other) = if lower { (second, first) } else { (first, second) };
+    let (size, range) = amounts(finding, comparison, lower);
+    let margin = match finding.metric.margin {
+        Margin::Ratio(margin) => format!("{:.0} %", margin * 100.0),
+        Margin::Difference(margin) => format!("{margin:.0}{}", finding.metric.unit),
+    };
+    match comparison.verdict {
+        Verdict::Lower | Verdict::Higher => format!("{one} {size} lower than {other} ({range})"),
+        Verdict::LowerSizeUnclear | Verdict::HigherSizeUnclear => {
+            format!("{one} lower than {other}, size unclear ({range})")
+        }
+        Verdict::Equivalent => format!("{second} and {first} equivalent within {margin} ({range})"),
+        Verdict::Undecided { smallest_effect, blocks_needed } => {
+            let found = match finding.metric.margin {
+                Margin::Ratio(_) => format!("{:.0} %", (smallest_effect - 1.0) * 100.0),
+                Margin::Difference(_) => format!("{smallest_effect:.1}{}", finding.metric.unit),
+            };
+            let more = blocks_needed.saturating_sub(comparison.blocks);
+            format!("{second}, {first} undecided (could find {found}; {more} more blocks)")
+        }
+    }
+}
+
+/// By how much the lower one is lower, and from where to where.
+fn amounts(finding: &Finding, comparison: &Comparison, second_is_lower: bool) -> (String, String) {
+    let (low, high) = comparison.interval;
+    match finding.metric.margin {
+        Margin::Ratio(_) => {
+            // Of the lower to the other one.
+            let ratios =
+                [comparison.estimate, low, high].map(|ratio| if second_is_lower { ratio } else { 1.0 / ratio });
+            let percent = |ratio: f64| (1.0 - ratio) * 100.0;
+            let (least, most) = (percent(ratios[1].max(ratios[2])), percent(ratios[1].min(ratios[2])));
+            (format!("{:.0} %", percent(ratios[0])), format!("{least:.0} to {most:.0} %"))
+        }
+        Margin::Difference(_) => {
+            let unit = finding.metric.unit;
+            let sign = if second_is_lower { -1.0 } else { 1.0 };
+            let (one, other) = (sign * low, sign * high);
+            let estimate = format!("{:.1}{unit}", sign * comparison.estimate);
+            (estimate, format!("{:.1} to {:.1}{unit}", one.min(other), one.max(other)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdicts::PRIMARY;
+
+    fn finding(metric: usize, estimate: f64, interval: (f64, f64), verdict: Verdict) -> Finding {
+        let comparison =
+            Comparison { estimate, interval, level: 0.95, blocks: 40, p_value: 0.0, p_adjusted: 0.0, verdict };
+        let (first, second) = ("tokio".to_owned(), "mio".to_owned());
+        Finding { metric: PRIMARY[metric], first, second, comparison: Some(comparison) }
+    }
+
+    #[test]
+    fn a_verdict_names_the_lower_one_and_by_how_much() {
+        let lower = finding(2, 0.82, (0.8, 0.84), Verdict::Lower);
+        assert_eq!(sentence(&lower), "mio 18 % lower than tokio (16 to 20 %)");
+        let higher = finding(2, 1.25, (1.2, 1.3), Verdict::Higher);
+        assert_eq!(sentence(&higher), "tokio 20 % lower than mio (17 to 23 %)");
+        let wakeups = finding(3, -13.3, (-13.4, -13.2), Verdict::Lower);
+        assert_eq!(sentence(&wakeups), "mio 13.3/s lower than tokio (13.2 to 13.4/s)");
+    }
+
+    #[test]
+    fn what_is_not_decided_says_what_it_could_have_found() {
+        let undecided = Verdict::Undecided { smallest_effect: 1.06, blocks_needed: 120 };
+        let text = sentence(&finding(1, 1.01, (0.95, 1.07), undecided));
+        assert_eq!(text, "mio, tokio undecided (could find 6 %; 80 more blocks)");
+        let none = Finding { comparison: None, ..finding(1, 1.0, (1.0, 1.0), Verdict::Equivalent) };
+        assert!(sentence(&none).contains("no claim"));
+    }
+}

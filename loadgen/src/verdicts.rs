@@ -1,0 +1,249 @@
+//! From the rows of a session to what may be said about its arms. Reads no file and opens no socket.
+//!
+//! The replicate is the block: a block counts if every trial of its last attempt may be believed. A family of comparisons
+//! is the primary metrics times the pairs of arms, with Holm's correction; the arm that runs twice is compared with itself
+//! in a family of its own, and if it differs from itself nothing else is said.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    record::{Figures, Row},
+    stats::{
+        comparison::{Comparison, Endpoint, compare},
+        verdict::Margin,
+    },
+};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// In words.
+    pub name: &'static str,
+    /// The unit of a difference.
+    pub unit: &'static str,
+    /// What counts as a difference.
+    pub margin: Margin,
+    value: fn(&Figures<'_>) -> Option<f64>,
+}
+
+/// Smallest ratio that is worth mentioning.
+pub const MARGIN: f64 = 0.03;
+
+/// Chance that a session without any difference claims one.
+pub const ALPHA: f64 = 0.05;
+
+/// The primary metrics, for all of which lower is better.
+pub const PRIMARY: [Metric; 4] = [
+    Metric { name: "response p50", unit: "", margin: Margin::Ratio(MARGIN), value: |row| row.get("response_ns_p50") },
+    Metric { name: "response p99", unit: "", margin: Margin::Ratio(MARGIN), value: |row| row.get("response_ns_p99") },
+    Metric {
+        name: "CPU per message",
+        unit: "",
+        margin: Margin::Ratio(MARGIN),
+        value: |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?),
+    },
+    Metric {
+        name: "idle wake-ups",
+        unit: "/s",
+        // They can be none at all, so they compare by differences.
+        margin: Margin::Difference(1.0),
+        value: |row| {
+            let per_tick =
+                row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?;
+            Some(per_tick * 1e3 / row.get("status_interval_ms")?)
+        },
+    },
+];
+
+/// One metric of two arms.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What is compared.
+    pub metric: Metric,
+    /// The arm that is compared with.
+    pub first: String,
+    /// The arm that is said to be lower or higher.
+    pub second: String,
+    /// The result; `None` if there are too few blocks or a value is missing.
+    pub comparison: Option<Comparison>,
+}
+
+/// What a session says.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// Every primary metric of every pair of arms.
+    pub findings: Vec<Finding>,
+    /// Every primary metric of the arm that runs twice.
+    pub control: Vec<Finding>,
+    /// Blocks whose figures are used.
+    pub blocks: usize,
+    /// Blocks of which a trial of the last attempt may not be believed, or is missing.
+    pub blocks_left_out: usize,
+}
+
+impl Judgement {
+    /// Whether the control found nothing; `None` without one. If not, no claim of the session may be made.
+    pub fn is_trusted(&self) -> Option<bool> {
+        let compared: Vec<&Comparison> =
+            self.control.iter().filter_map(|finding| finding.comparison.as_ref()).collect();
+        (!compared.is_empty()).then(|| compared.iter().all(|comparison| comparison.p_adjusted > ALPHA))
+    }
+}
+
+/// Judges the rows of a session with these arms.
+pub fn judge(rows: &[Row], arms: &[String]) -> Judgement {
+    let blocks = blocks(rows, arms);
+    let used: Vec<&Vec<Figures<'_>>> = blocks.iter().flatten().collect();
+    // A second run of an arm is a control and no contestant.
+    let contestants: Vec<usize> = (0..arms.len()).filter(|arm| !arms[*arm].contains('#')).collect();
+    let pairs: Vec<(usize, usize)> = contestants
+        .iter()
+        .enumerate()
+        .flat_map(|(index, second)| contestants[index + 1..].iter().map(|first| (*first, *second)))
+        .collect();
+    let controls: Vec<(usize, usize)> = (0..arms.len())
+        .filter_map(|again| {
+            Some((
+                arms.iter().position(|arm| Some(arm.as_str()) == arms[again].split_once('#').map(|(arm, _)| arm))?,
+                again,
+            ))
+        })
+        .collect();
+    Judgement {
+        findings: family(&used, arms, &pairs),
+        control: family(&used, arms, &controls),
+        blocks: used.len(),
+        blocks_left_out: blocks.len() - used.len(),
+    }
+}
+
+/// For every block the rows of its last attempt in the order of the arms; `None` if the block cannot be used.
+fn blocks<'a>(rows: &'a [Row], arms: &[String]) -> Vec<Option<Vec<Figures<'a>>>> {
+    let mut last: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
+    for row in rows.iter().map(Figures) {
+        let block = last.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
+        let attempt = |row: &Figures<'_>| row.get("attempt").unwrap_or(1.0);
+        if block.first().is_some_and(|first| attempt(first) < attempt(&row)) {
+            block.clear();
+        }
+        block.push(row);
+    }
+    let complete = |block: Vec<Figures<'a>>| -> Option<Vec<Figures<'a>>> {
+        let of_arm = |arm: &String| block.iter().find(|row| row.text("arm") == arm).copied();
+        let rows: Option<Vec<_>> = arms.iter().map(of_arm).collect();
+        rows.filter(|rows| rows.iter().all(|row| row.text("valid") != "invalid"))
+    };
+    last.into_values().map(complete).collect()
+}
+
+/// Compares every primary metric of these pairs of arms, corrected for their number.
+fn family(blocks: &[&Vec<Figures<'_>>], arms: &[String], pairs: &[(usize, usize)]) -> Vec<Finding> {
+    // An arm that failed or was saturated anywhere gets no claim, but counts.
+    let sound = |arm: usize| blocks.iter().all(|block| block[arm].is_usable());
+    let values = |arm: usize, metric: &Metric| -> Vec<f64> {
+        let value = |block: &&Vec<Figures<'_>>| (metric.value)(&block[arm]).filter(|_| sound(arm)).unwrap_or(f64::NAN);
+        blocks.iter().map(value).collect()
+    };
+    let members: Vec<(Metric, usize, usize)> =
+        PRIMARY.iter().flat_map(|metric| pairs.iter().map(|(first, second)| (*metric, *first, *second))).collect();
+    let series: Vec<(Vec<f64>, Vec<f64>)> =
+        members.iter().map(|(metric, first, second)| (values(*first, metric), values(*second, metric))).collect();
+    let endpoints: Vec<Endpoint<'_>> = members
+        .iter()
+        .zip(&series)
+        .map(|((metric, ..), (first, second))| Endpoint { first, second, margin: metric.margin })
+        .collect();
+    let compared = compare(&endpoints, ALPHA);
+    let finding = |((metric, first, second), comparison): ((Metric, usize, usize), _)| Finding {
+        metric,
+        first: arms[first].clone(),
+        second: arms[second].clone(),
+        comparison,
+    };
+    members.into_iter().zip(compared).map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::stats::verdict::Verdict;
+
+    /// A trial whose p50 is `p50` and all else the same.
+    fn row(block: u64, attempt: u64, arm: &str, p50: f64, valid: &str, outcome: &str) -> Row {
+        let noise = 1.0 + 0.01 * ((block * 7 + arm.len() as u64 * 3) % 5) as f64;
+        let columns: Vec<(&str, Value)> = vec![
+            ("block", block.into()),
+            ("attempt", attempt.into()),
+            ("arm", arm.into()),
+            ("valid", valid.into()),
+            ("outcome", outcome.into()),
+            ("response_ns_p50", json!((p50 * noise) as u64)),
+            ("response_ns_p99", json!((90_000.0 * noise) as u64)),
+            ("server_cpu_ns_load", json!((1e9 * noise) as u64)),
+            ("echoed_count", 100_000.into()),
+            ("server_wakeups_idle", 3.into()),
+            ("ticks_idle_count", 3.into()),
+            ("status_interval_ms", 100.into()),
+        ];
+        columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn arms(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn session(slow: f64) -> Vec<Row> {
+        let block = |block| {
+            [("mio", 20e3), ("tokio", 20e3 * slow), ("mio#2", 20e3)]
+                .map(|(arm, p50)| row(block, 1, arm, p50, "valid", "ok"))
+        };
+        (1..=40).flat_map(block).collect()
+    }
+
+    fn p50(judgement: &Judgement) -> Option<Comparison> {
+        judgement.findings[0].comparison
+    }
+
+    #[test]
+    fn a_difference_is_found_between_contestants_and_none_in_the_control() {
+        let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]));
+        assert_eq!((judgement.findings.len(), judgement.control.len(), judgement.blocks), (4, 4, 40));
+        let finding = &judgement.findings[0];
+        assert_eq!((finding.first.as_str(), finding.second.as_str()), ("tokio", "mio"));
+        assert!(matches!(p50(&judgement).unwrap().verdict, Verdict::Lower));
+        assert_eq!(judgement.is_trusted(), Some(true));
+    }
+
+    #[test]
+    fn a_control_that_differs_makes_the_session_untrusted() {
+        let mut rows = session(1.2);
+        for row in rows.iter_mut().filter(|row| Figures(row).text("arm") == "mio#2") {
+            row[5].1 = json!(Figures(row).get("response_ns_p50").unwrap() as u64 * 11 / 10);
+        }
+        assert_eq!(judge(&rows, &arms(&["mio", "tokio", "mio#2"])).is_trusted(), Some(false));
+    }
+
+    #[test]
+    fn a_block_that_was_run_again_counts_once_and_by_its_last_attempt() {
+        let mut rows = session(1.2);
+        rows[0] = row(1, 1, "mio", 20e3, "invalid", "ok");
+        let names = arms(&["mio", "tokio", "mio#2"]);
+        assert_eq!(judge(&rows, &names).blocks, 39);
+        for (arm, p50) in [("mio", 20e3), ("tokio", 24e3), ("mio#2", 20e3)] {
+            rows.push(row(1, 2, arm, p50, "flagged", "ok"));
+        }
+        let judgement = judge(&rows, &names);
+        assert_eq!((judgement.blocks, judgement.blocks_left_out), (40, 0));
+    }
+
+    #[test]
+    fn an_arm_that_was_saturated_gets_no_claim() {
+        let mut rows = session(1.2);
+        rows[1] = row(1, 1, "tokio", 24e3, "valid", "saturated");
+        let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]));
+        assert_eq!(p50(&judgement), None);
+        assert!(judgement.control[0].comparison.is_some());
+    }
+}
