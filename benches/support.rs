@@ -47,8 +47,8 @@ pub(crate) fn start(server: &Server, placement: &Placement, status_interval: Dur
 
 /// Short enough that all of them and the comparison end within five minutes.
 pub(crate) fn configure(group: &mut BenchmarkGroup<'_, WallTime>, mode: SamplingMode, samples: usize) {
-    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1_500));
-    group.sample_size(samples).sampling_mode(mode);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    group.sample_size(samples).sampling_mode(mode).nresamples(10_000);
 }
 
 /// A connection that is accepted and served: from here on nothing but the messages costs time.

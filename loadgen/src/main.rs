@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
         Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),
         Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
-        Command::Report(args) => report::report(&args.folders),
+        Command::Report(args) => report::report(&args),
         Command::Selftest(args) => install_interrupt().and_then(|()| selftest::selftest(&args.known)),
         Command::Reference(args) => reference::reference(&args),
     };

@@ -46,6 +46,23 @@ fn expand(name: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_figures_of_the_readme_are_those_of_its_session() {
+    let readme = read("README.md");
+    let (_, name) = readme.split_once("(results/").unwrap();
+    let (name, _) = name.split_once('/').unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["session.json", "trials.csv"] {
+        fs::write(folder.path().join(file), read(&format!("results/{name}/{file}"))).unwrap();
+    }
+    let copy = folder.path().join("README.md");
+    fs::write(&copy, &readme).unwrap();
+    let mut report = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    let output = report.arg("report").arg(folder.path()).arg("--splice").arg(&copy).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read_to_string(copy).unwrap() == readme, "loadgen report results/{name} --splice README.md");
+}
+
+#[test]
 fn every_server_has_its_row_in_the_readme() {
     let text = read("servers/README.md");
     for server in SERVERS {

@@ -68,6 +68,10 @@ pub struct ReportArgs {
     /// Folders of sessions
     #[arg(required = true, value_name = "DIR")]
     pub folders: Vec<PathBuf>,
+
+    /// Also put the text of the last one between `<!-- report -->` and `<!-- /report -->` of this file
+    #[arg(long, value_name = "FILE")]
+    pub splice: Option<PathBuf>,
 }
 
 /// Which server is meant.

@@ -233,6 +233,7 @@ fn generator(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
 fn beyond(row: &mut Columns, entry: &Entry<'_>, trial: Option<&Trial>) {
     let (plan, conditions) = (entry.plan, entry.conditions);
     let per_sec = |rate: Option<f64>| rate.map(|rate| rate.round() as u64);
+    row.put("attempt", entry.attempt);
     row.put(
         "rate_profile",
         match &plan.load {

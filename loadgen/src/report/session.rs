@@ -1,16 +1,13 @@
 //! `loadgen report`: what a session says, from its files alone.
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Write, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{comparison::comparison, verdicts::sentence};
 use crate::{
+    cli::ReportArgs,
     failure::{Exit, Usage},
     record::{Figures, Row, read_rows},
     verdicts::{Judgement, judge},
@@ -19,10 +16,13 @@ use crate::{
 /// Renders sessions again and prints them.
 ///
 /// # Errors
-/// If a folder holds no session.
-pub fn report(folders: &[PathBuf]) -> Result<Exit> {
-    for folder in folders {
+/// If a folder holds no session, or a file has no place for the text.
+pub fn report(args: &ReportArgs) -> Result<Exit> {
+    for folder in &args.folders {
         let text = render(folder).map_err(Usage::from)?;
+        if let Some(file) = &args.splice {
+            splice(file, &text).map_err(Usage::from)?;
+        }
         // A reader that has seen enough is no error.
         drop(std::io::stdout().write_all(text.as_bytes()));
     }
@@ -46,6 +46,18 @@ pub fn render(folder: &Path) -> Result<String> {
     write_verdicts(&folder.join("verdicts.csv"), &judgement)?;
     fs::write(folder.join("report.md"), markdown(&about, &text)).context("cannot write report.md")?;
     Ok(format!("{text}files: {}\n", folder.display()))
+}
+
+/// Puts the text into a Markdown file, between two marks; the last line, which names the folder, is left out.
+fn splice(file: &Path, text: &str) -> Result<()> {
+    const MARKS: (&str, &str) = ("<!-- report -->\n", "<!-- /report -->");
+    let document = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let no_marks = || format!("{} has no line {} with {} behind it", file.display(), MARKS.0.trim_end(), MARKS.1);
+    let (before, rest) = document.split_once(MARKS.0).with_context(no_marks)?;
+    let (_, after) = rest.split_once(MARKS.1).with_context(no_marks)?;
+    let lines: Vec<&str> = text.trim().lines().filter(|line| !line.starts_with("files: ")).collect();
+    let spliced = format!("{before}{}```text\n{}\n```\n{}{after}", MARKS.0, lines.join("\n"), MARKS.1);
+    fs::write(file, spliced).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The arms in the order in which they were asked for; a single run has one.

@@ -5,6 +5,7 @@ use crate::{
         comparison::Comparison,
         verdict::{Margin, Verdict},
     },
+    units::show_count,
     verdicts::{ALPHA, Finding, Judgement},
 };
 
@@ -15,7 +16,7 @@ pub(super) fn verdicts(judgement: &Judgement) -> String {
         count => format!(", {count} left out"),
     };
     let mut text =
-        format!("verdicts on {} blocks{left_out}; lower is better; {}\n", judgement.blocks, control(judgement));
+        format!("verdicts on {} blocks{left_out}; lower is better\n{}\n", judgement.blocks, control(judgement));
     if judgement.is_trusted() == Some(false) {
         text.push_str("UNTRUSTED: a server differs from itself, so nothing is claimed. What differs:\n");
         text.push_str(&sentences(judgement.control.iter().filter(differs)));
@@ -49,7 +50,7 @@ fn control(judgement: &Judgement) -> String {
             comparison.interval.0,
             comparison.interval.1
         ),
-        _ => "no control".to_owned(),
+        _ => "no control: too few blocks, or no server runs twice".to_owned(),
     }
 }
 
@@ -99,6 +100,7 @@ pub(super) fn sentence(finding: &Finding) -> String {
                 Margin::Difference(_) => format!("{smallest_effect:.1}{}", finding.metric.unit),
             };
             let more = blocks_needed.saturating_sub(comparison.blocks);
+            let more = show_count(more as f64);
             format!("{second}, {first} undecided (could find {found}; {more} more blocks)")
         }
     }
