@@ -15,6 +15,8 @@ pub enum Exit {
     Target,
     /// The measurement may not be believed.
     Invalid,
+    /// The response does not keep what was asked of it.
+    Slo,
     /// Anything else that went wrong.
     Internal,
     /// Nothing went wrong.
@@ -29,6 +31,7 @@ impl Exit {
             Self::Interrupted => crate::interrupt::EXIT_CODE,
             Self::Target => 3,
             Self::Invalid => 5,
+            Self::Slo => 4,
             Self::Internal => 1,
             Self::Ok => 0,
         }

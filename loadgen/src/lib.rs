@@ -6,6 +6,7 @@
 //! [`target`] starts processes.
 
 pub mod baseline;
+pub mod capacity;
 pub mod cli;
 pub mod compare;
 pub mod diagnosis;
@@ -21,6 +22,7 @@ pub mod reference;
 pub mod report;
 pub mod run;
 pub mod selftest;
+pub mod slo;
 pub mod stats;
 pub mod tally;
 pub mod target;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use loadgen::{
+    capacity,
     cli::{Cli, Command},
     compare,
     failure::Exit,
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
         Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),
         Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
+        Command::Capacity(args) => install_interrupt().and_then(|()| capacity::capacity(&args)),
         Command::Report(args) => report::report(&args),
         Command::Selftest(args) => install_interrupt().and_then(|()| selftest::selftest(&args.known)),
         Command::Reference(args) => reference::reference(&args),

@@ -21,6 +21,7 @@ use crate::{
     progress::{Phase, Progress},
     record::{self, Entry, Session, State},
     report,
+    slo::Slo,
     target::Target,
     trial,
     validity::{Conditions, Outcome, Validity, judge},
@@ -81,13 +82,24 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     };
     // A reader that has seen enough is no error.
     drop(std::io::stdout().write_all(text.as_bytes()));
+    let missed = missed(args.slo.as_ref(), &trial);
+    if let (Some(slo), false) = (args.slo, args.json) {
+        println!("slo         {slo} {}", if missed { "missed" } else { "met" });
+    }
 
     let exits = [
         trial.interrupted.then_some(Exit::Interrupted),
         (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
         (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
+        missed.then_some(Exit::Slo),
     ];
     Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
+}
+
+/// Whether the objective is not kept.
+fn missed(slo: Option<&Slo>, trial: &trial::Trial) -> bool {
+    let response = trial.load.as_ref().map(|load| &load.window.tally.response);
+    slo.zip(response).is_some_and(|(slo, response)| !slo.is_met(response))
 }
 
 /// What the generator can do here and now, with the plan's connections and payloads.

@@ -81,6 +81,16 @@ fn the_summary_fits_a_terminal() {
 }
 
 #[test]
+fn an_objective_that_is_missed_is_an_exit_code_of_its_own() {
+    for (slo, code) in [("p50<1ns", 4), ("p50<60s", 0)] {
+        let arguments = [&["run", "--server", "mio", "--json", "--slo", slo], &SMALL[..], &SHARED].concat();
+        let code_found = loadgen(&arguments).output().unwrap().status.code();
+        // 5: a busy host; then it is not judged.
+        assert!(matches!(code_found, Some(found) if found == code || found == 5), "{slo}: {code_found:?}");
+    }
+}
+
+#[test]
 fn servers_are_listed_a_line_each() {
     let output = loadgen(&["list"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -93,7 +103,7 @@ fn servers_are_listed_a_line_each() {
 
 #[test]
 fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 22] = [
         (&["run", "--server", "blocking"], "one connection at a time"),
         (&["compare", "--servers", "mio,blocking"], "one connection at a time"),
         (&["run", "--server", "mio", "--connections", "0"], "0 connections"),
@@ -112,6 +122,10 @@ fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
         (&["run", "--server", "mio", "--source-addresses", "0"], "--source-addresses 1"),
         (&["run", "--target", "192.0.2.1:9", "--source-addresses", "2"], "127/8"),
         (&["compare", "--blocks", "0"], "0 blocks"),
+        (&["compare", "--resume", "/nowhere"], "session.json"),
+        (&["report", "/nowhere"], "no session"),
+        (&["capacity", "--from", "0"], "never rises"),
+        (&["capacity", "--servers", "blocking"], "one connection at a time"),
     ];
     for (arguments, words) in cases {
         let (code, text) = refused(arguments);
@@ -122,7 +136,7 @@ fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
 
 #[test]
 fn what_cannot_be_read_is_refused_with_what_would_be_right() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["run", "--server", "mioo"], "mio"),
         (&["run"], "--server"),
         (&["run", "--server", "mio", "--duration", "5"], "5s"),
@@ -132,6 +146,7 @@ fn what_cannot_be_read_is_refused_with_what_would_be_right() {
         (&["run", "--server", "mio", "--rate", "1k.."], "20k"),
         (&["run", "--server", "mio", "--payload", "64B:0.5"], "add up to 1"),
         (&["selftest", "nothing"], "stall"),
+        (&["run", "--server", "mio", "--slo", "p98<2ms"], "p99.9"),
         (&["run", "--target", "127.0.0.1"], "127.0.0.1:9000"),
         (&["compare", "--servers", "mio,nobody"], "threads"),
     ];
@@ -282,6 +297,33 @@ fn ctrl_c_keeps_finished_trials_and_marks_the_session_partial() {
     assert_eq!(about["state"], "partial");
     let mut trials = csv::Reader::from_path(out.join("trials.csv")).unwrap();
     assert!(trials.records().all(|row| row.unwrap().iter().any(|cell| cell == "ok")));
+}
+
+#[test]
+fn an_interrupted_comparison_is_gone_on_with_in_the_same_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("session");
+    let arguments = ["compare", "--profile", "smoke", "--servers", "mio,mio", "--out", out.to_str().unwrap()];
+    let mut command = loadgen(&[&arguments[..], &["--blocks", "3", "--seed", "4"], &SHARED].concat());
+    let mut running = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_for("a block and a half", || lines(&out.join("trials.csv")) >= 4);
+    kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+
+    let output = loadgen(&["compare", "--resume", out.to_str().unwrap()]).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
+    let mut trials = csv::Reader::from_path(out.join("trials.csv")).unwrap();
+    let header = trials.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let rows: Vec<csv::StringRecord> = trials.records().map(Result::unwrap).collect();
+    for block in ["1", "2", "3"] {
+        let of_block: Vec<_> = rows.iter().filter(|row| &row[column("block")] == block).collect();
+        let last = of_block.iter().map(|row| &row[column("attempt")]).max().unwrap();
+        let arms = of_block.iter().filter(|row| &row[column("attempt")] == last).count();
+        assert_eq!(arms, 2, "block {block} has every arm in its last attempt");
+    }
+    let (code, text) = refused(&["compare", "--resume", out.to_str().unwrap()]);
+    assert!(code == 2 && text.contains("complete"), "{text}");
 }
 
 #[test]

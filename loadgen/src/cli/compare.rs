@@ -18,6 +18,7 @@ use crate::{
   loadgen compare --servers mio,tokio --blocks 20
   loadgen compare --servers mio,mio        how much noise there is
   loadgen compare --rate 50k --connections 1000 --seed 7
+  loadgen compare --resume results/2026-11-22T214310Z-vm
   loadgen compare --servers mio --command guest='python3 servers/guests/echo.py {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
     /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
@@ -58,6 +59,10 @@ pub struct CompareArgs {
     /// Folder of the session, which must not exist [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+
+    /// Go on with the interrupted session in this folder, as it was begun
+    #[arg(long, value_name = "DIR", exclusive = true, help_heading = "Output")]
+    pub resume: Option<PathBuf>,
 }
 
 /// How thorough a comparison is.

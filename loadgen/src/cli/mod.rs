@@ -1,5 +1,6 @@
 //! The command line: sub-commands and the only home of defaults.
 
+mod capacity;
 mod compare;
 mod run;
 mod selftest;
@@ -9,12 +10,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use servers::cli::ServeArgs;
 
-pub(crate) use self::{compare::Guest, run::CohortArgs};
 pub use self::{
+    capacity::CapacityArgs,
     compare::{CompareArgs, ProfileName},
     run::RunArgs,
     selftest::{Fault, Known, ReferenceArgs, SelftestArgs},
 };
+pub(crate) use self::{compare::Guest, run::CohortArgs};
 
 use crate::{
     plan::{PacingChoice, PlacementKind, cpus},
@@ -52,6 +54,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
     Compare(Box<CompareArgs>),
+    /// Find the highest rate that servers bear, as a bracket
+    Capacity(Box<CapacityArgs>),
     /// Render recorded sessions again: report.md, verdicts.csv, and the text of the comparison
     Report(ReportArgs),
     /// Prove the instrument on known answers (in less than five minutes)

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{HostArgs, TargetArgs, TargetChoice, connections};
 use crate::{
     engine::{Arrivals, Payloads, Rate},
+    slo::Slo,
     units,
 };
 
@@ -90,6 +91,10 @@ pub struct RunArgs {
     /// Do not measure the generator's own ceiling first: saves half a second, and the headroom stays unknown
     #[arg(long, help_heading = "Output")]
     pub no_baseline: bool,
+
+    /// What the response must keep, such as p99<2ms; if a valid trial does not, the exit code is 4
+    #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse, conflicts_with = "closed", help_heading = "Output")]
+    pub slo: Option<Slo>,
 
     /// Print one JSON object with the columns of trials.csv
     #[arg(long, help_heading = "Output")]

@@ -5,9 +5,11 @@
 //! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
 
 mod order;
+mod resume;
 
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -101,6 +103,17 @@ impl Arm {
 /// # Errors
 /// What keeps it from starting. Once there is a session, what goes wrong in a trial is a row of it.
 pub fn compare(args: &CompareArgs) -> Result<Exit> {
+    match &args.resume {
+        None => start(args, None),
+        Some(folder) => {
+            let interrupted = resume::interrupted(folder).map_err(Usage::from)?;
+            start(&interrupted.args, Some((folder, interrupted.rows)))
+        }
+    }
+}
+
+/// Starts a session, or goes on with one.
+fn start(args: &CompareArgs, resumed: Option<(&Path, Vec<Row>)>) -> Result<Exit> {
     let begun = Instant::now();
     let profile = Profile::of(args.profile);
     let seed = args.seed.unwrap_or_else(drawn_seed);
@@ -124,7 +137,10 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         "plan": plan.describe(),
         "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
     });
-    let session = Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?;
+    let (session, rows) = match resumed {
+        None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
+        Some((folder, rows)) => (Session::reopen(folder, &configuration).map_err(Usage::from)?, rows),
+    };
     let announced =
         rehearsed.map_or_else(String::new, |block| format!(", about {} s", (block * blocks as u32).as_secs()));
     eprintln!(
@@ -135,8 +151,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     );
     // Blocks that were asked for by number take as long as they take.
     let deadline = args.blocks.is_none().then(|| begun + profile.budget);
-    let comparison =
-        Comparison { plan, arms, session, baseline, rows: Vec::new(), exit: Exit::Ok, discarded: 0, deadline };
+    let comparison = Comparison { plan, arms, session, baseline, rows, exit: Exit::Ok, discarded: 0, deadline };
     comparison.run(&mut random, &order)
 }
 
@@ -160,7 +175,12 @@ impl Comparison {
             // The same for all arms of a block: their arrivals are the same, and the ratio loses that noise. (53 bits, so
             // that every reader of JSON can hold it.)
             self.plan.seed = random.random::<u64>() >> 11;
-            for attempt in 1..=ATTEMPTS {
+            let (attempts, done) = resume::progress(&self.rows, block as u64 + 1, arms.len());
+            if done {
+                progress.inc(1);
+                continue;
+            }
+            for attempt in attempts + 1..=attempts.max(ATTEMPTS - 1) + 1 {
                 let valid = self.block(block as u64 + 1, attempt, arms, &progress)?;
                 run += 1;
                 let mean = begun.elapsed() / run;

@@ -13,8 +13,11 @@ use super::{
 };
 use crate::{progress::Progress, tally::Tally};
 
-/// How long messages are waited for after a window (design: drain).
+/// How long messages are waited for after a window.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// The same once they were waited for in vain: a server that does not answer shall not cost a second a window.
+const DRAIN_IN_VAIN: Duration = Duration::from_millis(100);
 
 /// How long slots may still be sent whose turn did not come within the window; the rest counts as missed.
 const CATCH_UP: Duration = Duration::from_millis(200);
@@ -50,6 +53,8 @@ pub(super) struct Shard {
     ramp: usize,
     /// Time in rounds of the loop that had something to do, in nanoseconds.
     busy_ns: u64,
+    /// How long messages are waited for.
+    drain: Duration,
     progress: Arc<Progress>,
     /// Echoes that the progress knows of.
     shown: u64,
@@ -71,6 +76,7 @@ impl Shard {
             slots: Vec::new(),
             ramp,
             busy_ns: 0,
+            drain: DRAIN,
             progress: Arc::clone(&options.progress),
             shown: 0,
             interrupted: false,
@@ -173,8 +179,11 @@ impl Shard {
 
     /// Ends a window: no more is sent, what is on its way is waited for, what does not come is lost.
     fn finish(&mut self, pacing: Pacing) -> io::Result<Part> {
-        let until_ns = clock::now_ns() + DRAIN.as_nanos() as u64;
+        let until_ns = clock::now_ns() + self.drain.as_nanos() as u64;
         self.run(pacing, until_ns, |clients| clients.in_flight() == 0)?;
+        if self.clients.in_flight() > 0 {
+            self.drain = DRAIN_IN_VAIN;
+        }
         self.clients.settle();
         self.clients.work = Work::None;
         Ok(self.part())

@@ -1,7 +1,7 @@
 //! A session's folder.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -80,6 +80,46 @@ impl Session {
         windows.flush()?;
         let trials = csv::Writer::from_writer(create("trials.csv")?);
         let session = Self { folder, id, build, about, started, trials, quantiles, windows, log, has_header: false };
+        session.mark(State::Running)?;
+        Ok(session)
+    }
+
+    /// Goes on with an interrupted session of the same build and `configuration`; what is measured anew may differ.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, or was recorded otherwise: such trials must not be mixed.
+    pub fn reopen(folder: &Path, configuration: &Value) -> Result<Self> {
+        let text = fs::read_to_string(folder.join("session.json")).context("cannot read session.json")?;
+        let about: Value = serde_json::from_str(&text).context("cannot read session.json")?;
+        let build = environment::build();
+        for (what, then, now) in [
+            ("build", &about["build"]["binary_sha256"], &environment::facts(&build)["binary_sha256"]),
+            ("plan", &about["configuration"]["plan"], &configuration["plan"]),
+            ("arms", &about["configuration"]["arms"], &configuration["arms"]),
+        ] {
+            if then != now {
+                bail!("{} was recorded with another {what}: begin a session of its own", folder.display());
+            }
+        }
+        let append = |name: &str| {
+            let file = OpenOptions::new().append(true).open(folder.join(name));
+            file.with_context(|| format!("cannot write {name}"))
+        };
+        let table =
+            |name: &str| append(name).map(|file| csv::WriterBuilder::new().has_headers(false).from_writer(file));
+        let session = Self {
+            folder: folder.to_owned(),
+            id: about["session_id"].as_str().unwrap_or_default().to_owned(),
+            build,
+            started: Duration::from_millis(about["started_at_unix_ms"].as_u64().unwrap_or(0)),
+            trials: table("trials.csv")?,
+            quantiles: table("quantiles.csv")?,
+            windows: table("windows.csv")?,
+            log: append("latency.hlog")?,
+            // A session without a row has no header yet either.
+            has_header: fs::metadata(folder.join("trials.csv"))?.len() > 0,
+            about,
+        };
         session.mark(State::Running)?;
         Ok(session)
     }

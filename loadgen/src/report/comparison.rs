@@ -57,7 +57,7 @@ pub(super) fn comparison(plan: &Value, arms: &[String], rows: &[Row], complete: 
             let cells = arms.iter().map(|arm| cell(&rows, arm, value, show));
             lines.push([name.to_owned()].into_iter().chain(cells).collect());
         }
-        text.push_str(&table(&lines, 17, WIDTH));
+        text.push_str(&table(&lines, 16, WIDTH));
         text.push('\n');
     }
     text.push_str(&caveats(plan, arms));

@@ -1,0 +1,65 @@
+//! Going on with a session that was interrupted: the same command, the same order, the blocks that are missing.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde_json::Value;
+
+use crate::{
+    cli::{Cli, Command, CompareArgs},
+    record::{Figures, Row, read_rows},
+};
+
+/// What is left of a session.
+pub(super) struct Interrupted {
+    /// As it was started, with the seed and the number of blocks that were drawn then.
+    pub(super) args: CompareArgs,
+    /// The rows that there are.
+    pub(super) rows: Vec<Row>,
+}
+
+/// Reads what a session was to be and how far it came.
+///
+/// # Errors
+/// If the folder holds no comparison that may be gone on with.
+pub(super) fn interrupted(folder: &Path) -> Result<Interrupted> {
+    let file = folder.join("session.json");
+    let about = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let about: Value = serde_json::from_str(&about).with_context(|| format!("cannot read {}", file.display()))?;
+    ensure!(about["state"] != "complete", "{} is complete: there is nothing to resume", folder.display());
+    let words = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let command = Cli::try_parse_from(words).ok().map(|cli| cli.command);
+    let Some(Command::Compare(mut args)) = command else {
+        anyhow::bail!("{} is no comparison: there is nothing to resume", folder.display())
+    };
+    let configuration = &about["configuration"];
+    let (seed, blocks) = (configuration["seed"].as_u64(), configuration["blocks"].as_u64());
+    ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", file.display());
+    (args.seed, args.blocks) = (seed, blocks);
+    Ok(Interrupted { args: *args, rows: read_rows(folder)? })
+}
+
+/// How far a block came: its attempts so far, and whether the last of them has every arm.
+pub(super) fn progress(rows: &[Row], block: u64, arms: usize) -> (u64, bool) {
+    let attempts = rows.iter().map(Figures).filter(|row| row.get("block") == Some(block as f64));
+    let attempts: Vec<u64> = attempts.map(|row| row.get("attempt").unwrap_or(1.0) as u64).collect();
+    let last = attempts.iter().copied().max().unwrap_or(0);
+    (last, attempts.iter().filter(|attempt| **attempt == last).count() >= arms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_done_once_its_last_attempt_has_every_arm() {
+        let row = |block: u64, attempt: u64| -> Row {
+            vec![("block".to_owned(), block.into()), ("attempt".to_owned(), attempt.into())]
+        };
+        let rows = [row(1, 1), row(1, 1), row(2, 1), row(2, 1), row(2, 2)];
+        assert_eq!(progress(&rows, 1, 2), (1, true));
+        assert_eq!(progress(&rows, 2, 2), (2, false));
+        assert_eq!(progress(&rows, 3, 2), (0, false));
+    }
+}
