@@ -69,6 +69,8 @@ fn the_guest_is_measured_and_compared_like_any_other() {
     let arm = trials.headers().unwrap().iter().position(|column| column == "arm").unwrap();
     let mut arms: Vec<String> = trials.records().map(|row| row.unwrap()[arm].to_owned()).collect();
     arms.sort_unstable();
+    // A block that a busy host spoiled is run again.
+    arms.dedup();
     assert_eq!(arms, ["guest", "mio", "mio#2"]);
 }
 
