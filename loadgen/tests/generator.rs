@@ -85,6 +85,7 @@ fn a_faultless_peer_gets_every_message_and_returns_it() {
 #[test]
 fn a_delay_shows_in_every_response() {
     let addr = line_peer(|_, line| {
+        // The fault itself, and no waiting for anything.
         thread::sleep(Duration::from_millis(3));
         line.to_vec()
     });
@@ -98,6 +99,7 @@ fn a_stall_counts_from_the_intended_time_of_every_message_that_it_delays() {
     // One stall of 100 ms at 1000 messages/s on one connection: about 100 messages wait, 50 ms on average.
     let addr = line_peer(|number, line| {
         if number == 50 {
+            // The fault itself, and no waiting for anything.
             thread::sleep(Duration::from_millis(100));
         }
         line.to_vec()
@@ -227,7 +229,10 @@ fn a_peer_that_stops_reading_costs_neither_time_nor_memory() {
     let addr = peer(|mut stream| {
         let mut first = vec![0; 1 << 20];
         if stream.read_exact(&mut first).and_then(|()| stream.write_all(&first)).is_ok() {
-            thread::sleep(Duration::from_secs(60));
+            // It stalls for good: the connection stays open and is never read again.
+            loop {
+                thread::park();
+            }
         }
     });
     let begun = std::time::Instant::now();
