@@ -2,12 +2,16 @@
 //!
 //! The client closes first and waits until the server has: no connection is left behind on either side.
 
+mod client;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
+use client::Client;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use support::Client;
 
 fn connect_echo_close(criterion: &mut Criterion) {
     let placement = support::settle();
@@ -25,6 +29,15 @@ fn connect_echo_close(criterion: &mut Criterion) {
         running.stop().expect("the server stops in order");
     }
     group.finish();
+}
+
+impl Client {
+    /// Closes and waits until the server has closed as well.
+    fn close(mut self) {
+        self.stream.get_mut().shutdown(std::net::Shutdown::Write).expect("the connection is open");
+        let rest = self.stream.read(&mut self.answer).expect("the server closes in order");
+        assert_eq!(rest, 0, "the server has nothing more to send");
+    }
 }
 
 criterion_group!(benches, connect_echo_close);

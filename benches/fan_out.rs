@@ -6,12 +6,15 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use protocol::status::Status;
 use servers::clock;
-use support::Client;
 
 const CONNECTIONS: usize = 100;
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -23,7 +26,7 @@ fn fan_out(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(CONNECTIONS as u64));
     for server in support::contestants() {
         let running = support::start(server, &placement, INTERVAL, CONNECTIONS as u32);
-        let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::connect_among_statuses(running.addr)).collect();
+        let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::connect(running.addr)).collect();
         group.bench_function(BenchmarkId::new(server.name, CONNECTIONS), |bencher| {
             bencher.iter_custom(|iterations| (0..iterations).map(|_| tick(&mut clients)).sum());
         });
@@ -31,6 +34,31 @@ fn fan_out(criterion: &mut Criterion) {
         running.stop().expect("the server stops in order");
     }
     group.finish();
+}
+
+/// A connection that only listens.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Connects, and waits for an echo among the status lines: then it is accepted.
+    fn connect(addr: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(addr).expect("the server listens");
+        stream.write_all(b"hello\n").expect("the server reads");
+        let mut client = Self(BufReader::new(stream));
+        while client.line() != b"hello\n" {}
+        client
+    }
+
+    /// The next status line.
+    fn status(&mut self) -> Status {
+        Status::parse(&self.line()).expect("nothing else is sent")
+    }
+
+    fn line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).expect("the server sends");
+        line
+    }
 }
 
 /// The time of one tick that everybody gets.

@@ -2,12 +2,16 @@
 //!
 //! An iteration sends a window of messages on every connection, each window with one write, and then compares every echo.
 
+mod client;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
+use client::Client;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use support::Client;
 
 const CONNECTIONS: usize = 8;
 const WINDOW: u64 = 32;
@@ -36,6 +40,18 @@ fn pipelined(criterion: &mut Criterion) {
         running.stop().expect("the server stops in order");
     }
     group.finish();
+}
+
+impl Client {
+    /// Sends messages with these numbers at once.
+    fn send_all(&mut self, numbers: std::ops::Range<u64>) {
+        let mut batch = Vec::new();
+        for number in numbers {
+            self.label(number);
+            batch.extend_from_slice(&self.message);
+        }
+        self.stream.get_mut().write_all(&batch).expect("the server reads");
+    }
 }
 
 criterion_group!(benches, pipelined);

@@ -4,13 +4,14 @@
 //! byte. The time includes the client's cost and the wake-ups of both sides, so it is no latency of the server; and
 //! criterion's verdicts compare a server with its own past, not with another one.
 
+mod client;
 mod support;
 
 use std::time::{Duration, Instant};
 
+use client::Client;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use loadgen::units;
-use support::Client;
 
 const PAYLOADS: [usize; 2] = [64, 16 * 1024];
 
