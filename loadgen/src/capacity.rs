@@ -33,9 +33,6 @@ const TRIALS: usize = 3;
 /// How often a trial that may not be believed is run again.
 const RETRIES: usize = 2;
 
-/// Share of the messages that may still be under way when the load ends: more is a backlog that grows.
-const BACKLOG: f64 = 0.01;
-
 /// The answer for one server.
 struct Capacity {
     server: String,
@@ -168,11 +165,7 @@ impl Climb<'_> {
 /// A server that is asked for too much answers late; the generator is not to blame for that, so the trial is valid.
 fn passes(trial: &Trial, verdict: &Verdict, slo: Option<&Slo>) -> bool {
     let Some(load) = &trial.load else { return false };
-    let counts = &load.window.tally.counts;
-    let backlog = counts.scheduled.saturating_sub(counts.echoed_in_time) as f64;
-    verdict.outcome == Outcome::Ok
-        && backlog <= BACKLOG * counts.scheduled as f64
-        && slo.is_none_or(|slo| slo.is_met(&load.window.tally.response))
+    verdict.outcome == Outcome::Ok && slo.is_none_or(|slo| slo.is_met(&load.window.tally.response))
 }
 
 /// The rate of a rung with two significant digits, so that all ladders from one rate have the same rungs.

@@ -192,7 +192,7 @@ impl Plan {
             "rate_per_sec": rate,
             "arrivals": arrivals,
             "depth": depth,
-            "pacing": self.pacing.name(),
+            "pacing": self.load_pacing().name(),
             "payloads": show_payloads(&self.payloads),
             "idle_ms": self.windows.idle.as_millis() as u64,
             "warmup_ms": self.windows.warmup.as_millis() as u64,
@@ -250,6 +250,14 @@ impl Plan {
     /// CPU time and gets nothing for it.
     pub fn closed_pacing(&self) -> Pacing {
         if self.spin_asked { Pacing::Spin } else { Pacing::Timer }
+    }
+
+    /// How the generator waits in the load window.
+    pub fn load_pacing(&self) -> Pacing {
+        match self.load {
+            Load::Open { .. } => self.pacing,
+            Load::Closed { .. } => self.closed_pacing(),
+        }
     }
 
     /// The idle window rounded up to whole status intervals, and how many these are if ticks are to be expected.

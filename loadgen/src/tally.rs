@@ -50,6 +50,8 @@ pub struct Counts {
     pub echoed: u64,
     /// Of these, before the window's end and not while draining.
     pub echoed_in_time: u64,
+    /// Messages that the server had and still owed 20 ms after the window's end.
+    pub backlog: u64,
     /// Messages that never came back.
     pub lost: u64,
     /// Lines that are neither a message nor a status.
@@ -245,6 +247,7 @@ impl Counts {
             sent,
             echoed,
             echoed_in_time,
+            backlog,
             lost,
             corrupt,
             duplicate,
@@ -266,6 +269,7 @@ impl Counts {
             (&mut self.sent, sent),
             (&mut self.echoed, echoed),
             (&mut self.echoed_in_time, echoed_in_time),
+            (&mut self.backlog, backlog),
             (&mut self.lost, lost),
             (&mut self.corrupt, corrupt),
             (&mut self.duplicate, duplicate),

@@ -42,8 +42,8 @@ pub const LITTLE: Gate = Gate { flag: 0.02, invalid: 0.05 };
 const READING_NS: f64 = 10e6;
 /// A side whose CPUs are busy for this share bounds a closed loop.
 pub const BOUND: f64 = 0.95;
-/// Echoed of offered: below it the server is saturated.
-pub const SATURATED: f64 = 0.99;
+/// Share of the messages that a server may still owe shortly after the load: more is a backlog, the server saturated.
+pub const BACKLOG: f64 = 0.01;
 
 /// Whether the figures of a trial may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,11 +160,13 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
     if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && plan.status_interval.is_some() {
         gates.flags.push("no status line came: the idle window is not aligned to ticks".to_owned());
     }
+    let validity = gates.validity();
     Verdict {
-        validity: gates.validity(),
+        validity,
         reasons: gates.reasons,
         flags: gates.flags,
-        outcome,
+        // Who was late in a spoiled trial is not known: the server is not blamed.
+        outcome: if (validity, outcome) == (Validity::Invalid, Outcome::Saturated) { Outcome::Ok } else { outcome },
         bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
         latency_is_interval,
     }
@@ -185,7 +187,7 @@ pub fn thresholds() -> Value {
         "canary_below_best_share": gate(CANARY),
         "little_deviation_share": gate(LITTLE),
         "bound_busy_share": BOUND,
-        "saturated_share": SATURATED,
+        "backlog_share": BACKLOG,
     })
 }
 
@@ -299,7 +301,7 @@ fn outcome(plan: &Plan, trial: &Trial) -> Outcome {
     }
     let load = trial.load.as_ref().map(|loaded| &loaded.window.tally.counts);
     match load.filter(|_| matches!(plan.load, Load::Open { .. })) {
-        Some(counts) if (counts.echoed_in_time as f64) < SATURATED * counts.scheduled as f64 => Outcome::Saturated,
+        Some(counts) if counts.backlog as f64 > BACKLOG * counts.scheduled as f64 => Outcome::Saturated,
         _ => Outcome::Ok,
     }
 }

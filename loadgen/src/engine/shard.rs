@@ -19,6 +19,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// The same once they were waited for in vain: a server that does not answer shall not cost a second a window.
 const DRAIN_IN_VAIN: Duration = Duration::from_millis(100);
 
+/// A pause that every host makes now and then: what a server still owes so long after a window is a backlog.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How long slots may still be sent whose turn did not come within the window; the rest counts as missed.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
@@ -146,6 +149,9 @@ impl Shard {
         self.clients.work = Work::Open { slots, next: 0, start_ns };
         self.run(self.pacing, until_ns, |_| false)?;
         self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
+        let pause_ns = clock::now_ns().max(until_ns) + PAUSE.as_nanos() as u64;
+        self.run(self.pacing, pause_ns, |clients| clients.next_due_ns().is_none() && clients.in_flight() == 0)?;
+        self.clients.tally.counts.backlog = self.clients.in_flight() as u64;
         // A generator that is late at the end owes the last slots all the same.
         let grace_ns = clock::now_ns() + CATCH_UP.as_nanos() as u64;
         self.run(self.pacing, grace_ns, |clients| clients.next_due_ns().is_none())?;

@@ -92,11 +92,10 @@ fn config(row: &mut Columns, plan: &Plan) {
         }
         Load::Closed { depth } => ("closed", None, Some(*depth), None),
     };
-    let pacing = if depth.is_some() { plan.closed_pacing() } else { plan.pacing };
     let (idle, _) = plan.idle_ticks();
     row.put("mode", mode);
     row.put("arrivals", arrivals);
-    row.put("pacing", pacing.name());
+    row.put("pacing", plan.load_pacing().name());
     row.put("placement", plan.placement.kind.name());
     row.put("seed", plan.seed);
     row.put("connections", plan.connections);

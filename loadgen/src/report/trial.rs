@@ -59,9 +59,10 @@ fn configuration(name: &str, plan: &Plan) -> String {
         ),
         PlacementKind::Shared => "both on all CPUs".to_owned(),
     };
-    let pacing = match plan.pacing {
-        Pacing::Spin => "spinning",
-        Pacing::Timer => "timer",
+    let pacing = match (&plan.load, plan.load_pacing()) {
+        (_, Pacing::Spin) => "spinning",
+        (Load::Open { .. }, Pacing::Timer) => "timer",
+        (Load::Closed { .. }, Pacing::Timer) => "blocking",
     };
     format!(
         "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
@@ -213,7 +214,7 @@ fn server(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> String {
         return "server      not observed: its process is not known (--pid)\n".to_owned();
     };
     let per_message = |value: f64| value / load.window.tally.counts.echoed.max(1) as f64;
-    let spinning = if plan.pacing == Pacing::Spin { " with a spinning client" } else { "" };
+    let spinning = if plan.load_pacing() == Pacing::Spin { " with a spinning client" } else { "" };
     let wakeups = usage
         .voluntary_switches
         .map_or_else(String::new, |count| format!(", {:.2} wake-ups", per_message(count as f64)));
