@@ -27,8 +27,15 @@ const FLUSH_BYTES: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) ledger: Ledger,
-    /// Messages that the socket has not taken entirely.
-    unsent: VecDeque<(u64, Size)>,
+    /// What a full socket has not taken; `None` while it has room.
+    unsent: Option<Box<Unsent>>,
+}
+
+/// Messages that the socket has not taken entirely.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// Their numbers and sizes.
+    queue: VecDeque<(u64, Size)>,
     /// Bytes of the first of them that it has taken.
     written: usize,
 }
@@ -38,12 +45,12 @@ impl Connection {
     pub(super) fn open(options: &Options, id: u32, token: Token, registry: &Registry) -> io::Result<Self> {
         let mut stream = connect(options, id)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, ledger: Ledger::new(id), unsent: VecDeque::new(), written: 0 })
+        Ok(Self { stream, ledger: Ledger::new(id), unsent: None })
     }
 
     /// Whether the socket has taken everything.
     pub(super) fn has_room(&self) -> bool {
-        self.unsent.is_empty()
+        self.unsent.is_none()
     }
 
     /// Sends messages with one write, or queues them behind what a full socket has not taken.
@@ -55,34 +62,36 @@ impl Connection {
         message: &mut Message,
         batch: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let tried_ns = if self.has_room() { now_ns } else { 0 };
-        if tried_ns == 0 {
+        if let Some(unsent) = &mut self.unsent {
             for size in sizes {
-                let sequence = self.ledger.send(Sent { intended_ns, tried_ns, size });
-                self.unsent.push_back((sequence, size));
+                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: 0, size });
+                unsent.queue.push_back((sequence, size));
             }
             return Ok(());
         }
         batch.clear();
         let mut first = None;
         for size in sizes {
-            let sequence = self.ledger.send(Sent { intended_ns, tried_ns, size });
+            let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
             first.get_or_insert(sequence);
             batch.extend_from_slice(self.ledger.text(message, sequence, size));
         }
         let written = write(&mut self.stream, batch)?;
         if written < batch.len() {
-            self.keep(first.unwrap_or(0), written, message);
+            let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
+            unsent.advance(written, message);
+            self.unsent = Some(Box::new(unsent));
         }
         Ok(())
     }
 
     /// Offers the socket what waits, until it is full again.
     pub(super) fn flush(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
-        while !self.unsent.is_empty() {
+        let Some(unsent) = &mut self.unsent else { return Ok(()) };
+        while !unsent.queue.is_empty() {
             batch.clear();
             let mut count = 0;
-            for &(sequence, size) in &self.unsent {
+            for &(sequence, size) in &unsent.queue {
                 batch.extend_from_slice(self.ledger.text(message, sequence, size));
                 count += 1;
                 if batch.len() >= FLUSH_BYTES {
@@ -90,34 +99,30 @@ impl Connection {
                 }
             }
             self.ledger.tried(count, now_ns);
-            let offered = &batch[self.written..];
+            let offered = &batch[unsent.written..];
             let written = write(&mut self.stream, offered)?;
             let full = written < offered.len();
-            self.advance(self.written + written, message);
+            unsent.advance(unsent.written + written, message);
             if full {
                 return Ok(());
             }
         }
-        // A queue that was long once shall not be kept for good.
-        self.unsent = VecDeque::new();
+        // A queue that was long once is not kept for good.
+        self.unsent = None;
         Ok(())
     }
+}
 
-    /// Keeps the messages from number `first` on, of which `written` bytes are gone.
-    fn keep(&mut self, first: u64, written: usize, message: &Message) {
-        self.unsent.extend(self.ledger.sent_from(first));
-        self.advance(written, message);
-    }
-
+impl Unsent {
     /// Removes what is written entirely; `written` counts from the beginning of the first message.
     fn advance(&mut self, mut written: usize, message: &Message) {
-        while let Some((_, size)) = self.unsent.front() {
+        while let Some((_, size)) = self.queue.front() {
             let bytes = message.bytes(*size);
             if written < bytes {
                 break;
             }
             written -= bytes;
-            self.unsent.pop_front();
+            self.queue.pop_front();
         }
         self.written = written;
     }

@@ -1,11 +1,14 @@
 //! What one connection has sent and not yet got back, and the check of every byte that it gets. Pure: no I/O, no clock.
 
-use std::collections::VecDeque;
+use std::mem;
 
 use memchr::memchr;
 use protocol::status::{LINE_BYTES_MAX, Status};
 
-use super::message::{Message, Size};
+use super::{
+    message::{Message, Size},
+    under_way::UnderWay,
+};
 
 /// A message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,13 @@ pub(crate) struct Sent {
     pub(crate) tried_ns: u64,
     /// Its size.
     pub(crate) size: Size,
+}
+
+impl Sent {
+    /// Whether its first byte was handed to the kernel.
+    pub(super) fn was_tried(&self) -> bool {
+        self.tried_ns != 0
+    }
 }
 
 /// What was found in the bytes received.
@@ -44,15 +54,22 @@ pub(crate) struct Lost;
 #[derive(Debug)]
 pub(crate) struct Ledger {
     connection: u32,
-    next_sequence: u64,
-    outstanding: VecDeque<Sent>,
     /// Bytes of the next expected message already received.
-    position: usize,
+    position: u32,
+    next_sequence: u64,
+    outstanding: UnderWay,
+    /// Made when the stream first differs: a connection that only echoes stays small.
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What is known of a stream that is not just echoes.
+#[derive(Debug, Default)]
+struct Trouble {
     /// A line that is no echo, as far as it has come.
     partial: Vec<u8>,
     /// Messages that a later one overtook, or in whose place something corrupt came.
     overtaken: Vec<Overtaken>,
-    /// Messages below this number belong to a window that is over.
+    /// Messages below this number belong to a window that is over; some of them were lost.
     settled_below: u64,
 }
 
@@ -66,22 +83,14 @@ struct Overtaken {
 
 impl Ledger {
     pub(crate) fn new(connection: u32) -> Self {
-        Self {
-            connection,
-            next_sequence: 0,
-            outstanding: VecDeque::new(),
-            position: 0,
-            partial: Vec::new(),
-            overtaken: Vec::new(),
-            settled_below: 0,
-        }
+        Self { connection, position: 0, next_sequence: 0, outstanding: UnderWay::default(), trouble: None }
     }
 
     /// Takes note of a message to send and returns its number.
     pub(crate) fn send(&mut self, sent: Sent) -> u64 {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.outstanding.push_back(sent);
+        self.outstanding.push(sent);
         sequence
     }
 
@@ -98,8 +107,7 @@ impl Ledger {
 
     /// The first `count` of the messages that waited behind a full socket are tried now.
     pub(crate) fn tried(&mut self, count: usize, now_ns: u64) {
-        let first = self.outstanding.partition_point(|sent| sent.tried_ns != 0);
-        for sent in self.outstanding.iter_mut().skip(first).take(count) {
+        for sent in self.outstanding.waiting_mut().take(count) {
             sent.tried_ns = now_ns;
         }
     }
@@ -120,10 +128,10 @@ impl Ledger {
         report: &mut impl FnMut(Found),
     ) -> Result<(), Lost> {
         while !input.is_empty() {
-            if self.partial.is_empty() {
+            if !self.has_partial() {
                 input = self.compare(message, input, report);
             }
-            if !self.partial.is_empty() || !input.is_empty() {
+            if self.has_partial() || !input.is_empty() {
                 input = self.take_line(message, input, report)?;
             }
         }
@@ -132,16 +140,35 @@ impl Ledger {
 
     /// The window is over: what has not come back is lost, and no longer waited for. Returns how many that are.
     pub(crate) fn settle(&mut self, message: &mut Message) -> u64 {
-        if let Some(sent) = self.outstanding.front() {
-            let received = &message.text(self.connection, self.expected(), sent.size)[..self.position];
-            self.partial.extend_from_slice(received);
-            self.position = 0;
+        if let Some(sent) = self.outstanding.oldest() {
+            let text = message.text(self.connection, self.expected(), sent.size);
+            self.set_aside(text);
         }
-        let overtaken = self.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count();
-        let lost = overtaken + self.outstanding.len();
+        let mut lost = self.outstanding.len();
+        if lost > 0 || self.trouble.is_some() {
+            let next_sequence = self.next_sequence;
+            let trouble = self.trouble();
+            lost += trouble.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count();
+            trouble.settled_below = next_sequence;
+        }
         self.outstanding.clear();
-        self.settled_below = self.next_sequence;
         lost as u64
+    }
+
+    fn has_partial(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| !trouble.partial.is_empty())
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    /// What was received of the expected message begins a line that is looked at as a whole.
+    fn set_aside(&mut self, expected: &[u8]) {
+        let position = mem::take(&mut self.position) as usize;
+        if position > 0 {
+            self.trouble().partial.extend_from_slice(&expected[..position]);
+        }
     }
 
     /// The number of the message that should come next.
@@ -151,20 +178,20 @@ impl Ledger {
 
     /// Compares with what is expected; returns what is left of `input` at the first difference.
     fn compare<'a>(&mut self, message: &mut Message, mut input: &'a [u8], report: &mut impl FnMut(Found)) -> &'a [u8] {
-        while let (false, Some(&sent)) = (input.is_empty(), self.outstanding.front()) {
+        while let (false, Some(sent)) = (input.is_empty(), self.outstanding.oldest()) {
             let text = message.text(self.connection, self.expected(), sent.size);
-            let wanted = &text[self.position..];
+            let wanted = &text[self.position as usize..];
             let count = wanted.len().min(input.len());
             if input[..count] != wanted[..count] {
-                self.partial.extend_from_slice(&text[..self.position]);
-                self.position = 0;
+                self.set_aside(text);
                 return input;
             }
             input = &input[count..];
-            self.position += count;
-            if self.position == message.bytes(sent.size) {
+            if count < wanted.len() {
+                self.position += count as u32;
+            } else {
                 self.position = 0;
-                self.outstanding.pop_front();
+                self.outstanding.pop();
                 report(Found::Echo(sent));
             }
         }
@@ -179,28 +206,39 @@ impl Ledger {
         report: &mut impl FnMut(Found),
     ) -> Result<&'a [u8], Lost> {
         let Some(newline) = memchr(b'\n', input) else {
-            self.partial.extend_from_slice(input);
-            let endless = self.partial.len() > message.bytes_max().max(LINE_BYTES_MAX);
+            let partial = &mut self.trouble().partial;
+            partial.extend_from_slice(input);
+            let endless = partial.len() > message.bytes_max().max(LINE_BYTES_MAX);
             return if endless { self.give_up(report) } else { Ok(&[]) };
         };
         let (end, rest) = input.split_at(newline + 1);
-        self.partial.extend_from_slice(end);
-        let line = std::mem::take(&mut self.partial);
-        if let Some(status) = Status::parse(&line) {
-            report(Found::Status(status));
+        if !self.has_partial() {
+            self.judge_line(message, end, report)?;
             return Ok(rest);
+        }
+        let mut line = mem::take(&mut self.trouble().partial);
+        line.extend_from_slice(end);
+        self.judge_line(message, &line, report)?;
+        Ok(rest)
+    }
+
+    /// Says what a line is that is no echo of the expected message.
+    fn judge_line(&mut self, message: &mut Message, line: &[u8], report: &mut impl FnMut(Found)) -> Result<(), Lost> {
+        if let Some(status) = Status::parse(line) {
+            report(Found::Status(status));
+            return Ok(());
         }
         if !message.is_identified() {
             return self.give_up(report);
         }
-        match message.sequence_of(self.connection, &line).filter(|sequence| *sequence < self.next_sequence) {
+        match message.sequence_of(self.connection, line).filter(|sequence| *sequence < self.next_sequence) {
             Some(sequence) => self.resynchronise(sequence, report),
             None => {
                 report(Found::Corrupt);
                 self.overtake(true);
             }
         }
-        Ok(rest)
+        Ok(())
     }
 
     /// A message of this connection came, but not the expected one.
@@ -209,10 +247,13 @@ impl Ledger {
             while self.expected() < sequence {
                 self.overtake(false);
             }
-            self.outstanding.pop_front().map(Found::Echo).into_iter().for_each(report);
-        } else if let Some(index) = self.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
-            report(Found::Reordered(self.overtaken.swap_remove(index).sent));
-        } else if sequence >= self.settled_below {
+            self.outstanding.pop().map(Found::Echo).into_iter().for_each(report);
+            return;
+        }
+        let trouble = self.trouble();
+        if let Some(index) = trouble.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
+            report(Found::Reordered(trouble.overtaken.swap_remove(index).sent));
+        } else if sequence >= trouble.settled_below {
             report(Found::Duplicate);
         }
         // Else it comes late, after its window, in which it was counted as lost.
@@ -221,8 +262,8 @@ impl Ledger {
     /// The expected message did not come, something else did.
     fn overtake(&mut self, corrupt: bool) {
         let sequence = self.expected();
-        if let Some(sent) = self.outstanding.pop_front() {
-            self.overtaken.push(Overtaken { sequence, sent, corrupt });
+        if let Some(sent) = self.outstanding.pop() {
+            self.trouble().overtaken.push(Overtaken { sequence, sent, corrupt });
         }
     }
 
@@ -408,7 +449,8 @@ mod tests {
                 if peer.receive(&input).1.is_err() {
                     break;
                 }
-                prop_assert!(peer.ledger.partial.len() <= 1 + bytes.max(LINE_BYTES_MAX));
+                let partial = peer.ledger.trouble.as_ref().map_or(0, |trouble| trouble.partial.len());
+                prop_assert!(partial <= 1 + bytes.max(LINE_BYTES_MAX));
             }
         }
     }

@@ -12,6 +12,7 @@ mod ledger;
 mod message;
 mod schedule;
 mod shard;
+mod under_way;
 mod waiter;
 
 use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
