@@ -35,6 +35,7 @@ pub(crate) fn start(server: &Server, placement: &Placement, status_interval: Dur
         nodelay: true,
         congestion: "reno".to_owned(),
         cpus: placement.server_cpus.clone(),
+        padding_bytes: 0,
     };
     Target::Server(command).start().expect("the server starts")
 }

@@ -147,12 +147,14 @@ impl Climb<'_> {
         self.trials += 1;
         let entry = Entry {
             trial_id: self.trials,
+            cell: None,
             block: rung,
             attempt: 1,
             order_in_block,
             arm: name,
             server: Some(name),
             target_kind: "server",
+            padding_bytes: 0,
             plan,
             conditions: &self.conditions,
             syscalls_per_message: None,

@@ -2,7 +2,7 @@
 //! message, throughput, broadcast quality.
 //!
 //! Measure, record, judge: [`engine`], [`observe`] and [`trial`] measure; [`record`] writes it down; [`validity`],
-//! [`stats`], [`verdicts`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
+//! [`stats`], [`verdicts`], [`scorecard`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
 //! [`target`] starts processes.
 
 pub mod baseline;
@@ -21,6 +21,7 @@ pub mod record;
 pub mod reference;
 pub mod report;
 pub mod run;
+pub mod scorecard;
 pub mod selftest;
 pub mod slo;
 pub mod stats;

@@ -23,7 +23,7 @@ const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 /// One trial: the load, the windows, and who runs where.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Connections, at least 1.
+    /// Connections; 0 only if nothing is sent.
     pub connections: u32,
     /// How messages are sent in the load window.
     pub load: Load,
@@ -79,7 +79,7 @@ pub struct Windows {
     pub idle: Duration,
     /// Load that is not counted.
     pub warmup: Duration,
-    /// Load that is measured. Not zero.
+    /// Load that is measured. Zero leaves it out, for a server that is watched while nothing is asked of it.
     pub load: Duration,
     /// Closed loop, for throughput. Zero leaves it out.
     pub peak: Duration,
@@ -143,7 +143,11 @@ impl Plan {
     /// # Errors
     /// One line that says what was wrong and what would be right.
     pub fn check(&self) -> Result<()> {
-        ensure!(self.connections > 0, "0 connections cannot carry a load: ask for 1 or more");
+        let watched_only = self.windows.load.is_zero() && self.windows.peak.is_zero();
+        ensure!(
+            self.connections > 0 || watched_only,
+            "0 connections cannot carry a load: ask for 1 or more, or for none at all with --duration 0s"
+        );
         for (bytes, _) in self.payloads.sizes() {
             ensure!(*bytes > 0, "a message of 0 bytes cannot come back: ask for 1B or more");
             ensure!(
@@ -153,7 +157,14 @@ impl Plan {
                 show_bytes(PAYLOAD_BYTES_MAX as u64)
             );
         }
-        ensure!(!self.windows.load.is_zero(), "a load window of 0s measures nothing: ask for a longer --duration");
+        ensure!(
+            !self.windows.load.is_zero() || !self.windows.idle.is_zero(),
+            "a load window of 0s measures nothing: ask for a longer --duration, or for an --idle window"
+        );
+        ensure!(
+            !self.windows.load.is_zero() || self.cohorts.is_empty(),
+            "bad clients come with a load: ask for a longer --duration"
+        );
         match &self.load {
             Load::Open { rate, .. } if rate.extremes_per_sec().1 == 0 => {
                 bail!("a rate of 0 messages per second is no load: ask for 1 or more, or for --closed")
@@ -171,7 +182,7 @@ impl Plan {
         }
         ensure!(self.threads > 0, "a generator without a thread sends nothing: ask for --threads 1 or more");
         ensure!(
-            self.threads <= self.connections,
+            self.threads <= self.connections.max(1),
             "{} threads have nothing to do with {} connections: ask for fewer threads",
             self.threads,
             self.connections

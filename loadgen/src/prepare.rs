@@ -64,6 +64,7 @@ pub(crate) fn guest(template: &Template, plan: &Plan) -> GuestCommand {
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
         max_connections: plan.all_connections() + SPARE_CONNECTIONS,
         cpus: server_cpus(plan),
+        padding_bytes: 0,
     }
 }
 
@@ -92,6 +93,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         nodelay: plan.nodelay,
         congestion: plan.congestion.clone(),
         cpus: server_cpus(plan),
+        padding_bytes: 0,
     })
 }
 

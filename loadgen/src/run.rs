@@ -44,7 +44,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         None => None,
         Some(folder) => Some(Session::create(Some(folder), json!({ "plan": plan.describe() })).map_err(Usage::from)?),
     };
-    let conditions = if args.no_baseline { Conditions::default() } else { conditions(&plan)? };
+    let conditions =
+        if args.no_baseline || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
     let verdict = judge(&plan, &trial, &conditions);
     let syscalls_per_message = syscalls(args, &plan, &target, &trial);
@@ -56,12 +57,14 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let measured = Ok((&trial, &verdict));
     let entry = Entry {
         trial_id: 1,
+        cell: None,
         block: 1,
         attempt: 1,
         order_in_block: 1,
         arm,
         server,
         target_kind,
+        padding_bytes: 0,
         plan: &plan,
         conditions: &conditions,
         syscalls_per_message,

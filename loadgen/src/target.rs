@@ -70,6 +70,8 @@ pub struct ServerCommand {
     pub congestion: String,
     /// Where it may run; empty for anywhere.
     pub cpus: Vec<usize>,
+    /// See [`Target::padded`].
+    pub padding_bytes: usize,
 }
 
 /// How any other program is started that says `listening on ADDR:PORT` on its first line of stdout.
@@ -83,6 +85,8 @@ pub struct GuestCommand {
     pub max_connections: u32,
     /// Where it may run; empty for anywhere.
     pub cpus: Vec<usize>,
+    /// See [`Target::padded`].
+    pub padding_bytes: usize,
 }
 
 /// A program and its arguments, in which `{addr}`, `{status_interval_ms}` and `{max_connections}` are filled in.
@@ -161,6 +165,18 @@ pub struct Running {
 }
 
 impl Target {
+    /// The same with so many bytes more in the environment of what is started. The environment's size moves the stack, and
+    /// that alone can make a program faster or slower by more than what is compared (Mytkowicz et al., Producing wrong data
+    /// without doing anything obviously wrong, ASPLOS 2009): drawn anew for each trial it is noise, and no bias.
+    pub fn padded(mut self, bytes: usize) -> Self {
+        match &mut self {
+            Self::Server(command) => command.padding_bytes = bytes,
+            Self::Command(command) => command.padding_bytes = bytes,
+            Self::Address { .. } => {}
+        }
+        self
+    }
+
     /// Starts it if need be, and returns once it listens.
     ///
     /// # Errors
@@ -168,11 +184,16 @@ impl Target {
     pub fn start(&self) -> Result<Running> {
         match self {
             Self::Address { addr, pid } => Ok(Running { addr: *addr, pid: *pid, child: None }),
-            Self::Server(command) => Running::spawn(&command.name, prepare_server(command), &command.cpus, false),
+            Self::Server(command) => {
+                let mut prepared = prepare_server(command);
+                pad(&mut prepared, command.padding_bytes);
+                Running::spawn(&command.name, prepared, &command.cpus, false)
+            }
             Self::Command(command) => {
                 let words = command.template.fill(command.status_interval, command.max_connections);
                 let mut prepared = Command::new(&words[0]);
                 prepared.args(&words[1..]);
+                pad(&mut prepared, command.padding_bytes);
                 Running::spawn(&words[0], prepared, &command.cpus, true)
             }
         }
@@ -319,6 +340,12 @@ fn prepare_server(command: &ServerCommand) -> Command {
         .arg(command.workers.to_string())
         .args((!command.nodelay).then_some("--nagle"));
     prepared
+}
+
+fn pad(prepared: &mut Command, bytes: usize) {
+    if bytes > 0 {
+        prepared.env("LOADGEN_PADDING", "x".repeat(bytes));
+    }
 }
 
 /// What every child has in common, whoever wrote it.

@@ -35,7 +35,7 @@ pub struct Trial {
     pub warmups: Vec<Window>,
     /// The same load before the bad clients came, if there are any.
     pub undisturbed: Option<Loaded>,
-    /// The load window; `None` if a signal came before.
+    /// The load window; `None` if the plan has none.
     pub load: Option<Loaded>,
     /// The closed loop for throughput.
     pub peak: Option<Loaded>,
@@ -214,7 +214,7 @@ impl<'a> Measurement<'a> {
         });
         let before = observe::machine();
         let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
-        if engine.connected() == 0 && !ramp.interrupted {
+        if engine.connected() == 0 && plan.connections > 0 && !ramp.interrupted {
             let problem = engine.first_problem().unwrap_or("no connection was established");
             return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
         }
@@ -238,19 +238,19 @@ impl<'a> Measurement<'a> {
         let kernel_memory = self.kernel_memory();
         let undisturbed = if self.plan.cohorts.is_empty() { None } else { Some(self.load()?) };
         self.engine.set_cohorts_active(true);
-        let load = self.load()?;
+        let load = if windows.load.is_zero() { None } else { Some(self.load()?) };
         self.engine.set_cohorts_active(false);
         self.progress.enter(Phase::Peak);
         let peak = if windows.peak.is_zero() { None } else { Some(self.loaded(Self::peak)?) };
-        let loaded = [undisturbed.as_ref(), Some(&load), peak.as_ref()];
-        let interrupted = loaded.into_iter().flatten().any(|loaded| loaded.window.interrupted);
+        let loaded = undisturbed.iter().chain(&load).chain(&peak).map(|loaded| &loaded.window);
+        let interrupted = loaded.chain(idle.iter().map(|idle| &idle.window)).any(|window| window.interrupted);
         Ok(Trial {
             started_at_unix_ms: 0,
             ramp: self.ramp,
             idle,
             warmups: self.warmups,
             undisturbed,
-            load: Some(load),
+            load,
             peak,
             kernel_memory,
             server_threads_max: self.threads_max,
@@ -290,7 +290,8 @@ impl<'a> Measurement<'a> {
     fn idle(&mut self) -> io::Result<Idle> {
         let (length, ticks) = self.plan.idle_ticks();
         let aligned = match self.plan.status_interval {
-            Some(interval) if !interval.is_zero() => self.align(interval)?,
+            // Without a connection no tick is seen, and none is sent.
+            Some(interval) if !interval.is_zero() && self.plan.connections > 0 => self.align(interval)?,
             _ => true,
         };
         let before = self.usage();
@@ -300,7 +301,7 @@ impl<'a> Measurement<'a> {
         let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
         Ok(Idle {
             window,
-            ticks: ticks.filter(|_| aligned),
+            ticks: ticks.filter(|_| aligned && self.plan.connections > 0),
             surroundings: surroundings(self.plan, &around, self.pid),
             server,
             memory: self.process.as_ref().map(Process::memory),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::Pacing,
     plan::{Load, Plan},
-    trial::{Loaded, Trial},
+    trial::{Loaded, Surroundings, Trial},
 };
 
 /// A threshold from which a trial is flagged, and one from which it is invalid.
@@ -138,9 +138,14 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
     let outcome = outcome(plan, trial);
     let mut latency_is_interval = false;
     match &trial.load {
-        None => gates.reasons.push("interrupted before the load".to_owned()),
+        None => {
+            if let Some(idle) = &trial.idle {
+                judge_surroundings(&mut gates, &idle.surroundings, plan.idle_ticks().0.as_nanos() as f64);
+            }
+        }
         Some(loaded) => {
-            judge_machine(&mut gates, plan, loaded);
+            judge_generator_time(&mut gates, plan, loaded);
+            judge_surroundings(&mut gates, &loaded.surroundings, loaded.span_ns as f64);
             if let Load::Open { .. } = plan.load {
                 latency_is_interval = judge_generator(&mut gates, plan, loaded);
                 judge_accounting(&mut gates, outcome, loaded);
@@ -157,7 +162,8 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
     if trial.interrupted {
         gates.reasons.push("interrupted".to_owned());
     }
-    if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && plan.status_interval.is_some() {
+    let ticks_expected = plan.status_interval.is_some() && plan.connections > 0;
+    if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && ticks_expected {
         gates.flags.push("no status line came: the idle window is not aligned to ticks".to_owned());
     }
     let validity = gates.validity();
@@ -223,13 +229,19 @@ fn judge_canary(gates: &mut Gates, conditions: &Conditions) {
     });
 }
 
-fn judge_machine(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
-    let span_ns = loaded.span_ns as f64;
-    let around = &loaded.surroundings;
+fn judge_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     if let Some(delay_ns) = loaded.window.usage.run_delay_ns {
-        let share = delay_ns as f64 / span_ns;
+        let share = delay_ns as f64 / loaded.span_ns as f64;
         gates.check(RUN_DELAY, share, || format!("the generator waited for its CPU: {:.1} %", share * 100.0));
     }
+    if let Load::Open { .. } = plan.load {
+        let share = busy_share(plan, loaded);
+        gates.check(BUSY, share, || format!("the generator was busy: {:.0} %", share * 100.0));
+    }
+}
+
+/// The gates of the load window, or of the idle window where nothing is sent.
+fn judge_surroundings(gates: &mut Gates, around: &Surroundings, span_ns: f64) {
     let cpus = crate::observe::available_cpus().len().max(1) as f64;
     if let Some(steal_ns) = around.steal_ns {
         let share = steal_ns as f64 / (span_ns * cpus);
@@ -239,10 +251,6 @@ fn judge_machine(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
         // A process that has used next to nothing may show a whole tick.
         let share = (foreign_ns as f64 - READING_NS) / (span_ns * cpus);
         gates.check(FOREIGN_CPU, share, || format!("others used CPU time: {:.1} %", share * 100.0));
-    }
-    if let Load::Open { .. } = plan.load {
-        let share = busy_share(plan, loaded);
-        gates.check(BUSY, share, || format!("the generator was busy: {:.0} %", share * 100.0));
     }
 }
 

@@ -23,8 +23,21 @@ pub struct Metric {
     pub unit: &'static str,
     /// What counts as a difference.
     pub margin: Margin,
+    place: fn(&Places) -> &str,
     value: fn(&Figures<'_>) -> Option<f64>,
 }
+
+/// The cells of a session that the primary claims come from; empty names if it has only one load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Of latency and of idle wake-ups.
+    pub latency: String,
+    /// Of CPU per message: with a client that sleeps, if there is such a cell.
+    pub cpu: String,
+}
+
+/// The server with nothing to wait for but its only connection: what others add to its latency is theirs.
+pub const FLOOR: &str = "blocking";
 
 /// Smallest ratio that is worth mentioning.
 pub const MARGIN: f64 = 0.03;
@@ -34,12 +47,25 @@ pub const ALPHA: f64 = 0.05;
 
 /// The primary metrics, for all of which lower is better.
 pub const PRIMARY: [Metric; 4] = [
-    Metric { name: "response p50", unit: "", margin: Margin::Ratio(MARGIN), value: |row| row.get("response_ns_p50") },
-    Metric { name: "response p99", unit: "", margin: Margin::Ratio(MARGIN), value: |row| row.get("response_ns_p99") },
+    Metric {
+        name: "response p50",
+        unit: "",
+        margin: Margin::Ratio(MARGIN),
+        place: |places| &places.latency,
+        value: |row| row.get("response_ns_p50"),
+    },
+    Metric {
+        name: "response p99",
+        unit: "",
+        margin: Margin::Ratio(MARGIN),
+        place: |places| &places.latency,
+        value: |row| row.get("response_ns_p99"),
+    },
     Metric {
         name: "CPU per message",
         unit: "",
         margin: Margin::Ratio(MARGIN),
+        place: |places| &places.cpu,
         value: |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?),
     },
     Metric {
@@ -47,6 +73,7 @@ pub const PRIMARY: [Metric; 4] = [
         unit: "/s",
         // They can be none at all, so they compare by differences.
         margin: Margin::Difference(1.0),
+        place: |places| &places.latency,
         value: |row| {
             let per_tick =
                 row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?;
@@ -91,61 +118,95 @@ impl Judgement {
 }
 
 /// Judges the rows of a session with these arms.
-pub fn judge(rows: &[Row], arms: &[String]) -> Judgement {
-    let blocks = blocks(rows, arms);
-    let used: Vec<&Vec<Figures<'_>>> = blocks.iter().flatten().collect();
+pub fn judge(rows: &[Row], arms: &[String], places: &Places) -> Judgement {
+    let cells = Cells::of(rows, arms, [places.latency.as_str(), places.cpu.as_str()]);
     // A second run of an arm is a control and no contestant.
-    let contestants: Vec<usize> = (0..arms.len()).filter(|arm| !arms[*arm].contains('#')).collect();
-    let pairs: Vec<(usize, usize)> = contestants
-        .iter()
-        .enumerate()
-        .flat_map(|(index, second)| contestants[index + 1..].iter().map(|first| (*first, *second)))
-        .collect();
-    let controls: Vec<(usize, usize)> = (0..arms.len())
-        .filter_map(|again| {
-            Some((
-                arms.iter().position(|arm| Some(arm.as_str()) == arms[again].split_once('#').map(|(arm, _)| arm))?,
-                again,
-            ))
-        })
-        .collect();
-    Judgement {
-        findings: family(&used, arms, &pairs),
-        control: family(&used, arms, &controls),
-        blocks: used.len(),
-        blocks_left_out: blocks.len() - used.len(),
-    }
-}
-
-/// For every block the rows of its last attempt in the order of the arms; `None` if the block cannot be used.
-fn blocks<'a>(rows: &'a [Row], arms: &[String]) -> Vec<Option<Vec<Figures<'a>>>> {
-    let mut last: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
-    for row in rows.iter().map(Figures) {
-        let block = last.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
-        let attempt = |row: &Figures<'_>| row.get("attempt").unwrap_or(1.0);
-        if block.first().is_some_and(|first| attempt(first) < attempt(&row)) {
-            block.clear();
-        }
-        block.push(row);
-    }
-    let complete = |block: Vec<Figures<'a>>| -> Option<Vec<Figures<'a>>> {
-        let of_arm = |arm: &String| block.iter().find(|row| row.text("arm") == arm).copied();
-        let rows: Option<Vec<_>> = arms.iter().map(of_arm).collect();
-        rows.filter(|rows| rows.iter().all(|row| row.text("valid") != "invalid"))
+    let control = |again: usize| {
+        let (first, _) = arms[again].split_once('#')?;
+        Some((arms.iter().position(|arm| arm == first)?, again))
     };
-    last.into_values().map(complete).collect()
+    let controls: Vec<(usize, usize)> = (0..arms.len()).filter_map(control).collect();
+    Judgement {
+        findings: family(&cells, arms, &pairs(arms), &PRIMARY, places),
+        control: family(&cells, arms, &controls, &PRIMARY, places),
+        blocks: cells.0.values().map(|cell| cell.blocks.len()).min().unwrap_or(0),
+        blocks_left_out: cells.0.values().map(|cell| cell.left_out).sum(),
+    }
 }
 
-/// Compares every primary metric of these pairs of arms, corrected for their number.
-fn family(blocks: &[&Vec<Figures<'_>>], arms: &[String], pairs: &[(usize, usize)]) -> Vec<Finding> {
-    // An arm that failed or was saturated anywhere gets no claim, but counts.
-    let sound = |arm: usize| blocks.iter().all(|block| block[arm].is_usable());
+/// Judges a cell beside the primary ones, as a family of its own: latency and CPU per message of every pair of arms.
+pub fn explore(rows: &[Row], arms: &[String], cell: &str) -> Vec<Finding> {
+    let places = Places { latency: cell.to_owned(), cpu: cell.to_owned() };
+    family(&Cells::of(rows, arms, [cell]), arms, &pairs(arms), &PRIMARY[..3], &places)
+}
+
+/// For every block of a cell the rows of these arms, in their order; blocks that cannot be used are left out.
+pub fn blocks<'a>(rows: &'a [Row], arms: &[String], cell: &str) -> Vec<Vec<Figures<'a>>> {
+    let mut cells = Cells::of(rows, arms, [cell]);
+    cells.0.remove(cell).map(|cell| cell.blocks).unwrap_or_default()
+}
+
+fn pairs(arms: &[String]) -> Vec<(usize, usize)> {
+    let contestants: Vec<usize> = (0..arms.len()).filter(|arm| !arms[*arm].contains('#')).collect();
+    let pairs = contestants.iter().enumerate();
+    pairs.flat_map(|(index, second)| contestants[index + 1..].iter().map(|first| (*first, *second))).collect()
+}
+
+/// The blocks of several cells, by their names.
+struct Cells<'a>(BTreeMap<String, CellBlocks<'a>>);
+
+#[derive(Default)]
+struct CellBlocks<'a> {
+    /// The rows of the last attempt of each block in the order of the arms.
+    blocks: Vec<Vec<Figures<'a>>>,
+    /// Blocks that cannot be used.
+    left_out: usize,
+}
+
+impl<'a> Cells<'a> {
+    fn of<'n>(rows: &'a [Row], arms: &[String], names: impl IntoIterator<Item = &'n str>) -> Self {
+        let cell = |name: &str| {
+            let mut last: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
+            for row in rows.iter().map(Figures).filter(|row| row.text("cell") == name) {
+                let block = last.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
+                let attempt = |row: &Figures<'_>| row.get("attempt").unwrap_or(1.0);
+                if block.first().is_some_and(|first| attempt(first) < attempt(&row)) {
+                    block.clear();
+                }
+                block.push(row);
+            }
+            let all = last.len();
+            let blocks: Vec<_> = last.into_values().filter_map(|block| complete(&block, arms)).collect();
+            CellBlocks { left_out: all - blocks.len(), blocks }
+        };
+        Self(names.into_iter().map(|name| (name.to_owned(), cell(name))).collect())
+    }
+}
+
+/// The rows of a block in the order of the arms, if every one is there and may be believed.
+fn complete<'a>(block: &[Figures<'a>], arms: &[String]) -> Option<Vec<Figures<'a>>> {
+    let of_arm = |arm: &String| block.iter().find(|row| row.text("arm") == arm).copied();
+    let rows: Option<Vec<_>> = arms.iter().map(of_arm).collect();
+    rows.filter(|rows| rows.iter().all(|row| row.text("valid") != "invalid"))
+}
+
+/// Compares every metric of these pairs of arms, corrected for their number.
+fn family(
+    cells: &Cells<'_>,
+    arms: &[String],
+    pairs: &[(usize, usize)],
+    metrics: &[Metric],
+    places: &Places,
+) -> Vec<Finding> {
     let values = |arm: usize, metric: &Metric| -> Vec<f64> {
-        let value = |block: &&Vec<Figures<'_>>| (metric.value)(&block[arm]).filter(|_| sound(arm)).unwrap_or(f64::NAN);
+        let blocks = cells.0.get((metric.place)(places)).map_or(&[][..], |cell| &cell.blocks);
+        // An arm that failed or was saturated anywhere in a cell gets no claim there, but counts.
+        let sound = blocks.iter().all(|block| block[arm].is_usable());
+        let value = |block: &Vec<Figures<'_>>| (metric.value)(&block[arm]).filter(|_| sound).unwrap_or(f64::NAN);
         blocks.iter().map(value).collect()
     };
     let members: Vec<(Metric, usize, usize)> =
-        PRIMARY.iter().flat_map(|metric| pairs.iter().map(|(first, second)| (*metric, *first, *second))).collect();
+        metrics.iter().flat_map(|metric| pairs.iter().map(|(first, second)| (*metric, *first, *second))).collect();
     let series: Vec<(Vec<f64>, Vec<f64>)> =
         members.iter().map(|(metric, first, second)| (values(*first, metric), values(*second, metric))).collect();
     let endpoints: Vec<Endpoint<'_>> = members
@@ -208,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_difference_is_found_between_contestants_and_none_in_the_control() {
-        let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]));
+        let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]), &Places::default());
         assert_eq!((judgement.findings.len(), judgement.control.len(), judgement.blocks), (4, 4, 40));
         let finding = &judgement.findings[0];
         assert_eq!((finding.first.as_str(), finding.second.as_str()), ("tokio", "mio"));
@@ -222,7 +283,7 @@ mod tests {
         for row in rows.iter_mut().filter(|row| Figures(row).text("arm") == "mio#2") {
             row[5].1 = json!(Figures(row).get("response_ns_p50").unwrap() as u64 * 11 / 10);
         }
-        assert_eq!(judge(&rows, &arms(&["mio", "tokio", "mio#2"])).is_trusted(), Some(false));
+        assert_eq!(judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Places::default()).is_trusted(), Some(false));
     }
 
     #[test]
@@ -230,19 +291,46 @@ mod tests {
         let mut rows = session(1.2);
         rows[0] = row(1, 1, "mio", 20e3, "invalid", "ok");
         let names = arms(&["mio", "tokio", "mio#2"]);
-        assert_eq!(judge(&rows, &names).blocks, 39);
+        assert_eq!(judge(&rows, &names, &Places::default()).blocks, 39);
         for (arm, p50) in [("mio", 20e3), ("tokio", 24e3), ("mio#2", 20e3)] {
             rows.push(row(1, 2, arm, p50, "flagged", "ok"));
         }
-        let judgement = judge(&rows, &names);
+        let judgement = judge(&rows, &names, &Places::default());
         assert_eq!((judgement.blocks, judgement.blocks_left_out), (40, 0));
+    }
+
+    #[test]
+    fn cells_are_kept_apart_and_each_metric_comes_from_its_own() {
+        let in_cell = |cell: &str, slow: f64| {
+            session(slow)
+                .into_iter()
+                .map(move |mut row| {
+                    row.push(("cell".to_owned(), cell.into()));
+                    row
+                })
+                .collect::<Vec<Row>>()
+        };
+        let mut rows = [in_cell("rate-50", 1.2), in_cell("cpu", 1.0), in_cell("shared", 0.5)].concat();
+        for row in
+            rows.iter_mut().filter(|row| Figures(row).text("cell") == "cpu" && Figures(row).text("arm") == "tokio")
+        {
+            row[7].1 = json!(2_000_000_000_u64);
+        }
+        let names = arms(&["mio", "tokio", "mio#2"]);
+        let places = Places { latency: "rate-50".to_owned(), cpu: "cpu".to_owned() };
+        let judgement = judge(&rows, &names, &places);
+        let verdicts: Vec<Verdict> = judgement.findings.iter().map(|it| it.comparison.unwrap().verdict).collect();
+        assert_eq!((judgement.blocks, verdicts[0], verdicts[2]), (40, Verdict::Lower, Verdict::Lower));
+        let explored = explore(&rows, &names[..2], "shared");
+        assert_eq!((explored.len(), explored[0].comparison.unwrap().verdict), (3, Verdict::Higher));
+        assert!(explore(&rows, &names[..2], "floor").iter().all(|finding| finding.comparison.is_none()));
     }
 
     #[test]
     fn an_arm_that_was_saturated_gets_no_claim() {
         let mut rows = session(1.2);
         rows[1] = row(1, 1, "tokio", 24e3, "valid", "saturated");
-        let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]));
+        let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Places::default());
         assert_eq!(p50(&judgement), None);
         assert!(judgement.control[0].comparison.is_some());
     }

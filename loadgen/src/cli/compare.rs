@@ -17,6 +17,7 @@ use crate::{
   loadgen compare
   loadgen compare --servers mio,tokio --blocks 20
   loadgen compare --servers mio,mio        how much noise there is
+  loadgen compare --profile full
   loadgen compare --rate 50k --connections 1000 --seed 7
   loadgen compare --resume results/2026-11-22T214310Z-vm
   loadgen compare --servers mio --command guest='python3 servers/guests/echo.py {addr} {status_interval_ms}'")]
@@ -72,6 +73,8 @@ pub enum ProfileName {
     Smoke,
     /// 40 short blocks within 225 s on two cores
     Quick,
+    /// Many loads, the scorecard of the four rules, about 40 minutes; finds its rates by a pilot
+    Full,
 }
 
 impl ProfileName {
@@ -80,6 +83,7 @@ impl ProfileName {
         match self {
             Self::Smoke => "smoke",
             Self::Quick => "quick",
+            Self::Full => "full",
         }
     }
 }

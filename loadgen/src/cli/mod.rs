@@ -67,13 +67,15 @@ pub enum Command {
 
 /// Recorded sessions.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  loadgen report results/2026-11-22T214310Z-vm")]
+#[command(
+    after_help = "Examples:\n  loadgen report results/2026-11-22T214310Z-vm\n  loadgen report results/MONDAY results/TUESDAY"
+)]
 pub struct ReportArgs {
-    /// Folders of sessions
-    #[arg(required = true, value_name = "DIR")]
+    /// Folder of a session; two are put side by side
+    #[arg(required = true, value_name = "DIR", num_args = 1..)]
     pub folders: Vec<PathBuf>,
 
-    /// Also put the text of the last one between `<!-- report -->` and `<!-- /report -->` of this file
+    /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
 }

@@ -4,7 +4,10 @@
 //! what the host does to one it is likely to do to all. The number of blocks is fixed before the first one; a block with a
 //! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
 
+mod arms;
+mod cells;
 mod order;
+mod pilot;
 mod resume;
 
 use std::{
@@ -13,89 +16,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use self::{
+    arms::{Arm, arms, ensure_names},
+    cells::{Cell, Full, Profile},
+    order::Step,
+};
 use crate::{
     baseline::Baseline,
-    cli::{CompareArgs, Guest, ProfileName},
-    engine::{Arrivals, Cohorts, Rate},
+    cli::CompareArgs,
     failure::{Exit, Usage},
     interrupt,
-    plan::{Load, Plan, Windows},
-    prepare::{Shape, checked, guest, server},
+    plan::Plan,
     record::{Entry, Row, Session, State},
-    report,
-    target::{Target, Template},
-    trial,
-    validity::{CANARY, Outcome, Validity, judge},
+    report, trial,
+    units::show_duration,
+    validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
 
 /// How often a block is run if a trial in it is invalid.
 const ATTEMPTS: u64 = 3;
 
-/// What a profile means.
-struct Profile {
-    blocks: u64,
-    /// On a slow host there are fewer blocks, but never fewer than this.
-    blocks_min: u64,
-    budget: Duration,
-    connections: u32,
-    rate_per_sec: u64,
-    windows: Windows,
-    status_interval: Duration,
-}
+/// The server that `full` always has beside the others: with one CPU it is what tokio would be configured to.
+const ALWAYS: &str = "tokio-current-thread";
 
-impl Profile {
-    fn of(name: ProfileName) -> Self {
-        let ms = Duration::from_millis;
-        match name {
-            ProfileName::Smoke => Self {
-                blocks: 2,
-                blocks_min: 2,
-                budget: Duration::from_secs(60),
-                connections: 8,
-                rate_per_sec: 2_000,
-                windows: Windows { idle: ms(200), warmup: ms(50), load: ms(200), peak: ms(100) },
-                status_interval: ms(50),
-            },
-            // Trials short enough that a block fits into one spell of a shared host's mood.
-            ProfileName::Quick => Self {
-                blocks: 40,
-                blocks_min: 12,
-                budget: Duration::from_secs(225),
-                connections: 64,
-                rate_per_sec: 20_000,
-                windows: Windows { idle: ms(300), warmup: ms(150), load: ms(500), peak: ms(200) },
-                status_interval: ms(100),
-            },
-        }
-    }
-}
-
-/// One contestant: a label, and what is behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Arm {
-    label: String,
-    contestant: Contestant,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Contestant {
-    Server(String),
-    Guest(Template),
-}
-
-impl Arm {
-    fn target(&self, plan: &Plan) -> Result<Target> {
-        Ok(match &self.contestant {
-            Contestant::Server(name) => Target::Server(server(name, plan)?),
-            Contestant::Guest(template) => Target::Command(guest(template, plan)),
-        })
-    }
+/// What is to be measured, and until when.
+struct Outline {
+    cells: Vec<Cell>,
+    /// For session.json, beside the cells.
+    configuration: Value,
+    /// About how long it takes, if that is known.
+    takes: Option<Duration>,
+    /// When everything must be over; blocks are run again only while all others still fit.
+    deadline: Option<Instant>,
 }
 
 /// Runs the comparison, prints the table and leaves the session's folder behind.
@@ -107,84 +65,163 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         None => start(args, None),
         Some(folder) => {
             let interrupted = resume::interrupted(folder).map_err(Usage::from)?;
-            start(&interrupted.args, Some((folder, interrupted.rows)))
+            start(&interrupted.args.clone(), Some((folder, interrupted)))
         }
     }
 }
 
 /// Starts a session, or goes on with one.
-fn start(args: &CompareArgs, resumed: Option<(&Path, Vec<Row>)>) -> Result<Exit> {
+fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> Result<Exit> {
+    ensure_blocks(args.blocks).map_err(Usage::from)?;
     let begun = Instant::now();
-    let profile = Profile::of(args.profile);
     let seed = args.seed.unwrap_or_else(drawn_seed);
-    let plan = plan(args, &profile, seed).map_err(Usage::from)?;
+    let pilot = resumed.as_ref().map(|(_, interrupted)| interrupted.pilot.clone());
+    let mut baseline = None;
+    let outline = match Profile::of(args.profile) {
+        Some(profile) => single(args, &profile, seed, begun, &mut baseline)?,
+        None => full(args, seed, begun, pilot)?,
+    };
+    let main = outline.cells.first().context("this host carries no load at all")?;
+    let baseline = match baseline {
+        Some(baseline) => baseline,
+        None => Baseline::measure(&main.plan)?,
+    };
+    let mut configuration = outline.configuration;
+    configuration["profile"] = args.profile.name().into();
+    configuration["seed"] = seed.into();
+    configuration["arms"] = main.arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().into();
+    configuration["blocks"] = main.blocks.into();
+    configuration["plan"] = main.plan.describe();
+    configuration["ceiling_rate_per_sec"] = (baseline.ceiling_per_sec.round() as u64).into();
+
+    let (session, rows) = match resumed {
+        None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
+        Some((folder, interrupted)) => {
+            (Session::reopen(folder, &configuration).map_err(Usage::from)?, interrupted.rows)
+        }
+    };
+    announce(&outline.cells, outline.takes, seed, session.folder());
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let shapes: Vec<(usize, u64)> = outline.cells.iter().map(|cell| (cell.arms.len(), cell.blocks)).collect();
+    let steps = order::session(&mut random, &shapes);
+    let ceilings = vec![None; outline.cells.len()];
+    let comparison = Comparison {
+        cells: outline.cells,
+        session,
+        baseline,
+        ceilings,
+        random,
+        rows,
+        exit: Exit::Ok,
+        discarded: 0,
+        deadline: outline.deadline,
+    };
+    comparison.run(&steps)
+}
+
+/// A profile of one load: as many of its blocks as fit into its budget.
+fn single(
+    args: &CompareArgs,
+    profile: &Profile,
+    seed: u64,
+    begun: Instant,
+    baseline: &mut Option<Baseline>,
+) -> Result<Outline> {
+    let plan = profile.plan(args, seed).map_err(Usage::from)?;
     let arms = arms(&args.servers, &args.guests);
     ensure_names(&arms).map_err(Usage::from)?;
     arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
-    ensure_blocks(args.blocks).map_err(Usage::from)?;
-
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let baseline = Baseline::measure(&plan)?;
+    *baseline = Some(Baseline::measure(&plan)?);
     let rehearsed = rehearse(&plan, &arms, args.blocks.is_none() && profile.blocks > profile.blocks_min)?;
-    let blocks = args.blocks.unwrap_or_else(|| affordable(&profile, begun.elapsed(), rehearsed));
-    let order = order::blocks(&mut random, arms.len(), blocks as usize);
+    let blocks = args.blocks.unwrap_or_else(|| affordable(profile, begun.elapsed(), rehearsed));
+    Ok(Outline {
+        cells: vec![Cell { label: None, plan, arms, blocks }],
+        configuration: json!({}),
+        takes: rehearsed.map(|block| block * blocks as u32),
+        // Blocks that were asked for by number take as long as they take.
+        deadline: args.blocks.is_none().then(|| begun + profile.budget),
+    })
+}
 
-    let configuration = json!({
-        "profile": args.profile.name(),
-        "arms": arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>(),
-        "blocks": blocks,
-        "seed": seed,
-        "plan": plan.describe(),
-        "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
-    });
-    let (session, rows) = match resumed {
-        None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
-        Some((folder, rows)) => (Session::reopen(folder, &configuration).map_err(Usage::from)?, rows),
+/// Many loads, at rates that a pilot finds, unless one has found them already.
+fn full(args: &CompareArgs, seed: u64, begun: Instant, pilot: Option<Value>) -> Result<Outline> {
+    /// What blocks that are run again may add.
+    const SLACK: f64 = 1.3;
+    ensure_free(args).map_err(Usage::from)?;
+    let mut servers = args.servers.clone();
+    if !servers.iter().any(|server| server == ALWAYS) {
+        servers.push(ALWAYS.to_owned());
+    }
+    let arms = arms(&servers, &args.guests);
+    ensure_names(&arms).map_err(Usage::from)?;
+    let pilot = match pilot {
+        Some(pilot) => pilot,
+        None => pilot::climb(args, &arms, seed)?,
     };
-    let announced =
-        rehearsed.map_or_else(String::new, |block| format!(", about {} s", (block * blocks as u32).as_secs()));
+    let slowest =
+        pilot::slowest(&pilot).context("every server declares a clause: there is nothing to take fractions of")?;
+    let (cells, dropped) = Full::new(args, arms, slowest, seed).cells();
+    for cell in &dropped {
+        eprintln!(
+            "left out: {}: {}",
+            cell["cell"].as_str().unwrap_or_default(),
+            cell["reason"].as_str().unwrap_or_default()
+        );
+    }
+    let takes: Duration = cells.iter().map(Cell::estimate).sum();
+    let configuration = json!({
+        "cells": cells.iter().map(Cell::describe).collect::<Vec<_>>(),
+        "dropped_cells": dropped,
+        "pilot": pilot,
+        "slowest_rate_per_sec": slowest,
+        "primary": { "latency": Full::places().latency, "cpu": Full::places().cpu },
+    });
+    Ok(Outline { cells, configuration, takes: Some(takes), deadline: Some(begun + takes.mul_f64(SLACK)) })
+}
+
+fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
+    let takes = takes
+        .map_or_else(String::new, |takes| format!(", about {}", show_duration(Duration::from_secs(takes.as_secs()))));
+    let blocks: u64 = cells.iter().map(|cell| cell.blocks).sum();
+    let trials: u64 = cells.iter().map(|cell| cell.blocks * cell.arms.len() as u64).sum();
+    let loads = if cells.len() > 1 { format!(" under {} loads", cells.len()) } else { String::new() };
     eprintln!(
-        "comparing {} in {blocks} blocks of {} trials{announced}; seed {seed}; {}",
-        arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
-        arms.len(),
-        session.folder().display()
+        "comparing {}{loads} in {blocks} blocks, {trials} trials{takes}; seed {seed}; {}",
+        cells[0].arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
+        folder.display()
     );
-    // Blocks that were asked for by number take as long as they take.
-    let deadline = args.blocks.is_none().then(|| begun + profile.budget);
-    let comparison = Comparison { plan, arms, session, baseline, rows, exit: Exit::Ok, discarded: 0, deadline };
-    comparison.run(&mut random, &order)
 }
 
 struct Comparison {
-    plan: Plan,
-    arms: Vec<Arm>,
+    cells: Vec<Cell>,
     session: Session,
     baseline: Baseline,
+    /// The generator's ceiling in each cell, once it is known.
+    ceilings: Vec<Option<f64>>,
+    /// What pads the environments.
+    random: ChaCha8Rng,
     rows: Vec<Row>,
     exit: Exit,
     discarded: u64,
-    /// When everything must be over; blocks are run again only while all others still fit.
     deadline: Option<Instant>,
 }
 
 impl Comparison {
-    fn run(mut self, random: &mut ChaCha8Rng, order: &[Vec<usize>]) -> Result<Exit> {
-        let progress = progress(order.len() as u64);
+    fn run(mut self, steps: &[Step]) -> Result<Exit> {
+        let progress = progress(steps.len() as u64);
         let (begun, mut run) = (Instant::now(), 0);
-        for (block, arms) in order.iter().enumerate() {
-            // The same for all arms of a block: their arrivals are the same, and the ratio loses that noise. (53 bits, so
-            // that every reader of JSON can hold it.)
-            self.plan.seed = random.random::<u64>() >> 11;
-            let (attempts, done) = resume::progress(&self.rows, block as u64 + 1, arms.len());
-            if done {
+        for (done, step) in steps.iter().enumerate() {
+            let cell = &self.cells[step.cell];
+            let (attempts, complete) = resume::progress(&self.rows, cell.label.as_deref(), step.block, step.arms.len());
+            if complete {
                 progress.inc(1);
                 continue;
             }
             for attempt in attempts + 1..=attempts.max(ATTEMPTS - 1) + 1 {
-                let valid = self.block(block as u64 + 1, attempt, arms, &progress)?;
+                let valid = self.block(step, attempt, &progress)?;
                 run += 1;
                 let mean = begun.elapsed() / run;
-                let left = mean * (order.len() - block) as u32;
+                let left = mean * (steps.len() - done) as u32;
                 let late = self.deadline.is_some_and(|deadline| Instant::now() + left > deadline);
                 if valid || self.exit == Exit::Interrupted || late {
                     break;
@@ -209,18 +246,39 @@ impl Comparison {
     }
 
     /// Every arm once; says whether every trial may be believed.
-    fn block(&mut self, block: u64, attempt: u64, arms: &[usize], progress: &ProgressBar) -> Result<bool> {
+    fn block(&mut self, step: &Step, attempt: u64, progress: &ProgressBar) -> Result<bool> {
         self.listen_to_canary()?;
+        let cell = &self.cells[step.cell];
+        let plan = Plan { seed: step.seed, ..cell.plan.clone() };
+        let conditions = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.baseline.conditions() };
         let mut valid = true;
-        for (place, arm) in arms.iter().enumerate() {
+        for (place, arm) in step.arms.iter().enumerate() {
             if interrupt::asked() {
                 self.exit = Exit::Interrupted;
                 return Ok(false);
             }
-            progress.set_message(self.arms[*arm].label.clone());
-            valid &= self.trial((block, attempt, place as u64 + 1), *arm)?;
+            let cell = &self.cells[step.cell];
+            let (arm, label) = (cell.arms[*arm].clone(), cell.label.clone());
+            let load = label.as_ref().map_or_else(String::new, |label| format!("{label} "));
+            progress.set_message(format!("{load}{}", arm.label));
+            let place = (label.as_deref(), step.block, attempt, place as u64 + 1);
+            valid &= self.trial(place, &arm, &plan, &conditions)?;
         }
         Ok(valid)
+    }
+
+    /// What the generator can do with the connections and messages of a cell, measured when it is first needed.
+    fn ceiling(&mut self, cell: usize) -> Result<Option<f64>> {
+        let plan = &self.cells[cell].plan;
+        if plan.windows.load.is_zero() {
+            return Ok(None);
+        }
+        if self.ceilings[cell].is_none() {
+            let ceiling =
+                if cell == 0 { self.baseline.ceiling_per_sec } else { Baseline::measure(plan)?.ceiling_per_sec };
+            self.ceilings[cell] = Some(ceiling);
+        }
+        Ok(self.ceilings[cell])
     }
 
     /// Has the canary sing before a block; if the host has a very bad moment, waits a little for a better one.
@@ -238,15 +296,22 @@ impl Comparison {
     }
 
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
-    fn trial(&mut self, (block, attempt, order_in_block): (u64, u64, u64), arm: usize) -> Result<bool> {
-        let arm = &self.arms[arm];
-        let trial = trial::run(&self.plan, &arm.target(&self.plan)?);
+    fn trial(
+        &mut self,
+        (cell, block, attempt, order_in_block): (Option<&str>, u64, u64, u64),
+        arm: &Arm,
+        plan: &Plan,
+        conditions: &Conditions,
+    ) -> Result<bool> {
+        /// A page: beyond it the stack only moves by whole pages.
+        const PADDING_BYTES_MAX: usize = 4096;
+        let padding_bytes = self.random.random_range(0..PADDING_BYTES_MAX);
+        let trial = trial::run(plan, &arm.target(plan)?.padded(padding_bytes));
         if interrupt::asked() {
             return Ok(false);
         }
         let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
-        let conditions = self.baseline.conditions();
-        let measured = trial.as_ref().ok().map(|trial| (trial, judge(&self.plan, trial, &conditions)));
+        let measured = trial.as_ref().ok().map(|trial| (trial, judge(plan, trial, conditions)));
         match &measured {
             None => self.exit = self.exit.min(Exit::Target),
             Some((_, verdict)) => {
@@ -258,20 +323,16 @@ impl Comparison {
         }
         let row = self.session.append(&Entry {
             trial_id: self.rows.len() as u64 + 1,
+            cell,
             block,
             attempt,
             order_in_block,
             arm: &arm.label,
-            server: match &arm.contestant {
-                Contestant::Server(name) => Some(name),
-                Contestant::Guest(_) => None,
-            },
-            target_kind: match arm.contestant {
-                Contestant::Server(_) => "server",
-                Contestant::Guest(_) => "command",
-            },
-            plan: &self.plan,
-            conditions: &conditions,
+            server: arm.server_name(),
+            target_kind: arm.kind(),
+            padding_bytes: padding_bytes as u64,
+            plan,
+            conditions,
             syscalls_per_message: None,
             measured: match &measured {
                 Some((trial, verdict)) => Ok((trial, verdict)),
@@ -283,54 +344,17 @@ impl Comparison {
     }
 }
 
-/// The arms of a comparison: a server named again gets a number, and if none is the first one runs twice, as a control.
-fn arms(servers: &[String], guests: &[Guest]) -> Vec<Arm> {
-    let mut named: Vec<&String> = servers.iter().collect();
-    let again = named.iter().enumerate().any(|(index, name)| named[..index].contains(name));
-    if !again {
-        named.extend(servers.first());
-    }
-    let mut arms: Vec<Arm> = Vec::new();
-    for server in named {
-        let contestant = Contestant::Server(server.clone());
-        let label = match arms.iter().filter(|arm| arm.contestant == contestant).count() {
-            0 => server.clone(),
-            before => format!("{server}#{}", before + 1),
-        };
-        arms.push(Arm { label, contestant });
-    }
-    arms.extend(
-        guests
-            .iter()
-            .map(|guest| Arm { label: guest.name.clone(), contestant: Contestant::Guest(guest.template.clone()) }),
+/// `full` varies these itself.
+fn ensure_free(args: &CompareArgs) -> Result<()> {
+    ensure!(
+        args.rate.is_none() && args.connections.is_none(),
+        "--profile full finds its rates and varies the connections itself: leave --rate and --connections out"
     );
-    arms
-}
-
-fn plan(args: &CompareArgs, profile: &Profile, seed: u64) -> Result<Plan> {
-    let rate = args.rate.clone().unwrap_or(Rate::Steady(profile.rate_per_sec));
-    let shape = Shape {
-        connections: args.connections.unwrap_or(profile.connections),
-        load: Load::Open { rate, arrivals: Arrivals::Poisson },
-        payloads: args.payload.clone(),
-        windows: profile.windows,
-        status_interval: Some(profile.status_interval),
-        cohorts: Cohorts::default(),
-    };
-    checked(shape, &args.host, seed)
+    Ok(())
 }
 
 fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     ensure!(blocks != Some(0), "0 blocks compare nothing: ask for 1 or more");
-    Ok(())
-}
-
-/// Two guests of one name could not be told apart in the records.
-fn ensure_names(arms: &[Arm]) -> Result<()> {
-    for (index, arm) in arms.iter().enumerate() {
-        let again = arms[..index].iter().any(|other| other.label == arm.label);
-        ensure!(!again, "two guests are called {}: give each a name of its own", arm.label);
-    }
     Ok(())
 }
 
@@ -377,22 +401,11 @@ fn progress(blocks: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn labels(servers: &[&str]) -> Vec<String> {
-        let servers: Vec<String> = servers.iter().map(|name| (*name).to_owned()).collect();
-        arms(&servers, &[]).into_iter().map(|arm| arm.label).collect()
-    }
-
-    #[test]
-    fn the_first_server_runs_twice_unless_one_is_named_twice() {
-        assert_eq!(labels(&["mio", "tokio"]), ["mio", "tokio", "mio#2"]);
-        assert_eq!(labels(&["mio", "mio"]), ["mio", "mio#2"]);
-        assert_eq!(labels(&["mio", "tokio", "tokio"]), ["mio", "tokio", "tokio#2"]);
-    }
+    use crate::cli::ProfileName;
 
     #[test]
     fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let profile = Profile::of(ProfileName::Quick);
+        let profile = Profile::of(ProfileName::Quick).unwrap();
         let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
         assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
     }

@@ -4,12 +4,45 @@
 //! Australian Journal of Scientific Research A 2, 1949): over the rows of a square every arm stands in every place equally
 //! often, and follows every other one equally often, so that what a trial leaves behind on a host favours none.
 
-use rand::seq::SliceRandom;
+use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+
+/// One block: every arm of a cell once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Index of the cell.
+    pub(super) cell: usize,
+    /// Counted from 1 in each cell.
+    pub(super) block: u64,
+    /// The order of its arms.
+    pub(super) arms: Vec<usize>,
+    /// Of the schedule: the same for all arms, so that their arrivals are the same and the ratio loses that noise. (53
+    /// bits, so that every reader of JSON can hold it.)
+    pub(super) seed: u64,
+}
+
+/// All blocks of a session whose cells have so many arms and blocks. Cells take turns, in an order drawn anew each time,
+/// and one with fewer blocks is spread over the whole session: what changes on a host in an hour does not fall on one cell.
+pub(super) fn session(random: &mut ChaCha8Rng, cells: &[(usize, u64)]) -> Vec<Step> {
+    let rounds = cells.iter().map(|(_, blocks)| *blocks).max().unwrap_or(0);
+    let mut orders: Vec<_> =
+        cells.iter().map(|(arms, count)| blocks(random, *arms, *count as usize).into_iter().zip(1..)).collect();
+    let mut steps = Vec::new();
+    for round in 0..rounds {
+        let due = |count: u64| (round + 1) * count / rounds > round * count / rounds;
+        let mut cells: Vec<usize> = (0..cells.len()).filter(|cell| due(cells[*cell].1)).collect();
+        cells.shuffle(random);
+        for cell in cells {
+            let seed = random.random::<u64>() >> 11;
+            steps.extend(orders[cell].next().map(|(arms, block)| Step { cell, block, arms, seed }));
+        }
+    }
+    steps
+}
 
 /// The order of `arms` arms in each of `blocks` blocks: squares one behind the other, with their rows and the numbers of
 /// the arms shuffled anew for each.
-pub(super) fn blocks(random: &mut ChaCha8Rng, arms: usize, blocks: usize) -> Vec<Vec<usize>> {
+fn blocks(random: &mut ChaCha8Rng, arms: usize, blocks: usize) -> Vec<Vec<usize>> {
     let mut orders = Vec::new();
     while orders.len() < blocks {
         let mut rows = square(arms);
@@ -58,6 +91,18 @@ mod tests {
             let times = square.len() / arms;
             assert_eq!((places.len(), pairs.len()), (arms * arms, arms * (arms - 1)), "{arms} arms");
             assert!(places.values().chain(pairs.values()).all(|count| *count == times), "{arms} arms");
+        }
+    }
+
+    #[test]
+    fn every_cell_has_its_blocks_spread_over_the_session() {
+        let steps = session(&mut ChaCha8Rng::seed_from_u64(5), &[(3, 40), (4, 15), (2, 6)]);
+        for (cell, arms, blocks) in [(0, 3, 40), (1, 4, 15), (2, 2, 6)] {
+            let own: Vec<(usize, &Step)> = steps.iter().enumerate().filter(|(_, step)| step.cell == cell).collect();
+            assert!(own.iter().map(|(_, step)| step.block).eq(1..=blocks), "each block once, in order");
+            assert!(own.iter().all(|(_, step)| step.arms.len() == arms));
+            let mean = own.iter().map(|(at, _)| *at).sum::<usize>() as f64 / own.len() as f64;
+            assert!((mean / steps.len() as f64 - 0.5).abs() < 0.1, "cell {cell} lies at {mean} of {}", steps.len());
         }
     }
 

@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Interrupted {
     /// As it was started, with the seed and the number of blocks that were drawn then.
     pub(super) args: CompareArgs,
+    /// What the pilot found then.
+    pub(super) pilot: Value,
     /// The rows that there are.
     pub(super) rows: Vec<Row>,
 }
@@ -37,12 +39,14 @@ pub(super) fn interrupted(folder: &Path) -> Result<Interrupted> {
     let (seed, blocks) = (configuration["seed"].as_u64(), configuration["blocks"].as_u64());
     ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", file.display());
     (args.seed, args.blocks) = (seed, blocks);
-    Ok(Interrupted { args: *args, rows: read_rows(folder)? })
+    Ok(Interrupted { args: *args, pilot: configuration["pilot"].clone(), rows: read_rows(folder)? })
 }
 
 /// How far a block came: its attempts so far, and whether the last of them has every arm.
-pub(super) fn progress(rows: &[Row], block: u64, arms: usize) -> (u64, bool) {
-    let attempts = rows.iter().map(Figures).filter(|row| row.get("block") == Some(block as f64));
+pub(super) fn progress(rows: &[Row], cell: Option<&str>, block: u64, arms: usize) -> (u64, bool) {
+    let own =
+        |row: &Figures<'_>| row.text("cell") == cell.unwrap_or_default() && row.get("block") == Some(block as f64);
+    let attempts = rows.iter().map(Figures).filter(own);
     let attempts: Vec<u64> = attempts.map(|row| row.get("attempt").unwrap_or(1.0) as u64).collect();
     let last = attempts.iter().copied().max().unwrap_or(0);
     (last, attempts.iter().filter(|attempt| **attempt == last).count() >= arms)
@@ -58,8 +62,9 @@ mod tests {
             vec![("block".to_owned(), block.into()), ("attempt".to_owned(), attempt.into())]
         };
         let rows = [row(1, 1), row(1, 1), row(2, 1), row(2, 1), row(2, 2)];
-        assert_eq!(progress(&rows, 1, 2), (1, true));
-        assert_eq!(progress(&rows, 2, 2), (2, false));
-        assert_eq!(progress(&rows, 3, 2), (0, false));
+        assert_eq!(progress(&rows, None, 1, 2), (1, true));
+        assert_eq!(progress(&rows, None, 2, 2), (2, false));
+        assert_eq!(progress(&rows, None, 3, 2), (0, false));
+        assert_eq!(progress(&rows, Some("rate-50"), 1, 2), (0, false), "blocks are counted in each cell");
     }
 }

@@ -121,6 +121,11 @@ impl Clients {
         }
     }
 
+    /// Whether there are to be any connections at all.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanted > 0
+    }
+
     pub(super) fn live(&self) -> u32 {
         self.live
     }

@@ -27,8 +27,10 @@ const IDS: u32 = 1 << 31;
 const SLOW_PAUSE_NS: u64 = 100_000_000;
 const SLOW_READ_BYTES: usize = 1024;
 
-/// What a slow reader sends each time, as long as the server takes it: more than any buffer holds in a second.
-const SLOW_SEND_BYTES: usize = 1024 * 1024;
+/// What a slow reader sends each time, as long as the server takes it, and how often: all buffers on the way are full
+/// within half a second, and no single write keeps the generator from its other work.
+const SLOW_SEND_BYTES: usize = 64 * 1024;
+const SLOW_SEND_PAUSE_NS: u64 = 5_000_000;
 
 /// What a flooder has under way, and how often it sends what has come back anew: 64 MB/s. Any faster, and the generator
 /// would be busy with the flood.
@@ -167,6 +169,8 @@ struct Member {
     stage: Stage,
     /// When a slow reader or a flooder acts next.
     next_ns: u64,
+    /// When a slow reader reads next.
+    next_read_ns: u64,
     /// Messages that came back to a flooder, to be sent anew.
     owed: usize,
 }
@@ -299,7 +303,8 @@ impl Mob {
                     serial,
                     started_ns,
                     stage: Stage::Connecting,
-                    next_ns: now_ns + if kind == Kind::SlowReader { SLOW_PAUSE_NS } else { FLOOD_PAUSE_NS },
+                    next_ns: now_ns + if kind == Kind::SlowReader { SLOW_SEND_PAUSE_NS } else { FLOOD_PAUSE_NS },
+                    next_read_ns: now_ns + SLOW_PAUSE_NS,
                     owed: 0,
                 });
             }
@@ -331,7 +336,8 @@ impl Mob {
     /// A slow reader reads a little, and sends as long as the server takes it.
     fn act_slowly(&mut self, key: usize) -> io::Result<bool> {
         let member = &mut self.members[key];
-        member.next_ns += SLOW_PAUSE_NS;
+        let now_ns = member.next_ns;
+        member.next_ns += SLOW_SEND_PAUSE_NS;
         if member.stage != Stage::Open {
             return Ok(true);
         }
@@ -339,6 +345,11 @@ impl Mob {
             let count = SLOW_SEND_BYTES / self.message.bytes_max();
             self.send(key, count.max(1))?;
         }
+        let member = &mut self.members[key];
+        if now_ns < member.next_read_ns {
+            return Ok(true);
+        }
+        member.next_read_ns += SLOW_PAUSE_NS;
         match self.receive(key, SLOW_READ_BYTES) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
             result => result.map(|_| true),

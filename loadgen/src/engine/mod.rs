@@ -83,6 +83,8 @@ pub struct Window {
     pub tally: Tally,
     /// Those of the clients that behave badly, in the order of [`Kind::ALL`].
     pub cohorts: [CohortTally; 3],
+    /// The ticks that arrived, in order.
+    pub ticks: Vec<Tick>,
     /// From its start to its planned end, in nanoseconds: what rates divide by.
     pub planned_ns: u64,
     /// What the engine's threads used from its start until the drain was over.
@@ -247,7 +249,7 @@ impl Engine {
         let gaps = harvests.iter().flat_map(|harvest| harvest.gaps.iter().copied());
         tally.counts.statuses_missed = broadcast::missed(gaps, &self.ticks_seen);
         record_interference(&mut tally, &ticks, &responses);
-        Window { tally, cohorts, planned_ns, usage, busy_ns, interrupted }
+        Window { tally, cohorts, ticks, planned_ns, usage, busy_ns, interrupted }
     }
 }
 

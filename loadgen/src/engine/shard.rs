@@ -252,7 +252,7 @@ impl Shard {
     }
 
     fn is_over(&self) -> bool {
-        self.interrupted || (self.clients.live() == 0 && self.clients.unanswered() == 0)
+        self.interrupted || (self.clients.are_wanted() && self.clients.live() == 0 && self.clients.unanswered() == 0)
     }
 
     fn part(&mut self) -> Part {

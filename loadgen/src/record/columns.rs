@@ -5,8 +5,9 @@ pub use serde_json::Value;
 
 use super::environment::Build;
 use crate::{
-    engine::Kind,
+    engine::{Kind, Tick, Window},
     plan::{Load, Plan},
+    stats::pace::{drift, jitter},
     tally::Tally,
     trial::{Loaded, Surroundings, Trial},
     units::show_payloads,
@@ -21,7 +22,9 @@ pub(super) const SCHEMA_VERSION: u64 = 1;
 pub struct Entry<'a> {
     /// Counted from 1 over the session.
     pub trial_id: u64,
-    /// Counted from 1; every arm runs once in a block.
+    /// Which of several loads of a session it belongs to; `None` if there is only one.
+    pub cell: Option<&'a str>,
+    /// Counted from 1 in each cell; every arm runs once in a block.
     pub block: u64,
     /// Counted from 1: a block of which a trial was invalid is run again.
     pub attempt: u64,
@@ -33,6 +36,8 @@ pub struct Entry<'a> {
     pub server: Option<&'a str>,
     /// `server` or `address`.
     pub target_kind: &'a str,
+    /// Bytes that the environment of the server was padded by.
+    pub padding_bytes: u64,
     /// What was to be measured.
     pub plan: &'a Plan,
     /// Under which conditions.
@@ -60,6 +65,9 @@ pub fn row(session_id: &str, build: &Build, entry: &Entry<'_>) -> Row {
     generator(&mut row, entry.plan, trial);
     beyond(&mut row, entry, trial);
     cohorts(&mut row, entry.plan, trial);
+    row.put("cell", entry.cell);
+    row.put("environment_padding_bytes", entry.padding_bytes);
+    ticks(&mut row, entry.plan, trial);
     row.0
 }
 
@@ -272,6 +280,30 @@ fn cohorts(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
         brief_latency(row, &format!("{name}_service_ns"), tally.map(|tally| &tally.service));
     }
     latency(row, "response_undisturbed_ns", undisturbed.map(|loaded| &loaded.window.tally.response));
+}
+
+/// How well the server keeps to its schedule, idle and under load.
+fn ticks(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
+    let idle = trial.and_then(|trial| trial.idle.as_ref()).map(|idle| &idle.window);
+    let load = trial.and_then(|trial| trial.load.as_ref()).map(|load| &load.window);
+    brief_latency(row, "status_emit_lag_idle_ns", idle.map(|window| &window.tally.status_emit_lag));
+    for (name, window) in [("idle", idle), ("load", load)] {
+        let emitted = window.map(|window| emissions(plan, window)).unwrap_or_default();
+        row.put(&format!("tick_count_{name}"), window.map(|window| window.ticks.len()));
+        row.put(&format!("tick_jitter_ns_{name}"), jitter(&emitted).map(|ns| ns.round() as u64));
+        row.put(&format!("tick_drift_ppb_{name}"), drift(&emitted).map(|ratio| (ratio * 1e9).round() as i64));
+    }
+}
+
+/// When each tick of a window was due by its number, from the first one on, and when it was emitted, in nanoseconds.
+fn emissions(plan: &Plan, window: &Window) -> Vec<(f64, f64)> {
+    let interval_ns = plan.status_interval.unwrap_or_default().as_nanos() as f64;
+    let Some(first) = window.ticks.first().filter(|_| interval_ns > 0.0) else { return Vec::new() };
+    let emission = |tick: &Tick| {
+        let due_ns = tick.number.saturating_sub(first.number) as f64 * interval_ns;
+        (due_ns, tick.emit_ns as f64 - first.emit_ns as f64)
+    };
+    window.ticks.iter().map(emission).collect()
 }
 
 fn surroundings(trial: Option<&Trial>) -> Option<&Surroundings> {

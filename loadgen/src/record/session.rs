@@ -96,6 +96,7 @@ impl Session {
             ("build", &about["build"]["binary_sha256"], &environment::facts(&build)["binary_sha256"]),
             ("plan", &about["configuration"]["plan"], &configuration["plan"]),
             ("arms", &about["configuration"]["arms"], &configuration["arms"]),
+            ("cells", &about["configuration"]["cells"], &configuration["cells"]),
         ] {
             if then != now {
                 bail!("{} was recorded with another {what}: begin a session of its own", folder.display());

@@ -15,11 +15,11 @@ use crate::{
 /// Width of a column: `123.4 (120.1-130.2)` and a space.
 const WIDTH: usize = 20;
 
-type Figure = fn(&Figures<'_>) -> Option<f64>;
-type Show = fn(f64) -> String;
+pub(super) type Figure = fn(&Figures<'_>) -> Option<f64>;
+pub(super) type Show = fn(f64) -> String;
 
 /// What is shown of each arm.
-const FIGURES: [(&str, Figure, Show); 10] = [
+pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
     ("response p50, us", |row| row.get("response_ns_p50"), show_us),
     ("response p99, us", |row| row.get("response_ns_p99"), show_us),
     ("service p99, us", |row| row.get("service_ns_p99"), show_us),
@@ -116,8 +116,14 @@ fn frequent_flags(rows: &[Figures<'_>]) -> String {
     counts.into_iter().take(3).map(|(flag, count)| format!("  flag in {count}: {flag}\n")).collect()
 }
 
+/// The median over the trials of an arm that may be used.
+pub(super) fn arm_median(rows: &[Figures<'_>], arm: &str, value: Figure) -> Option<f64> {
+    let usable = rows.iter().filter(|row| row.text("arm") == arm && row.is_usable());
+    quantile(&usable.filter_map(value).filter(|value| value.is_finite()).collect::<Vec<_>>(), 0.5)
+}
+
 /// Median and quartiles over the blocks of an arm.
-fn cell(rows: &[Figures<'_>], arm: &str, value: Figure, show: Show) -> String {
+pub(super) fn cell(rows: &[Figures<'_>], arm: &str, value: Figure, show: Show) -> String {
     let usable = |row: &&Figures<'_>| row.text("arm") == arm && row.is_usable();
     let values: Vec<f64> = rows.iter().filter(usable).filter_map(value).filter(|value| value.is_finite()).collect();
     // A throughput that the generator bounds is the generator's.

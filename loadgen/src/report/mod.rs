@@ -1,7 +1,10 @@
 //! What people read on the terminal. Nothing is measured here and nothing is decided.
 
+mod cells;
 mod comparison;
+mod scorecard;
 mod session;
+mod side_by_side;
 mod trial;
 mod verdicts;
 

@@ -2,31 +2,85 @@
 
 use std::{fs, io::Write, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-use super::{comparison::comparison, verdicts::sentence};
+use super::{
+    cells::{findings, tables},
+    comparison::comparison,
+    side_by_side::side_by_side,
+    verdicts::sentence,
+};
 use crate::{
     cli::ReportArgs,
     failure::{Exit, Usage},
     record::{Figures, Row, read_rows},
-    verdicts::{Judgement, judge},
+    scorecard::scorecard,
+    verdicts::{Judgement, Places, judge},
 };
 
-/// Renders sessions again and prints them.
+/// Renders a session again and prints it; two of them side by side.
 ///
 /// # Errors
-/// If a folder holds no session, or a file has no place for the text.
+/// If a folder holds no session, if two may not be compared, or a file has no place for the text.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    for folder in &args.folders {
-        let text = render(folder).map_err(Usage::from)?;
-        if let Some(file) = &args.splice {
-            splice(file, &text).map_err(Usage::from)?;
+    let text = match &args.folders[..] {
+        [folder] => render(folder).map_err(Usage::from)?,
+        [first, second] => {
+            let both = (Recorded::read(first).map_err(Usage::from)?, Recorded::read(second).map_err(Usage::from)?);
+            side_by_side(&both.0, &both.1).map_err(Usage::from)?
         }
-        // A reader that has seen enough is no error.
-        drop(std::io::stdout().write_all(text.as_bytes()));
+        _ => return Err(Usage::from(anyhow!("three sessions do not stand side by side: name one or two"))),
+    };
+    if let Some(file) = &args.splice {
+        splice(file, &text).map_err(Usage::from)?;
     }
+    // A reader that has seen enough is no error.
+    drop(std::io::stdout().write_all(text.as_bytes()));
     Ok(Exit::Ok)
+}
+
+/// A session, read from its files and judged.
+pub(super) struct Recorded {
+    pub(super) about: Value,
+    pub(super) rows: Vec<Row>,
+    pub(super) arms: Vec<String>,
+    pub(super) places: Places,
+    pub(super) judgement: Judgement,
+}
+
+impl Recorded {
+    /// # Errors
+    /// If the folder holds no session.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let file = folder.join("session.json");
+        let about = fs::read_to_string(&file)
+            .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
+        let about: Value = serde_json::from_str(&about).with_context(|| format!("cannot read {}", file.display()))?;
+        let rows = read_rows(folder)?;
+        let arms = arms(&about, &rows);
+        let place = |key: &str| about["configuration"]["primary"][key].as_str().unwrap_or_default().to_owned();
+        let places = Places { latency: place("latency"), cpu: place("cpu") };
+        let judgement = judge(&rows, &arms, &places);
+        Ok(Self { about, rows, arms, places, judgement })
+    }
+
+    /// The rows of the load that the primary claims are made at.
+    pub(super) fn primary_rows(&self) -> Vec<Row> {
+        let primary = |row: &&Row| Figures(row).text("cell") == self.places.latency;
+        self.rows.iter().filter(primary).cloned().collect()
+    }
+
+    fn configuration(&self) -> &Value {
+        &self.about["configuration"]
+    }
+
+    /// The plan of the primary claims.
+    fn plan(&self) -> &Value {
+        let cells = self.configuration()["cells"].as_array();
+        let primary = cells.and_then(|cells| cells.iter().find(|cell| cell["cell"] == self.places.latency.as_str()));
+        primary.map_or(&self.configuration()["plan"], |cell| &cell["plan"])
+    }
 }
 
 /// Writes report.md and verdicts.csv, which are derived and can be made again, and returns the text for the terminal.
@@ -34,17 +88,23 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
 /// # Errors
 /// If the folder holds no session, or cannot be written.
 pub fn render(folder: &Path) -> Result<String> {
-    let file = folder.join("session.json");
-    let about = fs::read_to_string(&file)
-        .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
-    let about: Value = serde_json::from_str(&about).with_context(|| format!("cannot read {}", file.display()))?;
-    let rows = read_rows(folder)?;
-    let arms = arms(&about, &rows);
-    let judgement = judge(&rows, &arms);
-    let complete = about["state"] == "complete";
-    let text = comparison(&about["configuration"]["plan"], &arms, &rows, complete, &judgement);
-    write_verdicts(&folder.join("verdicts.csv"), &judgement)?;
-    fs::write(folder.join("report.md"), markdown(&about, &text)).context("cannot write report.md")?;
+    let recorded = Recorded::read(folder)?;
+    let complete = recorded.about["state"] == "complete";
+    let rows = recorded.primary_rows();
+    let mut text = comparison(recorded.plan(), &recorded.arms, &rows, complete, &recorded.judgement);
+    let contestants: Vec<String> = recorded.arms.iter().filter(|arm| !arm.contains('#')).cloned().collect();
+    let sections = scorecard(&recorded.rows, &contestants);
+    let card = super::scorecard::scorecard(&sections, &contestants);
+    if !sections.is_empty() {
+        text.push_str(&format!("\n{card}"));
+    }
+    let many = !recorded.configuration()["cells"].is_null();
+    if many {
+        text.push_str(&tables(recorded.configuration(), &recorded.rows, &recorded.arms));
+    }
+    let beyond = if many { findings(recorded.configuration(), &recorded.rows) } else { String::new() };
+    write_verdicts(&folder.join("verdicts.csv"), &recorded.judgement)?;
+    fs::write(folder.join("report.md"), markdown(&recorded.about, &text, &beyond)).context("cannot write report.md")?;
     Ok(format!("{text}files: {}\n", folder.display()))
 }
 
@@ -73,11 +133,19 @@ fn arms(about: &Value, rows: &[Row]) -> Vec<String> {
     arms
 }
 
-fn markdown(about: &Value, text: &str) -> String {
+fn markdown(about: &Value, text: &str, beyond: &str) -> String {
     let of = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let (environment, build) = (&about["environment"], &about["build"]);
+    let beyond = if beyond.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "## Cell by cell\n\nSecondary: each cell is a family of its own, so of twenty cells one may err.\n\n\
+             ```text\n{beyond}```\n\n"
+        )
+    };
     format!(
-        "# Session {}\n\n{}, kernel {}; {} of {}, {}.\n\n```text{text}```\n\n\
+        "# Session {}\n\n{}, kernel {}; {} of {}, {}.\n\n```text{text}```\n\n{beyond}\
          ## What this session cannot tell\n\n\
          - One host, loopback, one load: other hosts and loads may turn the order round.\n\
          - What holds in one session is replicated only if another one, on another day or host, agrees.\n\

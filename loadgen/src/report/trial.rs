@@ -33,8 +33,10 @@ pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
         text.push_str(&company(plan, trial, load));
         text.push_str(&throughput(plan, trial, load, verdict));
         text.push_str(&generator(entry, load));
-        text.push_str(&server(entry, trial, load));
+        text.push_str(&server(entry, load));
     }
+    text.push_str(&idle(trial));
+    text.push_str(&memory(trial));
     if let Some(files) = files {
         text.push_str(&format!("files       {}\n", files.display()));
     }
@@ -64,6 +66,13 @@ fn configuration(name: &str, plan: &Plan) -> String {
         (Load::Open { .. }, Pacing::Timer) => "timer",
         (Load::Closed { .. }, Pacing::Timer) => "blocking",
     };
+    if plan.windows.load.is_zero() {
+        let idle = show_duration(plan.idle_ticks().0);
+        return format!(
+            "{name}: {} connections, idle for {idle}, nothing is sent; {status}\n{placement}\n",
+            plan.connections
+        );
+    }
     format!(
         "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
         plan.connections,
@@ -208,7 +217,7 @@ fn generator(entry: &Entry<'_>, load: &Loaded) -> String {
     format!("generator   {busy:.0} % busy{ceiling}\n")
 }
 
-fn server(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> String {
+fn server(entry: &Entry<'_>, load: &Loaded) -> String {
     let plan = entry.plan;
     let Some(usage) = &load.server else {
         return "server      not observed: its process is not known (--pid)\n".to_owned();
@@ -220,24 +229,27 @@ fn server(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> String {
         .map_or_else(String::new, |count| format!(", {:.2} wake-ups", per_message(count as f64)));
     let calls = entry.syscalls_per_message.map_or_else(String::new, |calls| format!(", {calls:.2} system calls"));
     let cpu = show_us(per_message(usage.cpu_ns as f64));
-    let mut text = format!("server      {cpu} us CPU{wakeups}{calls} a message{spinning}\n");
-    if let Some((idle, usage)) = trial.idle.as_ref().and_then(|idle| Some((idle, idle.server.as_ref()?))) {
-        let seconds = usage.at_ns as f64 / 1e9;
-        let per_tick = match (usage.voluntary_switches, idle.ticks) {
-            (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups a tick", count as f64 / ticks as f64),
-            (Some(count), _) => format!(", {:.1} wake-ups/s", count as f64 / seconds),
-            (None, _) => String::new(),
-        };
-        text.push_str(&format!(
-            "            idle: {:.0} us CPU a second{per_tick}\n",
-            usage.cpu_ns as f64 / 1e3 / seconds
-        ));
-    }
-    text.push_str(&memory(trial));
-    text
+    format!("server      {cpu} us CPU{wakeups}{calls} a message{spinning}\n")
+}
+
+fn idle(trial: &Trial) -> String {
+    let Some((idle, usage)) = trial.idle.as_ref().and_then(|idle| Some((idle, idle.server.as_ref()?))) else {
+        return String::new();
+    };
+    let seconds = usage.at_ns as f64 / 1e9;
+    let per_tick = match (usage.voluntary_switches, idle.ticks) {
+        (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups a tick", count as f64 / ticks as f64),
+        (Some(count), _) => format!(", {:.1} wake-ups/s", count as f64 / seconds),
+        (None, _) => String::new(),
+    };
+    let name = if trial.load.is_some() { "" } else { "server" };
+    format!("{name:<12}idle: {:.0} us CPU a second{per_tick}\n", usage.cpu_ns as f64 / 1e3 / seconds)
 }
 
 fn memory(trial: &Trial) -> String {
+    if trial.server_threads_max.is_none() {
+        return String::new();
+    }
     let kib = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
     let pss = trial.idle.as_ref().and_then(|idle| idle.memory?.pss_bytes);
     let kernel = trial.kernel_memory.stacks_bytes.zip(trial.kernel_memory.slab_bytes);

@@ -63,7 +63,7 @@ fn differs(finding: &&Finding) -> bool {
 }
 
 /// A line for each finding, under the name of its metric.
-fn sentences<'a>(findings: impl Iterator<Item = &'a Finding>) -> String {
+pub(super) fn sentences<'a>(findings: impl Iterator<Item = &'a Finding>) -> String {
     let mut last = "";
     let mut text = String::new();
     for finding in findings {

@@ -7,6 +7,7 @@
 pub mod comparison;
 pub mod holm;
 mod normal;
+pub mod pace;
 mod rank_sums;
 pub mod signed_rank;
 pub mod simulate;

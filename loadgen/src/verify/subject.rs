@@ -104,6 +104,7 @@ impl Subject {
                 nodelay: true,
                 congestion: "reno".to_owned(),
                 cpus: Vec::new(),
+                padding_bytes: 0,
             }),
             Candidate::Command(template) => {
                 for (needed, name) in
@@ -119,6 +120,7 @@ impl Subject {
                     status_interval,
                     max_connections,
                     cpus: Vec::new(),
+                    padding_bytes: 0,
                 })
             }
             Candidate::Address { addr, pid, status_interval } => {

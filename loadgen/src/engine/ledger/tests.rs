@@ -1,0 +1,174 @@
+use super::*;
+use crate::engine::message::Payloads;
+use proptest::prelude::*;
+
+const STATUS: Status = Status { active: 1, tick: 1, due_ns: 2, emit_ns: 3 };
+
+/// A connection that sent `count` messages of `bytes`; message i was due at i + 1.
+struct Peer {
+    ledger: Ledger,
+    message: Message,
+    texts: Vec<Vec<u8>>,
+}
+
+impl Peer {
+    fn new(bytes: usize, count: u64) -> Self {
+        let mut peer = Self { ledger: Ledger::new(9), message: Message::new(&Payloads::one(bytes)), texts: Vec::new() };
+        peer.texts = (0..count).map(|index| peer.send(sent(index))).collect();
+        peer
+    }
+
+    fn send(&mut self, sent: Sent) -> Vec<u8> {
+        let sequence = self.ledger.send(sent);
+        self.ledger.text(&mut self.message, sequence, sent.size).to_vec()
+    }
+
+    fn receive(&mut self, input: &[u8]) -> (Vec<Found>, Result<(), Lost>) {
+        let mut found = Vec::new();
+        let result = self.ledger.receive(&mut self.message, input, &mut |item| found.push(item));
+        (found, result)
+    }
+
+    fn lost(&mut self) -> u64 {
+        self.ledger.settle(&mut self.message)
+    }
+}
+
+fn sent(index: u64) -> Sent {
+    Sent { intended_ns: index + 1, tried_ns: index + 1, size: 0 }
+}
+
+fn echo(index: u64) -> Found {
+    Found::Echo(sent(index))
+}
+
+#[test]
+fn a_dropped_message_counts_as_one_lost() {
+    let mut peer = Peer::new(64, 4);
+    let input = [&peer.texts[0][..], &peer.texts[2], &peer.texts[3]].concat();
+    assert_eq!(peer.receive(&input), (vec![echo(0), echo(2), echo(3)], Ok(())));
+    assert_eq!(peer.lost(), 1);
+}
+
+#[test]
+fn a_corrupt_message_counts_as_corrupt_and_not_as_lost() {
+    for at in [0, 5, 15, 21, 22, 40] {
+        let mut peer = Peer::new(64, 3);
+        let mut input = peer.texts.concat();
+        input[64 + at] ^= 1;
+        assert_eq!(peer.receive(&input), (vec![echo(0), Found::Corrupt, echo(2)], Ok(())), "byte {at}");
+        assert_eq!(peer.lost(), 0);
+    }
+}
+
+#[test]
+fn a_duplicate_and_a_reordered_message_are_told_apart() {
+    let mut peer = Peer::new(64, 4);
+    let input = [&peer.texts[0][..], &peer.texts[0], &peer.texts[2], &peer.texts[1], &peer.texts[3]].concat();
+    let found = vec![echo(0), Found::Duplicate, echo(2), Found::Reordered(sent(1)), echo(3)];
+    assert_eq!(peer.receive(&input), (found, Ok(())));
+    assert_eq!(peer.lost(), 0);
+}
+
+#[test]
+fn what_comes_after_its_window_is_not_counted_twice() {
+    let mut peer = Peer::new(64, 2);
+    let texts = peer.texts.concat();
+    assert_eq!(peer.receive(&texts[..70]), (vec![echo(0)], Ok(())));
+    assert_eq!(peer.lost(), 1);
+    let next = peer.send(sent(2));
+    assert_eq!(peer.receive(&[&texts[70..], &next].concat()), (vec![echo(2)], Ok(())));
+    assert_eq!(peer.lost(), 0);
+}
+
+#[test]
+fn an_answer_that_is_no_echo_is_corrupt() {
+    let mut peer = Peer::new(64, 1);
+    assert_eq!(peer.receive(b"HTTP/1.1 400 Bad Request\r\n").0, [Found::Corrupt]);
+    let mut peer = Peer::new(64, 1);
+    assert_eq!(peer.receive(&[0; 1000]), (vec![Found::Corrupt], Err(Lost)));
+}
+
+#[test]
+fn a_status_with_absurd_numbers_is_corrupt() {
+    let mut peer = Peer::new(64, 0);
+    let line = b"Server status: 1 active connections tick=99999999999999999999999 due_ns=0 emit_ns=0\n";
+    assert_eq!(peer.receive(line), (vec![Found::Corrupt], Ok(())));
+}
+
+#[test]
+fn a_short_message_is_checked_by_its_position() {
+    let mut peer = Peer::new(4, 300);
+    let mut input = peer.texts.concat();
+    input[4 * 200 + 1] ^= 1;
+    let (found, result) = peer.receive(&input);
+    assert_eq!((found.len(), found[200], result), (201, Found::Corrupt, Err(Lost)));
+}
+
+#[test]
+fn messages_of_several_sizes_are_followed_and_one_may_be_missing() {
+    let mut peer = Peer::new(64, 0);
+    peer.message = Message::new(&Payloads::mix(&[(64, Some(0.5)), (200, None)]).unwrap());
+    let sizes = [0, 1, 1, 0, 1];
+    let sent: Vec<Sent> = (0..5).map(|index| Sent { size: sizes[index as usize], ..sent(index) }).collect();
+    let texts: Vec<Vec<u8>> = sent.iter().map(|sent| peer.send(*sent)).collect();
+    let input = [&texts[0][..], &texts[2], &texts[3], &texts[4]].concat();
+    let expected = [0, 2, 3, 4].map(|index| Found::Echo(sent[index])).to_vec();
+    assert_eq!(peer.receive(&input), (expected, Ok(())));
+    assert_eq!(peer.lost(), 1);
+}
+
+#[test]
+fn a_message_behind_a_full_socket_is_tried_when_its_turn_comes() {
+    let mut peer = Peer::new(64, 1);
+    let texts =
+        [peer.texts.concat(), peer.send(Sent { tried_ns: 0, ..sent(1) }), peer.send(Sent { tried_ns: 0, ..sent(2) })];
+    peer.ledger.tried(1, 77);
+    let found = peer.receive(&texts.concat()).0;
+    let tried = |found: &Found| matches!(found, Found::Echo(sent) if sent.tried_ns > 0);
+    assert_eq!(found.iter().map(tried).collect::<Vec<_>>(), [true, true, false]);
+}
+
+proptest! {
+    #[test]
+    fn every_message_and_status_is_found_for_every_segmentation(
+        bytes in 1..100_usize,
+        statuses in prop::collection::vec(any::<bool>(), 1..30),
+        cuts in prop::collection::vec(1..150_usize, 0..40),
+    ) {
+        let mut peer = Peer::new(bytes, statuses.len() as u64);
+        let (mut stream, mut expected) = (Vec::new(), Vec::new());
+        for (index, status) in statuses.iter().enumerate() {
+            if *status {
+                stream.extend_from_slice(&STATUS.line());
+                expected.push(Found::Status(STATUS));
+            }
+            stream.extend_from_slice(&peer.texts[index]);
+            expected.push(echo(index as u64));
+        }
+        let (mut found, mut rest) = (Vec::new(), &stream[..]);
+        for cut in cuts {
+            let (input, later) = rest.split_at(cut.min(rest.len()));
+            found.extend(peer.receive(input).0);
+            rest = later;
+        }
+        found.extend(peer.receive(rest).0);
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(peer.lost(), 0);
+    }
+
+    #[test]
+    fn arbitrary_bytes_neither_panic_nor_pile_up(
+        bytes in 1..100_usize,
+        inputs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..20),
+    ) {
+        let mut peer = Peer::new(bytes, 5);
+        for input in inputs {
+            if peer.receive(&input).1.is_err() {
+                break;
+            }
+            let partial = peer.ledger.trouble.as_ref().map_or(0, |trouble| trouble.partial.len());
+            prop_assert!(partial <= 1 + bytes.max(LINE_BYTES_MAX));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The messages of one connection that are under way, oldest first. Pure.
+
+use std::{collections::VecDeque, iter};
+
+use super::ledger::Sent;
+
+/// A queue whose oldest message lies in place: with one under way, a connection touches no other memory.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    oldest: Option<Sent>,
+    later: VecDeque<Sent>,
+}
+
+impl UnderWay {
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.oldest.is_some()) + self.later.len()
+    }
+
+    pub(super) fn oldest(&self) -> Option<Sent> {
+        self.oldest
+    }
+
+    pub(super) fn push(&mut self, sent: Sent) {
+        match self.oldest {
+            None => self.oldest = Some(sent),
+            Some(_) => self.later.push_back(sent),
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Sent> {
+        let next = self.later.pop_front();
+        std::mem::replace(&mut self.oldest, next)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.oldest = None;
+        self.later.clear();
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Sent> {
+        self.oldest.iter().chain(&self.later)
+    }
+
+    /// The messages that wait behind a full socket; they are the newest.
+    pub(super) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
+        let first = self.later.partition_point(Sent::was_tried);
+        let oldest = self.oldest.as_mut().filter(|sent| !sent.was_tried());
+        iter::chain(oldest, self.later.iter_mut().skip(first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_queue(pushes in prop::collection::vec(any::<bool>(), 0..60)) {
+            let (mut under_way, mut queue) = (UnderWay::default(), VecDeque::new());
+            for (number, push) in pushes.into_iter().enumerate() {
+                if push {
+                    let sent = Sent { intended_ns: number as u64, tried_ns: 0, size: 0 };
+                    under_way.push(sent);
+                    queue.push_back(sent);
+                } else {
+                    prop_assert_eq!(under_way.pop(), queue.pop_front());
+                }
+                prop_assert_eq!((under_way.len(), under_way.oldest()), (queue.len(), queue.front().copied()));
+                prop_assert!(under_way.iter().eq(&queue));
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Two sessions side by side: what both say, and whether they agree. Never a claim about the difference between them: they
+//! were not interleaved, and a host is not the same an hour later.
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use super::{
+    comparison::{FIGURES, cell},
+    session::Recorded,
+    table,
+    verdicts::sentence,
+};
+use crate::{record::Figures, stats::verdict::Verdict, verdicts::Finding};
+
+/// Width of the names and of each session.
+const WIDTHS: (usize, usize) = (24, 26);
+
+/// Both sessions' medians with their quartiles, and their verdicts.
+///
+/// # Errors
+/// If they may not be compared: one line that says why.
+pub(super) fn side_by_side(first: &Recorded, second: &Recorded) -> Result<String> {
+    ensure_comparable(first, second)?;
+    let arms: Vec<&String> = first.arms.iter().filter(|arm| second.arms.contains(arm)).collect();
+    ensure!(!arms.is_empty(), "the sessions have no server in common");
+    let name = |recorded: &Recorded, key: &str| recorded.about[key].as_str().unwrap_or("unknown").to_owned();
+    let build = |recorded: &Recorded| recorded.about["build"]["git_revision"].as_str().unwrap_or("?").to_owned();
+    let mut text = format!(
+        "A  {} ({})\nB  {} ({})\nmedian (quartiles) over blocks; they were not measured in turns, so a difference\n\
+         between A and B may be the host's\n\n",
+        name(first, "session_id"),
+        build(first),
+        name(second, "session_id"),
+        build(second),
+    );
+    let rows = [first, second].map(Recorded::primary_rows);
+    let rows: Vec<Vec<Figures<'_>>> = rows.iter().map(|rows| rows.iter().map(Figures).collect()).collect();
+    for arm in arms {
+        let mut lines = vec![vec![arm.clone(), "A".to_owned(), "B".to_owned()]];
+        for (name, value, show) in FIGURES {
+            lines.push(vec![format!("  {name}"), cell(&rows[0], arm, value, show), cell(&rows[1], arm, value, show)]);
+        }
+        text.push_str(&table(&lines, WIDTHS.0, WIDTHS.1));
+    }
+    text.push_str("\nverdicts of the two\n");
+    for one in &first.judgement.findings {
+        let same = |other: &&Finding| {
+            (other.metric.name, &other.first, &other.second) == (one.metric.name, &one.first, &one.second)
+        };
+        if let Some(other) = second.judgement.findings.iter().find(same) {
+            text.push_str(&format!("{}: {}\n", one.metric.name, agreement(one, other)));
+            text.push_str(&format!("  A  {}\n  B  {}\n", sentence(one), sentence(other)));
+        }
+    }
+    for (recorded, name) in [(first, "A"), (second, "B")] {
+        if recorded.judgement.is_trusted() == Some(false) {
+            text.push_str(&format!(
+                "{name} is UNTRUSTED: a server differs from itself, so none of its verdicts holds\n"
+            ));
+        }
+    }
+    Ok(text)
+}
+
+/// Whether two sessions say the same.
+fn agreement(one: &Finding, other: &Finding) -> &'static str {
+    let side = |finding: &Finding| match finding.comparison.map(|comparison| comparison.verdict) {
+        Some(Verdict::Lower | Verdict::LowerSizeUnclear) => Some(-1),
+        Some(Verdict::Higher | Verdict::HigherSizeUnclear) => Some(1),
+        Some(Verdict::Equivalent) => Some(0),
+        Some(Verdict::Undecided { .. }) | None => None,
+    };
+    match (side(one), side(other)) {
+        (Some(one), Some(other)) if one == other => "they agree",
+        (Some(_), Some(_)) => "they DISAGREE",
+        (None, None) => "not decided by either",
+        _ => "decided by one of them only",
+    }
+}
+
+/// What differs must be the servers, not how they were measured.
+fn ensure_comparable(first: &Recorded, second: &Recorded) -> Result<()> {
+    let at = |recorded: &Recorded, path: &[&str]| -> Value {
+        path.iter().fold(recorded.about.clone(), |value, key| value[*key].clone())
+    };
+    const PLAN: [&str; 17] = [
+        "connections",
+        "mode",
+        "rate_per_sec",
+        "arrivals",
+        "depth",
+        "pacing",
+        "payloads",
+        "idle_ms",
+        "warmup_ms",
+        "load_ms",
+        "peak_ms",
+        "status_interval_ms",
+        "placement",
+        "server_cpus",
+        "loadgen_threads",
+        "nodelay",
+        "congestion_control",
+    ];
+    let facts = [
+        (&["environment", "cpu_model"][..], "another CPU"),
+        (&["environment", "kernel"][..], "another kernel, which may account CPU time otherwise"),
+        (&["build", "debug"][..], "a debug build against a release build"),
+        (&["configuration", "profile"][..], "another profile"),
+    ];
+    for (path, why) in facts {
+        let (one, other) = (at(first, path), at(second, path));
+        if one != other {
+            bail!("these sessions may not be compared: {why} ({one} and {other})");
+        }
+    }
+    for key in PLAN {
+        let path = ["configuration", "plan", key];
+        let (one, other) = (at(first, &path), at(second, &path));
+        if one != other {
+            bail!("these sessions may not be compared: {key} is {one} in one and {other} in the other");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::verdicts::{Places, judge};
+
+    fn recorded(kernel: &str, connections: u64) -> Recorded {
+        let arms = vec!["mio".to_owned(), "tokio".to_owned()];
+        Recorded {
+            about: json!({
+                "session_id": "made-up",
+                "environment": { "kernel": kernel },
+                "configuration": { "plan": { "connections": connections } },
+            }),
+            judgement: judge(&[], &arms, &Places::default()),
+            places: Places::default(),
+            rows: Vec::new(),
+            arms,
+        }
+    }
+
+    #[test]
+    fn sessions_that_were_measured_otherwise_are_refused() {
+        let refused = |other| side_by_side(&recorded("6.1", 64), &other).unwrap_err().to_string();
+        assert!(refused(recorded("6.2", 64)).contains("another kernel"));
+        assert!(refused(recorded("6.1", 65)).contains("connections is 64 in one and 65 in the other"));
+        assert!(side_by_side(&recorded("6.1", 64), &recorded("6.1", 64)).is_ok());
+    }
+
+    #[test]
+    fn whether_two_sessions_agree_is_said() {
+        let finding = |verdict| {
+            let mut finding = recorded("6.1", 64).judgement.findings[0].clone();
+            finding.comparison = Some(crate::stats::comparison::Comparison {
+                estimate: 1.0,
+                interval: (1.0, 1.0),
+                level: 0.95,
+                blocks: 40,
+                p_value: 0.0,
+                p_adjusted: 0.0,
+                verdict,
+            });
+            finding
+        };
+        let undecided = Verdict::Undecided { smallest_effect: 1.1, blocks_needed: 50 };
+        let agree = |one, other| agreement(&finding(one), &finding(other));
+        assert_eq!(agree(Verdict::Lower, Verdict::LowerSizeUnclear), "they agree");
+        assert_eq!(agree(Verdict::Lower, Verdict::Higher), "they DISAGREE");
+        assert_eq!(agree(Verdict::Lower, undecided), "decided by one of them only");
+        assert_eq!(agree(undecided, undecided), "not decided by either");
+    }
+}

@@ -1,0 +1,331 @@
+//! How each server keeps the four rules that an event loop is written for, from the rows of a session. Reads no file and
+//! opens no socket.
+//!
+//! The rules are those of the article that this project began with: a single thread; no busy waiting; no added latency;
+//! triggers by time. A figure is the median over blocks of the median, or other quantile, of a trial; what was added to
+//! the latency of [`FLOOR`] is the Hodges-Lehmann estimate of the differences within the blocks, with its interval.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    record::{Figures, Row},
+    stats::{quantile, signed_rank},
+    verdicts::{FLOOR, blocks},
+};
+
+/// Idle CPU time that is no busy waiting, in microseconds a second: a thousandth of a CPU.
+pub const IDLE_CPU_US: f64 = 1_000.0;
+
+/// Wake-ups a second without anything to do that are no busy waiting.
+pub const IDLE_WAKEUPS: f64 = 1.0;
+
+/// What may be added to the median latency of the floor, as a share of it.
+pub const ADDED_SHARE: f64 = 0.1;
+
+/// How late 99 of 100 ticks may be under load, in nanoseconds.
+pub const LATENESS_NS: f64 = 1e6;
+
+/// How far the schedule may drift, in parts per billion.
+pub const DRIFT_PPB: f64 = 100e3;
+
+/// Confidence of the intervals, each by itself.
+const LEVEL: f64 = 0.95;
+
+/// Whether a rule is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// The figures do not tell, or there are none.
+    Unclear,
+}
+
+/// What one arm does under one heading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Figure {
+    /// There is none.
+    Unknown,
+    /// One number.
+    Number(f64),
+    /// A number with an interval.
+    Interval {
+        /// The estimate.
+        estimate: f64,
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+    },
+    /// A verdict.
+    Verdict(Kept),
+}
+
+impl Figure {
+    fn of(number: Option<f64>) -> Self {
+        number.filter(|number| number.is_finite()).map_or(Self::Unknown, Self::Number)
+    }
+}
+
+/// One heading.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// What it is, with its unit.
+    pub name: String,
+    /// For each arm.
+    pub figures: Vec<Figure>,
+}
+
+/// The figures of one rule, or of what lies beyond the rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// The rule and when it counts as kept.
+    pub title: String,
+    /// Its figures; the first is the verdict if there is one.
+    pub lines: Vec<Line>,
+}
+
+type Value = fn(&Figures<'_>) -> Option<f64>;
+
+/// Everything that the rows tell; no section if they come from a session without the cells for it.
+pub fn scorecard(rows: &[Row], arms: &[String]) -> Vec<Section> {
+    let mut cells: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        cells.entry(Figures(row).text("cell").to_owned()).or_default().push(row.clone());
+    }
+    let card = Card { cells, arms };
+    let all = [card.single_thread(), card.no_busy_waiting(), card.no_added_latency(), card.by_time(), card.beyond()];
+    let told = |section: &Section| {
+        section.lines.iter().skip(1).flat_map(|line| &line.figures).any(|figure| !matches!(figure, Figure::Unknown))
+    };
+    all.into_iter().filter(told).collect()
+}
+
+struct Card<'a> {
+    cells: BTreeMap<String, Vec<Row>>,
+    arms: &'a [String],
+}
+
+impl Card<'_> {
+    fn single_thread(&self) -> Section {
+        let threads = |arm: &str| self.median(arm, "rate-50", |row| row.get("server_threads_max"));
+        let kept = |arm: &str| threads(arm).map(|threads| threads <= 1.0);
+        Section {
+            title: "1. a single thread".to_owned(),
+            lines: vec![self.verdict(kept), self.line("threads at 64 connections", threads)],
+        }
+    }
+
+    fn no_busy_waiting(&self) -> Section {
+        const CPU: Value = |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6);
+        const WAKEUPS: Value = |row| Some(row.get("server_wakeups_idle")? / row.get("idle_span_ns")? * 1e9);
+        const PER_TICK: Value =
+            |row| Some(row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?);
+        let kept = |arm: &str| {
+            let silent = "idle-100-silent";
+            Some(self.median(arm, silent, CPU)? <= IDLE_CPU_US && self.median(arm, silent, WAKEUPS)? <= IDLE_WAKEUPS)
+        };
+        let mut lines = vec![self.verdict(kept)];
+        for (suffix, when) in [("-silent", "no status"), ("", "status 1 s")] {
+            for connections in [0, 100, 1_000] {
+                let cell = format!("idle-{connections}{suffix}");
+                let name = |unit: &str| format!("{unit}, {connections} conn., {when}");
+                lines.push(self.line(&name("CPU us/s"), |arm| self.median(arm, &cell, CPU)));
+                lines.push(self.line(&name("wake-ups/s"), |arm| self.median(arm, &cell, WAKEUPS)));
+            }
+        }
+        lines.push(self.line("wake-ups a tick of 1 s", |arm| self.median(arm, "idle-100", PER_TICK)));
+        let title = format!(
+            "2. no busy waiting: silent, 100 connections: {IDLE_CPU_US} us/s and {IDLE_WAKEUPS} wake-up/s at most"
+        );
+        Section { title, lines }
+    }
+
+    fn no_added_latency(&self) -> Section {
+        let p50: Value = |row| row.get("response_ns_p50");
+        let p99: Value = |row| row.get("response_ns_p99");
+        let floor = self.median(FLOOR, "floor", p50);
+        let kept = |arm: &str| match (self.added(arm, p50)?, floor?) {
+            (Figure::Interval { high, .. }, floor) if high <= ADDED_SHARE * floor => Some(true),
+            (Figure::Interval { low, .. }, floor) if low > ADDED_SHARE * floor => Some(false),
+            _ => None,
+        };
+        let added = |name: &str, value: Value| Line {
+            name: name.to_owned(),
+            figures: self.arms.iter().map(|arm| micros(self.added(arm, value))).collect(),
+        };
+        let floor_us = floor.map_or_else(|| "unknown".to_owned(), |floor| format!("{:.1} us", floor / 1e3));
+        Section {
+            title: format!(
+                "3. no added latency: at most {:.0} % over {FLOOR} (p50 {floor_us}), 1 connection",
+                ADDED_SHARE * 100.0
+            ),
+            lines: vec![self.verdict(kept), added("p50 added, us (95 %)", p50), added("p99 added, us (95 %)", p99)],
+        }
+    }
+
+    fn by_time(&self) -> Section {
+        let us = |arm: &str, value: Value| self.median(arm, "ticks", value).map(|ns| ns / 1e3);
+        let drift: Value = |row| row.get("tick_drift_ppb_load");
+        let kept = |arm: &str| {
+            let late = self.median(arm, "ticks", |row| row.get("status_emit_lag_ns_p99"))?;
+            Some(late <= LATENESS_NS && self.median(arm, "ticks", drift)?.abs() <= DRIFT_PPB)
+        };
+        let lines = vec![
+            self.verdict(kept),
+            self.line("late, idle, p50 us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_p50"))),
+            self.line("late, idle, p99 us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_p99"))),
+            self.line("late, idle, max us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_max"))),
+            self.line("late, loaded, p50 us", |arm| us(arm, |row| row.get("status_emit_lag_ns_p50"))),
+            self.line("late, loaded, p99 us", |arm| us(arm, |row| row.get("status_emit_lag_ns_p99"))),
+            self.line("late, loaded, max us", |arm| us(arm, |row| row.get("status_emit_lag_ns_max"))),
+            self.line("jitter, idle, us", |arm| us(arm, |row| row.get("tick_jitter_ns_idle"))),
+            self.line("jitter, loaded, us", |arm| us(arm, |row| row.get("tick_jitter_ns_load"))),
+            self.line("drift, idle, ppm", |arm| us(arm, |row| row.get("tick_drift_ppb_idle"))),
+            self.line("drift, loaded, ppm", |arm| us(arm, drift)),
+            self.line("ticks a window", |arm| self.median(arm, "ticks", |row| row.get("tick_count_load"))),
+        ];
+        let title = format!(
+            "4. triggers by time: p99 {:.0} ms late at most under load, {:.0} ppm of drift",
+            LATENESS_NS / 1e6,
+            DRIFT_PPB / 1e3
+        );
+        Section { title, lines }
+    }
+
+    /// What the rules do not ask for and engineers do.
+    fn beyond(&self) -> Section {
+        const USER: Value = |row| row.get("server_pss_bytes_idle");
+        const KERNEL: Value = |row| {
+            Some(
+                row.get("kernel_stack_bytes_delta")?
+                    + row.get("slab_bytes_delta")?
+                    + row.get("page_tables_bytes_delta")?,
+            )
+        };
+        let p99_us = |arm: &str, cell: &str, value: Value| self.median(arm, cell, value).map(|ns| ns / 1e3);
+        let lines_of_code = |arm: &str| servers::by_name(arm).map(|server| server.logic_lines() as f64);
+        let none = Line { name: String::new(), figures: Vec::new() };
+        let lines = vec![
+            none,
+            self.line("memory, B/connection", |arm| self.slope(arm, USER)),
+            self.line("kernel, B/connection", |arm| self.slope(arm, KERNEL)),
+            self.line("lines of logic", lines_of_code),
+            self.line("p99 in fan-out, us", |arm| p99_us(arm, "rate-50", |row| row.get("response_in_fanout_ns_p99"))),
+            self.line("p99 outside, us", |arm| p99_us(arm, "rate-50", |row| row.get("response_outside_fanout_ns_p99"))),
+            self.line("p99, 4 stuck, us", |arm| p99_us(arm, "stuck", |row| row.get("response_ns_p99"))),
+            self.line("p99 before, us", |arm| p99_us(arm, "stuck", |row| row.get("response_undisturbed_ns_p99"))),
+        ];
+        Section { title: "beyond the rules (kernel memory is of both sides)".to_owned(), lines }
+    }
+
+    fn line(&self, name: &str, figure: impl Fn(&str) -> Option<f64>) -> Line {
+        let figures = self.arms.iter().map(|arm| Figure::of(figure(arm))).collect();
+        Line { name: name.to_owned(), figures }
+    }
+
+    fn verdict(&self, kept: impl Fn(&str) -> Option<bool>) -> Line {
+        let figure = |arm: &String| {
+            Figure::Verdict(match kept(arm) {
+                Some(true) => Kept::Yes,
+                Some(false) => Kept::No,
+                None => Kept::Unclear,
+            })
+        };
+        Line { name: "kept".to_owned(), figures: self.arms.iter().map(figure).collect() }
+    }
+
+    /// The median of an arm over the blocks of a cell in which it may be believed.
+    fn median(&self, arm: &str, cell: &str, value: Value) -> Option<f64> {
+        let blocks = blocks(self.cells.get(cell)?, &[arm.to_owned()], cell);
+        let usable = blocks.iter().flatten().filter(|row| row.is_usable());
+        quantile(&usable.filter_map(value).collect::<Vec<_>>(), 0.5)
+    }
+
+    /// What a connection more costs, between 1 and as many as were measured.
+    fn slope(&self, arm: &str, value: Value) -> Option<f64> {
+        let few = self.median(arm, "connections-1", value)?;
+        let more = [10_000, 1_000].into_iter().find_map(|connections| {
+            let many = self.median(arm, &format!("connections-{connections}"), value)?;
+            Some((many, f64::from(connections)))
+        });
+        more.map(|(many, connections)| (many - few) / (connections - 1.0))
+    }
+
+    /// What an arm adds to a latency of the floor, in nanoseconds: blocks in which both may be believed.
+    fn added(&self, arm: &str, value: Value) -> Option<Figure> {
+        let pair = [arm.to_owned(), FLOOR.to_owned()];
+        let difference = |block: &Vec<Figures<'_>>| {
+            let usable = block.iter().all(Figures::is_usable);
+            Some(value(&block[0])? - value(&block[1])?).filter(|_| usable)
+        };
+        let differences: Vec<f64> =
+            blocks(self.cells.get("floor")?, &pair, "floor").iter().filter_map(difference).collect();
+        let estimate = signed_rank::estimate(&differences)?;
+        let interval = signed_rank::interval(&differences, LEVEL)?;
+        Some(Figure::Interval { estimate, low: interval.low, high: interval.high })
+    }
+}
+
+fn micros(figure: Option<Figure>) -> Figure {
+    match figure {
+        Some(Figure::Interval { estimate, low, high }) => {
+            Figure::Interval { estimate: estimate / 1e3, low: low / 1e3, high: high / 1e3 }
+        }
+        figure => figure.unwrap_or(Figure::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn row(cell: &str, block: u64, arm: &str, columns: &[(&str, Json)]) -> Row {
+        let place: [(&str, Json); 5] = [
+            ("cell", cell.into()),
+            ("block", block.into()),
+            ("arm", arm.into()),
+            ("valid", "valid".into()),
+            ("outcome", "ok".into()),
+        ];
+        place.iter().chain(columns).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    /// Twelve blocks in which tokio is slower than the floor by 3 us, and has two threads.
+    fn rows() -> Vec<Row> {
+        let block = |block: u64| {
+            let p50 = |us: u64| [("response_ns_p50", json!(us * 1_000 + block)), ("response_ns_p99", json!(90_000))];
+            [
+                row("floor", block, "mio", &p50(20)),
+                row("floor", block, "tokio", &p50(23)),
+                row("floor", block, FLOOR, &p50(20)),
+                row("rate-50", block, "mio", &[("server_threads_max", json!(1))]),
+                row("rate-50", block, "tokio", &[("server_threads_max", json!(2))]),
+            ]
+        };
+        (1..=12).flat_map(block).collect()
+    }
+
+    #[test]
+    fn a_rule_has_a_verdict_for_each_server() {
+        let arms = ["mio".to_owned(), "tokio".to_owned()];
+        let card = scorecard(&rows(), &arms);
+        let verdicts = |section: usize| card[section].lines[0].figures.clone();
+        let (yes, no) = (Figure::Verdict(Kept::Yes), Figure::Verdict(Kept::No));
+        assert_eq!(verdicts(0), [yes, no], "one thread and two");
+        assert!(card[1].title.starts_with("3. no added latency"), "there is nothing to tell of rule 2: {card:?}");
+        assert_eq!(verdicts(1), [yes, no]);
+        let added = Figure::Interval { estimate: 3.0, low: 3.0, high: 3.0 };
+        assert_eq!(card[1].lines[1].figures[1], added);
+    }
+
+    #[test]
+    fn a_session_without_its_cells_has_no_scorecard() {
+        let rows: Vec<Row> = (1..=12).map(|block| row("", block, "mio", &[("server_threads_max", json!(1))])).collect();
+        let told: Vec<Section> = scorecard(&rows, &["guest".to_owned()]);
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
