@@ -27,6 +27,13 @@ pub struct Metric {
     value: fn(&Figures<'_>) -> Option<f64>,
 }
 
+impl Metric {
+    /// The cell that it is taken from.
+    pub fn cell<'a>(&self, places: &'a Places) -> &'a str {
+        (self.place)(places)
+    }
+}
+
 /// The cells of a session that the primary claims come from; empty names if it has only one load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
@@ -199,7 +206,7 @@ fn family(
     places: &Places,
 ) -> Vec<Finding> {
     let values = |arm: usize, metric: &Metric| -> Vec<f64> {
-        let blocks = cells.0.get((metric.place)(places)).map_or(&[][..], |cell| &cell.blocks);
+        let blocks = cells.0.get(metric.cell(places)).map_or(&[][..], |cell| &cell.blocks);
         // An arm that failed or was saturated anywhere in a cell gets no claim there, but counts.
         let sound = blocks.iter().all(|block| block[arm].is_usable());
         let value = |block: &Vec<Figures<'_>>| (metric.value)(&block[arm]).filter(|_| sound).unwrap_or(f64::NAN);

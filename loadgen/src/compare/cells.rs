@@ -286,3 +286,70 @@ impl Cell {
         (trial * self.arms.len() as u32 + ms(160)) * self.blocks as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        compare::arms::arms,
+    };
+
+    /// The cells of a session of so many blocks; none if this host has one CPU only.
+    fn cells(blocks: &str) -> (Vec<Cell>, Vec<Value>) {
+        let words = ["loadgen", "compare", "--profile", "full", "--servers", "mio,tokio", "--blocks", blocks];
+        let Command::Compare(args) = Cli::try_parse_from(words).unwrap().command else { panic!("another command") };
+        let arms = arms(&args.servers, &[]);
+        Full::new(&args, arms, 50_000, 7).cells()
+    }
+
+    fn labels(cell: &Cell) -> Vec<&str> {
+        cell.arms.iter().map(|arm| arm.label.as_str()).collect()
+    }
+
+    fn find<'a>(cells: &'a [Cell], label: &str) -> Option<&'a Cell> {
+        cells.iter().find(|cell| cell.label.as_deref() == Some(label))
+    }
+
+    #[test]
+    fn every_rate_is_a_fraction_of_the_slowest_and_the_same_for_all() {
+        let (cells, _) = cells("40");
+        for (label, rate) in [("rate-10", 5_000), ("rate-50", 25_000), ("rate-85", 42_500), ("payload-1KiB", 15_000)] {
+            let Some(cell) = find(&cells, label) else { continue };
+            let load = Load::Open { rate: Rate::Steady(rate), arrivals: Arrivals::Poisson };
+            assert_eq!(cell.plan.load, load, "{label}");
+        }
+    }
+
+    #[test]
+    fn the_control_runs_where_the_primary_claims_are_made_and_the_floor_where_it_is_needed() {
+        let (cells, _) = cells("40");
+        for (label, arms, blocks) in [
+            ("rate-50", &["mio", "tokio", "mio#2"][..], 40),
+            ("cpu", &["mio", "tokio", "mio#2"], 40),
+            ("rate-10", &["mio", "tokio"], 15),
+            ("floor", &["mio", "tokio", "blocking"], 15),
+            ("idle-100", &["mio", "tokio"], 6),
+        ] {
+            let Some(cell) = find(&cells, label) else { continue };
+            assert_eq!((&labels(cell)[..], cell.blocks), (arms, blocks), "{label}");
+        }
+    }
+
+    #[test]
+    fn fewer_blocks_are_fewer_everywhere_and_never_none() {
+        let (cells, _) = cells("1");
+        assert!(cells.iter().all(|cell| cell.blocks == 1));
+        let (cells, _) = self::cells("20");
+        assert!(cells.iter().all(|cell| (1..=20).contains(&cell.blocks)));
+    }
+
+    #[test]
+    fn what_a_host_cannot_carry_is_left_out_with_the_reason() {
+        let (cells, dropped) = cells("40");
+        assert_eq!(cells.len() + dropped.len(), 22);
+        assert!(dropped.iter().all(|cell| cell["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
+    }
+}

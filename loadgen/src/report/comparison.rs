@@ -9,7 +9,6 @@ use crate::{
     record::{Figures, Row},
     stats::quantile,
     units::{show_count, show_duration, show_us},
-    verdicts::Judgement,
 };
 
 /// Width of a column: `123.4 (120.1-130.2)` and a space.
@@ -44,12 +43,13 @@ pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
     ("threads", |row| row.get("server_threads_max"), |threads| format!("{threads:.0}")),
 ];
 
-/// Configuration, validity, the table, what it does not say, files.
+/// Configuration and validity; and the table with what it does not say.
 ///
 /// `plan` is what session.json says of the plan.
-pub(super) fn comparison(plan: &Value, arms: &[String], rows: &[Row], complete: bool, judgement: &Judgement) -> String {
+pub(super) fn comparison(plan: &Value, arms: &[String], rows: &[Row], complete: bool) -> (String, String) {
     let rows: Vec<Figures<'_>> = rows.iter().map(Figures).collect();
-    let mut text = format!("\n{}{}\n", configuration(plan), validity(&rows, complete));
+    let head = format!("\n{}{}\n", configuration(plan), validity(&rows, complete));
+    let mut text = String::new();
     // As many arms side by side as 80 columns hold.
     for arms in arms.chunks(3) {
         let mut lines = vec![[String::new()].iter().chain(arms).cloned().collect()];
@@ -61,9 +61,7 @@ pub(super) fn comparison(plan: &Value, arms: &[String], rows: &[Row], complete: 
         text.push('\n');
     }
     text.push_str(&caveats(plan, arms));
-    text.push('\n');
-    text.push_str(&super::verdicts::verdicts(judgement));
-    text
+    (head, text)
 }
 
 fn configuration(plan: &Value) -> String {

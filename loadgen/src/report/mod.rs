@@ -2,6 +2,7 @@
 
 mod cells;
 mod comparison;
+mod markdown;
 mod scorecard;
 mod session;
 mod side_by_side;

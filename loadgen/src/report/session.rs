@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{
     cells::{findings, tables},
     comparison::comparison,
+    markdown::{Parts, markdown},
     side_by_side::side_by_side,
-    verdicts::sentence,
+    verdicts::{sentence, verdicts},
 };
 use crate::{
     cli::ReportArgs,
@@ -75,11 +76,11 @@ impl Recorded {
         &self.about["configuration"]
     }
 
-    /// The plan of the primary claims.
-    fn plan(&self) -> &Value {
+    /// The plan of a cell, or of the only load.
+    pub(super) fn plan_of(&self, cell: &str) -> &Value {
         let cells = self.configuration()["cells"].as_array();
-        let primary = cells.and_then(|cells| cells.iter().find(|cell| cell["cell"] == self.places.latency.as_str()));
-        primary.map_or(&self.configuration()["plan"], |cell| &cell["plan"])
+        let found = cells.and_then(|cells| cells.iter().find(|other| other["cell"] == cell));
+        found.map_or(&self.configuration()["plan"], |cell| &cell["plan"])
     }
 }
 
@@ -91,20 +92,23 @@ pub fn render(folder: &Path) -> Result<String> {
     let recorded = Recorded::read(folder)?;
     let complete = recorded.about["state"] == "complete";
     let rows = recorded.primary_rows();
-    let mut text = comparison(recorded.plan(), &recorded.arms, &rows, complete, &recorded.judgement);
     let contestants: Vec<String> = recorded.arms.iter().filter(|arm| !arm.contains('#')).cloned().collect();
     let sections = scorecard(&recorded.rows, &contestants);
-    let card = super::scorecard::scorecard(&sections, &contestants);
-    if !sections.is_empty() {
-        text.push_str(&format!("\n{card}"));
-    }
     let many = !recorded.configuration()["cells"].is_null();
-    if many {
-        text.push_str(&tables(recorded.configuration(), &recorded.rows, &recorded.arms));
-    }
-    let beyond = if many { findings(recorded.configuration(), &recorded.rows) } else { String::new() };
+    let (head, table) = comparison(recorded.plan_of(&recorded.places.latency), &recorded.arms, &rows, complete);
+    let parts = Parts {
+        head,
+        table,
+        scorecard: super::scorecard::scorecard(&sections, &contestants),
+        loads: if many { tables(recorded.configuration(), &recorded.rows, &recorded.arms) } else { String::new() },
+        findings: if many { findings(recorded.configuration(), &recorded.rows) } else { String::new() },
+    };
     write_verdicts(&folder.join("verdicts.csv"), &recorded.judgement)?;
-    fs::write(folder.join("report.md"), markdown(&recorded.about, &text, &beyond)).context("cannot write report.md")?;
+    fs::write(folder.join("report.md"), markdown(&recorded, &parts)).context("cannot write report.md")?;
+    let mut text = format!("{}{}\n{}", parts.head, parts.table, verdicts(&recorded.judgement));
+    for part in [&parts.scorecard, &parts.loads].into_iter().filter(|part| !part.is_empty()) {
+        text.push_str(&format!("\n{part}"));
+    }
     Ok(format!("{text}files: {}\n", folder.display()))
 }
 
@@ -131,33 +135,6 @@ fn arms(about: &Value, rows: &[Row]) -> Vec<String> {
         }
     }
     arms
-}
-
-fn markdown(about: &Value, text: &str, beyond: &str) -> String {
-    let of = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    let (environment, build) = (&about["environment"], &about["build"]);
-    let beyond = if beyond.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "## Cell by cell\n\nSecondary: each cell is a family of its own, so of twenty cells one may err.\n\n\
-             ```text\n{beyond}```\n\n"
-        )
-    };
-    format!(
-        "# Session {}\n\n{}, kernel {}; {} of {}, {}.\n\n```text{text}```\n\n{beyond}\
-         ## What this session cannot tell\n\n\
-         - One host, loopback, one load: other hosts and loads may turn the order round.\n\
-         - What holds in one session is replicated only if another one, on another day or host, agrees.\n\
-         - \"Undecided\" is not \"the same\"; \"equivalent\" is, within the margin.\n\
-         - CPU time in a fan-out contains the clients' receive path, since loopback does it in the sender's system call.\n",
-        of(&about["session_id"]),
-        of(&environment["cpu_model"]),
-        of(&environment["kernel"]),
-        "loadgen",
-        of(&build["git_revision"]),
-        of(&build["rustc"]),
-    )
 }
 
 fn write_verdicts(file: &Path, judgement: &Judgement) -> Result<()> {

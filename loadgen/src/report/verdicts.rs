@@ -36,7 +36,7 @@ pub(super) fn verdicts(judgement: &Judgement) -> String {
 }
 
 /// What the arm that runs twice says, with its widest interval: a pass excludes no less than that.
-fn control(judgement: &Judgement) -> String {
+pub(super) fn control(judgement: &Judgement) -> String {
     let ratios = judgement.control.iter().filter(|finding| matches!(finding.metric.margin, Margin::Ratio(_)));
     let widest = ratios
         .filter_map(|finding| Some((finding, finding.comparison?)))
@@ -107,7 +107,7 @@ pub(super) fn sentence(finding: &Finding) -> String {
 }
 
 /// By how much the lower one is lower, and from where to where.
-fn amounts(finding: &Finding, comparison: &Comparison, second_is_lower: bool) -> (String, String) {
+pub(super) fn amounts(finding: &Finding, comparison: &Comparison, second_is_lower: bool) -> (String, String) {
     let (low, high) = comparison.interval;
     match finding.metric.margin {
         Margin::Ratio(_) => {

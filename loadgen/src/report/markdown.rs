@@ -1,0 +1,164 @@
+//! report.md: what a session says, in the order in which it should be read.
+
+use serde_json::Value;
+
+use super::{session::Recorded, verdicts};
+use crate::{
+    stats::verdict::{Margin, Verdict},
+    verdicts::{Finding, Places},
+};
+
+/// The parts of a report that the terminal shows as well.
+pub(super) struct Parts {
+    /// Configuration and validity.
+    pub(super) head: String,
+    /// The figures of the primary load.
+    pub(super) table: String,
+    /// The scorecard; empty if there is none.
+    pub(super) scorecard: String,
+    /// The figures of every load; empty if there is only one.
+    pub(super) loads: String,
+    /// What may be said of the other loads; empty if there is only one.
+    pub(super) findings: String,
+}
+
+/// The whole report.
+pub(super) fn markdown(recorded: &Recorded, parts: &Parts) -> String {
+    let about = &recorded.about;
+    let of = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let (environment, build) = (&about["environment"], &about["build"]);
+    let mut text = format!(
+        "# Session {}\n\n{}, kernel {}; loadgen of {}, {}.\n\n",
+        of(&about["session_id"]),
+        of(&environment["cpu_model"]),
+        of(&environment["kernel"]),
+        of(&build["git_revision"]),
+        of(&build["rustc"]),
+    );
+    section(&mut text, "May it be believed?", &fenced(&(parts.head.clone() + &verdicts::control(&recorded.judgement))));
+    section(&mut text, "Verdicts", &sentences(recorded));
+    if !parts.scorecard.is_empty() {
+        section(&mut text, "The four rules", &fenced(&parts.scorecard));
+    }
+    section(&mut text, "Figures", &fenced(&parts.table));
+    if !parts.loads.is_empty() {
+        section(&mut text, "Load by load", &fenced(&parts.loads));
+        let secondary = "Secondary: each load is a family of its own, so one of twenty errs by chance.\n\n";
+        section(&mut text, "What may be said of the other loads", &(secondary.to_owned() + &fenced(&parts.findings)));
+    }
+    section(&mut text, "What this session cannot tell", &limits(recorded));
+    text
+}
+
+fn section(text: &mut String, title: &str, body: &str) {
+    text.push_str(&format!("## {title}\n\n{}\n\n", body.trim()));
+}
+
+fn fenced(text: &str) -> String {
+    format!("```text\n{}\n```", text.trim_matches('\n'))
+}
+
+/// The verdicts as sentences that can be quoted by themselves.
+fn sentences(recorded: &Recorded) -> String {
+    let judgement = &recorded.judgement;
+    if judgement.is_trusted() == Some(false) {
+        return "UNTRUSTED: a server differs from itself, so nothing is claimed.".to_owned();
+    }
+    let mut text: String = judgement
+        .findings
+        .iter()
+        .map(|finding| format!("- {}\n", quotable(finding, recorded.plan_of(finding.metric.cell(&recorded.places)))))
+        .collect();
+    text.push_str(&format!(
+        "\nThe intervals hold together with 95 %: a family of {} comparisons. Lower is better.",
+        judgement.findings.len()
+    ));
+    text
+}
+
+/// One finding with all that it depends on.
+fn quotable(finding: &Finding, plan: &Value) -> String {
+    let short = verdicts::sentence(finding);
+    let metric = finding.metric.name;
+    let place = format!(
+        "{} placement, {}, {} pacing",
+        plan["placement"].as_str().unwrap_or("?"),
+        workers(plan["server_cpus"].as_array().map_or(0, Vec::len)),
+        plan["pacing"].as_str().unwrap_or("?"),
+    );
+    let Some(comparison) = &finding.comparison else { return format!("**{metric}**: {short}") };
+    let blocks = comparison.blocks;
+    match comparison.verdict {
+        Verdict::Lower | Verdict::Higher => {
+            let lower = comparison.verdict == Verdict::Lower;
+            let (one, other) =
+                if lower { (&finding.second, &finding.first) } else { (&finding.first, &finding.second) };
+            let (size, range) = verdicts::amounts(finding, comparison, lower);
+            let size = match finding.metric.margin {
+                Margin::Ratio(_) => format!("{size} lower"),
+                Margin::Difference(_) => format!("lower by {size}"),
+            };
+            format!("**{metric}** of {one} is {size} than that of {other} ({place}): interval {range}, {blocks} blocks")
+        }
+        _ => format!("**{metric}**: {short} ({place}; {blocks} blocks)"),
+    }
+}
+
+fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
+}
+
+fn limits(recorded: &Recorded) -> String {
+    let one_cpu =
+        recorded.plan_of(&recorded.places.latency)["server_cpus"].as_array().is_some_and(|cpus| cpus.len() == 1);
+    let cpus = if one_cpu {
+        "- The server had one CPU: a runtime's worker threads, and threads at all, had nothing to run on in parallel. \
+         Nothing is said of servers with several CPUs.\n"
+    } else {
+        ""
+    };
+    let loads = if recorded.places == Places::default() { "one load" } else { "these loads" };
+    format!(
+        "- One host, loopback, {loads}: other hosts and loads may turn the order round.\n{cpus}\
+         - What holds in one session is replicated only if another one, on another day or host, agrees \
+         (`loadgen report A B`).\n\
+         - \"Undecided\" is not \"the same\"; \"equivalent\" is, within the margin.\n\
+         - CPU time in a fan-out contains the clients' receive path, since loopback does it in the sender's system call.\n\
+         - Peak throughput marked `>=` is what the generator could do, not what the server can.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{stats::comparison::Comparison, verdicts::PRIMARY};
+
+    #[test]
+    fn a_verdict_can_be_quoted_by_itself() {
+        let comparison = Comparison {
+            estimate: 0.82,
+            interval: (0.8, 0.84),
+            level: 0.99,
+            blocks: 40,
+            p_value: 0.0,
+            p_adjusted: 0.0,
+            verdict: Verdict::Lower,
+        };
+        let finding = |metric: usize, comparison| Finding {
+            metric: PRIMARY[metric],
+            first: "tokio".to_owned(),
+            second: "mio".to_owned(),
+            comparison: Some(comparison),
+        };
+        let plan = json!({ "placement": "split", "server_cpus": [0], "pacing": "timer" });
+        assert_eq!(
+            quotable(&finding(2, comparison), &plan),
+            "**CPU per message** of mio is 18 % lower than that of tokio (split placement, 1 worker, timer pacing): \
+             interval 16 to 20 %, 40 blocks"
+        );
+        let higher = Comparison { estimate: 13.3, interval: (13.2, 13.4), verdict: Verdict::Higher, ..comparison };
+        assert!(quotable(&finding(3, higher), &plan).contains("of tokio is lower by 13.3/s than that of mio"));
+    }
+}
