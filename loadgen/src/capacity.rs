@@ -3,8 +3,6 @@
 //! A ladder and no bisection: one unlucky probe of a bisection throws away the right half. Every trial has a fresh
 //! process, so that no rung inherits what the one below has left.
 
-use std::io::Write;
-
 use anyhow::{Result, ensure};
 use serde_json::json;
 
@@ -19,6 +17,7 @@ use crate::{
     record::{Entry, Session, State},
     slo::Slo,
     target::Target,
+    terminal,
     trial::{self, Trial},
     units::{show_count, show_payloads},
     validity::{Conditions, Outcome, Validity, Verdict, judge},
@@ -81,8 +80,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let interrupted = found.len() < args.servers.len();
     climb.session.mark(if interrupted { State::Partial } else { State::Complete })?;
     let text = table(args, &found) + &format!("files: {}\n", climb.session.folder().display());
-    // A reader that has seen enough is no error.
-    drop(std::io::stdout().write_all(text.as_bytes()));
+    terminal::print(&text);
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }
 

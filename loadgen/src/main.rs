@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use loadgen::{
     capacity,
-    cli::{Cli, Command},
-    compare,
+    cli::{Cli, Command, manual},
+    compare, doctor,
     failure::Exit,
-    interrupt, reference, report, run, selftest, verify,
+    interrupt, reference, report, run, selftest, terminal, verify,
 };
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    terminal::choose(cli.color);
+    let result = match cli.command {
         Command::List => report::list(),
         Command::Serve(args) => servers::cli::serve(&args).map(|()| Exit::Ok),
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
@@ -21,6 +23,9 @@ fn main() -> ExitCode {
         Command::Capacity(args) => install_interrupt().and_then(|()| capacity::capacity(&args)),
         Command::Report(args) => report::report(&args),
         Command::Selftest(args) => install_interrupt().and_then(|()| selftest::selftest(&args.known)),
+        Command::Doctor => doctor::doctor(),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { folder } => manual::man(folder.as_deref()),
         Command::Reference(args) => reference::reference(&args),
     };
     let exit = result.unwrap_or_else(|error| {

@@ -1,9 +1,6 @@
 //! `loadgen run`: one trial of one target.
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Instant,
-};
+use std::{io::IsTerminal, time::Instant};
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,7 +20,7 @@ use crate::{
     report,
     slo::Slo,
     target::Target,
-    trial,
+    terminal, trial,
     validity::{Conditions, Outcome, Validity, judge},
 };
 
@@ -83,11 +80,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     } else {
         report::trial(&entry, files.as_deref())
     };
-    // A reader that has seen enough is no error.
-    drop(std::io::stdout().write_all(text.as_bytes()));
+    terminal::print(&text);
     let missed = missed(args.slo.as_ref(), &trial);
     if let (Some(slo), false) = (args.slo, args.json) {
-        println!("slo         {slo} {}", if missed { "missed" } else { "met" });
+        terminal::print(&format!("slo         {slo} {}\n", if missed { "missed" } else { "met" }));
     }
 
     let exits = [

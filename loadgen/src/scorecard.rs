@@ -3,7 +3,8 @@
 //!
 //! The rules are those of the article that this project began with: a single thread; no busy waiting; no added latency;
 //! triggers by time. A figure is the median over blocks of the median, or other quantile, of a trial; what was added to
-//! the latency of [`FLOOR`] is the Hodges-Lehmann estimate of the differences within the blocks, with its interval.
+//! the latency of [`FLOOR`] is the Hodges-Lehmann estimate of the differences within the blocks, with its interval. A rule
+//! is kept or broken if the whole interval lies on one side of the limit, else it is unclear.
 
 use std::collections::BTreeMap;
 
@@ -88,13 +89,36 @@ pub struct Section {
 
 type Value = fn(&Figures<'_>) -> Option<f64>;
 
+/// A quantile that may be shown: of whose samples, over all trials, at least 30 lie beyond it.
+struct Tail {
+    value: Value,
+    /// The column with the number of samples of a trial.
+    samples: &'static str,
+    /// The share of them that lies beyond.
+    beyond: f64,
+}
+
+impl Tail {
+    const fn p99(value: Value, samples: &'static str) -> Self {
+        Self { value, samples, beyond: 0.01 }
+    }
+}
+
+const WAKEUPS: Value = |row| Some(row.get("server_wakeups_idle")? / row.get("idle_span_ns")? * 1e9);
+const CPU: Value = |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6);
+const DRIFT: Value = |row| row.get("tick_drift_ppb_load");
+const LATE: Tail = Tail::p99(|row| row.get("status_emit_lag_ns_p99"), "tick_count_load");
+
 /// Everything that the rows tell; no section if they come from a session without the cells for it.
-pub fn scorecard(rows: &[Row], arms: &[String]) -> Vec<Section> {
+pub fn scorecard(rows: &[Row], arms: &[String], logic_lines: &BTreeMap<String, f64>) -> Vec<Section> {
     let mut cells: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in rows {
         cells.entry(Figures(row).text("cell").to_owned()).or_default().push(row.clone());
     }
-    let card = Card { cells, arms };
+    if cells.keys().all(String::is_empty) {
+        return Vec::new();
+    }
+    let card = Card { cells, arms, logic_lines };
     let all = [card.single_thread(), card.no_busy_waiting(), card.no_added_latency(), card.by_time(), card.beyond()];
     let told = |section: &Section| {
         section.lines.iter().skip(1).flat_map(|line| &line.figures).any(|figure| !matches!(figure, Figure::Unknown))
@@ -105,11 +129,12 @@ pub fn scorecard(rows: &[Row], arms: &[String]) -> Vec<Section> {
 struct Card<'a> {
     cells: BTreeMap<String, Vec<Row>>,
     arms: &'a [String],
+    logic_lines: &'a BTreeMap<String, f64>,
 }
 
 impl Card<'_> {
     fn single_thread(&self) -> Section {
-        let threads = |arm: &str| self.median(arm, "rate-50", |row| row.get("server_threads_max"));
+        let threads = |arm: &str| self.most(arm, "rate-50", |row| row.get("server_threads_max"));
         let kept = |arm: &str| threads(arm).map(|threads| threads <= 1.0);
         Section {
             title: "1. a single thread".to_owned(),
@@ -118,13 +143,11 @@ impl Card<'_> {
     }
 
     fn no_busy_waiting(&self) -> Section {
-        const CPU: Value = |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6);
-        const WAKEUPS: Value = |row| Some(row.get("server_wakeups_idle")? / row.get("idle_span_ns")? * 1e9);
         const PER_TICK: Value =
             |row| Some(row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?);
+        let silent = "idle-100-silent";
         let kept = |arm: &str| {
-            let silent = "idle-100-silent";
-            Some(self.median(arm, silent, CPU)? <= IDLE_CPU_US && self.median(arm, silent, WAKEUPS)? <= IDLE_WAKEUPS)
+            both(self.within(arm, silent, CPU, IDLE_CPU_US), self.within(arm, silent, WAKEUPS, IDLE_WAKEUPS))
         };
         let mut lines = vec![self.verdict(kept)];
         for (suffix, when) in [("-silent", "no status"), ("", "status 1 s")] {
@@ -156,34 +179,39 @@ impl Card<'_> {
             figures: self.arms.iter().map(|arm| micros(self.added(arm, value))).collect(),
         };
         let floor_us = floor.map_or_else(|| "unknown".to_owned(), |floor| format!("{:.1} us", floor / 1e3));
+        let p99_is_shown = self.is_shown(FLOOR, "floor", &Tail::p99(p99, "echoed_count"));
+        let mut lines = vec![self.verdict(kept), added("p50 added, us (95 %)", p50)];
+        lines.extend(p99_is_shown.then(|| added("p99 added, us (95 %)", p99)));
         Section {
             title: format!(
                 "3. no added latency: at most {:.0} % over {FLOOR} (p50 {floor_us}), 1 connection",
                 ADDED_SHARE * 100.0
             ),
-            lines: vec![self.verdict(kept), added("p50 added, us (95 %)", p50), added("p99 added, us (95 %)", p99)],
+            lines,
         }
     }
 
     fn by_time(&self) -> Section {
         let us = |arm: &str, value: Value| self.median(arm, "ticks", value).map(|ns| ns / 1e3);
-        let drift: Value = |row| row.get("tick_drift_ppb_load");
+        let tail = |arm: &str, tail: &Tail| self.tail(arm, "ticks", tail).map(|ns| ns / 1e3);
+        let most = |arm: &str, value: Value| self.most(arm, "ticks", value).map(|ns| ns / 1e3);
         let kept = |arm: &str| {
-            let late = self.median(arm, "ticks", |row| row.get("status_emit_lag_ns_p99"))?;
-            Some(late <= LATENESS_NS && self.median(arm, "ticks", drift)?.abs() <= DRIFT_PPB)
+            let late = self.is_shown(arm, "ticks", &LATE).then(|| self.within(arm, "ticks", LATE.value, LATENESS_NS));
+            both(late.flatten(), self.within(arm, "ticks", |row| DRIFT(row).map(f64::abs), DRIFT_PPB))
         };
+        let idle = Tail::p99(|row| row.get("status_emit_lag_idle_ns_p99"), "tick_count_idle");
         let lines = vec![
             self.verdict(kept),
             self.line("late, idle, p50 us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_p50"))),
-            self.line("late, idle, p99 us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_p99"))),
-            self.line("late, idle, max us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_max"))),
+            self.line("late, idle, p99 us", |arm| tail(arm, &idle)),
+            self.line("late, idle, longest of all us", |arm| most(arm, |row| row.get("status_emit_lag_idle_ns_max"))),
             self.line("late, loaded, p50 us", |arm| us(arm, |row| row.get("status_emit_lag_ns_p50"))),
-            self.line("late, loaded, p99 us", |arm| us(arm, |row| row.get("status_emit_lag_ns_p99"))),
-            self.line("late, loaded, max us", |arm| us(arm, |row| row.get("status_emit_lag_ns_max"))),
+            self.line("late, loaded, p99 us", |arm| tail(arm, &LATE)),
+            self.line("late, loaded, longest of all us", |arm| most(arm, |row| row.get("status_emit_lag_ns_max"))),
             self.line("jitter, idle, us", |arm| us(arm, |row| row.get("tick_jitter_ns_idle"))),
             self.line("jitter, loaded, us", |arm| us(arm, |row| row.get("tick_jitter_ns_load"))),
             self.line("drift, idle, ppm", |arm| us(arm, |row| row.get("tick_drift_ppb_idle"))),
-            self.line("drift, loaded, ppm", |arm| us(arm, drift)),
+            self.line("drift, loaded, ppm", |arm| us(arm, DRIFT)),
             self.line("ticks a window", |arm| self.median(arm, "ticks", |row| row.get("tick_count_load"))),
         ];
         let title = format!(
@@ -204,18 +232,26 @@ impl Card<'_> {
                     + row.get("page_tables_bytes_delta")?,
             )
         };
-        let p99_us = |arm: &str, cell: &str, value: Value| self.median(arm, cell, value).map(|ns| ns / 1e3);
-        let lines_of_code = |arm: &str| servers::by_name(arm).map(|server| server.logic_lines() as f64);
+        let us = |arm: &str, cell: &str, value: Value| self.median(arm, cell, value).map(|ns| ns / 1e3);
+        let stuck = |arm: &str, value: Value| self.tail(arm, "stuck", &Tail::p99(value, "echoed_count"));
         let none = Line { name: String::new(), figures: Vec::new() };
         let lines = vec![
             none,
             self.line("memory, B/connection", |arm| self.slope(arm, USER)),
             self.line("kernel, B/connection", |arm| self.slope(arm, KERNEL)),
-            self.line("lines of logic", lines_of_code),
-            self.line("p99 in fan-out, us", |arm| p99_us(arm, "rate-50", |row| row.get("response_in_fanout_ns_p99"))),
-            self.line("p99 outside, us", |arm| p99_us(arm, "rate-50", |row| row.get("response_outside_fanout_ns_p99"))),
-            self.line("p99, 4 stuck, us", |arm| p99_us(arm, "stuck", |row| row.get("response_ns_p99"))),
-            self.line("p99 before, us", |arm| p99_us(arm, "stuck", |row| row.get("response_undisturbed_ns_p99"))),
+            self.line("lines of logic", |arm| self.logic_lines.get(arm).copied()),
+            self.line("echo p90 in a fan-out, us", |arm| {
+                us(arm, "rate-50", |row| row.get("response_in_fanout_ns_p90"))
+            }),
+            self.line("echo p90 outside, us", |arm| {
+                us(arm, "rate-50", |row| row.get("response_outside_fanout_ns_p90"))
+            }),
+            self.line("echo p99, 4 hardly read, us", |arm| {
+                stuck(arm, |row| row.get("response_ns_p99")).map(|ns| ns / 1e3)
+            }),
+            self.line("echo p99 before they came, us", |arm| {
+                stuck(arm, |row| row.get("response_undisturbed_ns_p99")).map(|ns| ns / 1e3)
+            }),
         ];
         Section { title: "beyond the rules (kernel memory is of both sides)".to_owned(), lines }
     }
@@ -236,11 +272,41 @@ impl Card<'_> {
         Line { name: "kept".to_owned(), figures: self.arms.iter().map(figure).collect() }
     }
 
-    /// The median of an arm over the blocks of a cell in which it may be believed.
+    /// The values of an arm, one a block of a cell in which it may be believed.
+    fn values(&self, arm: &str, cell: &str, value: impl Fn(&Figures<'_>) -> Option<f64>) -> Vec<f64> {
+        let Some(rows) = self.cells.get(cell) else { return Vec::new() };
+        let blocks = blocks(rows, &[arm.to_owned()], cell);
+        blocks.iter().flatten().filter(|row| row.is_usable()).filter_map(value).collect()
+    }
+
     fn median(&self, arm: &str, cell: &str, value: Value) -> Option<f64> {
-        let blocks = blocks(self.cells.get(cell)?, &[arm.to_owned()], cell);
-        let usable = blocks.iter().flatten().filter(|row| row.is_usable());
-        quantile(&usable.filter_map(value).collect::<Vec<_>>(), 0.5)
+        quantile(&self.values(arm, cell, value), 0.5)
+    }
+
+    /// The median of a quantile, if there are enough samples beyond it.
+    fn tail(&self, arm: &str, cell: &str, tail: &Tail) -> Option<f64> {
+        self.median(arm, cell, tail.value).filter(|_| self.is_shown(arm, cell, tail))
+    }
+
+    fn is_shown(&self, arm: &str, cell: &str, tail: &Tail) -> bool {
+        /// As everywhere: below, a quantile is not printed.
+        const SHOWN: f64 = 30.0;
+        self.values(arm, cell, |row| row.get(tail.samples)).iter().sum::<f64>() * tail.beyond >= SHOWN
+    }
+
+    /// The highest of all blocks.
+    fn most(&self, arm: &str, cell: &str, value: Value) -> Option<f64> {
+        self.values(arm, cell, value).into_iter().reduce(f64::max)
+    }
+
+    /// Whether the median is at most the limit: by the interval, so that one close to it is unclear.
+    fn within(&self, arm: &str, cell: &str, value: impl Fn(&Figures<'_>) -> Option<f64>, limit: f64) -> Option<bool> {
+        let interval = signed_rank::interval(&self.values(arm, cell, value), LEVEL)?;
+        match interval {
+            _ if interval.high <= limit => Some(true),
+            _ if interval.low > limit => Some(false),
+            _ => None,
+        }
     }
 
     /// What a connection more costs, between 1 and as many as were measured.
@@ -265,6 +331,15 @@ impl Card<'_> {
         let estimate = signed_rank::estimate(&differences)?;
         let interval = signed_rank::interval(&differences, LEVEL)?;
         Some(Figure::Interval { estimate, low: interval.low, high: interval.high })
+    }
+}
+
+/// Both of two conditions, as far as they are known.
+fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
     }
 }
 
@@ -297,7 +372,13 @@ mod tests {
     /// Twelve blocks in which tokio is slower than the floor by 3 us, and has two threads.
     fn rows() -> Vec<Row> {
         let block = |block: u64| {
-            let p50 = |us: u64| [("response_ns_p50", json!(us * 1_000 + block)), ("response_ns_p99", json!(90_000))];
+            let p50 = |us: u64| {
+                [
+                    ("response_ns_p50", json!(us * 1_000 + block)),
+                    ("response_ns_p99", json!(90_000)),
+                    ("echoed_count", json!(9_000)),
+                ]
+            };
             [
                 row("floor", block, "mio", &p50(20)),
                 row("floor", block, "tokio", &p50(23)),
@@ -312,7 +393,7 @@ mod tests {
     #[test]
     fn a_rule_has_a_verdict_for_each_server() {
         let arms = ["mio".to_owned(), "tokio".to_owned()];
-        let card = scorecard(&rows(), &arms);
+        let card = scorecard(&rows(), &arms, &BTreeMap::new());
         let verdicts = |section: usize| card[section].lines[0].figures.clone();
         let (yes, no) = (Figure::Verdict(Kept::Yes), Figure::Verdict(Kept::No));
         assert_eq!(verdicts(0), [yes, no], "one thread and two");
@@ -325,7 +406,7 @@ mod tests {
     #[test]
     fn a_session_without_its_cells_has_no_scorecard() {
         let rows: Vec<Row> = (1..=12).map(|block| row("", block, "mio", &[("server_threads_max", json!(1))])).collect();
-        let told: Vec<Section> = scorecard(&rows, &["guest".to_owned()]);
+        let told: Vec<Section> = scorecard(&rows, &["mio".to_owned()], &BTreeMap::from([("mio".to_owned(), 320.0)]));
         assert!(told.is_empty(), "{told:?}");
     }
 }

@@ -74,6 +74,8 @@ pub enum Outcome {
     Ok,
     /// It echoed less than was offered.
     Saturated,
+    /// Messages came late in a trial that was spoiled: by whose fault is not known.
+    Unclear,
     /// Something was lost, altered or cut off.
     Failed,
 }
@@ -84,6 +86,7 @@ impl Outcome {
         match self {
             Self::Ok => "ok",
             Self::Saturated => "saturated",
+            Self::Unclear => "unclear",
             Self::Failed => "failed",
         }
     }
@@ -172,7 +175,11 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
         reasons: gates.reasons,
         flags: gates.flags,
         // Who was late in a spoiled trial is not known: the server is not blamed.
-        outcome: if (validity, outcome) == (Validity::Invalid, Outcome::Saturated) { Outcome::Ok } else { outcome },
+        outcome: if (validity, outcome) == (Validity::Invalid, Outcome::Saturated) {
+            Outcome::Unclear
+        } else {
+            outcome
+        },
         bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
         latency_is_interval,
     }

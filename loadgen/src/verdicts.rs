@@ -4,13 +4,13 @@
 //! is the primary metrics times the pairs of arms, with Holm's correction; the arm that runs twice is compared with itself
 //! in a family of its own, and if it differs from itself nothing else is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     record::{Figures, Row},
     stats::{
         comparison::{Comparison, Endpoint, compare},
-        verdict::Margin,
+        verdict::{Margin, Verdict},
     },
 };
 
@@ -25,6 +25,8 @@ pub struct Metric {
     pub margin: Margin,
     place: fn(&Places) -> &str,
     value: fn(&Figures<'_>) -> Option<f64>,
+    /// The other end, if the truth lies between two values: a claim must hold at both.
+    other_end: Option<fn(&Figures<'_>) -> Option<f64>>,
 }
 
 impl Metric {
@@ -60,6 +62,8 @@ pub const PRIMARY: [Metric; 4] = [
         margin: Margin::Ratio(MARGIN),
         place: |places| &places.latency,
         value: |row| row.get("response_ns_p50"),
+        // What lies between is the generator's own lag.
+        other_end: Some(|row| row.get("service_ns_p50")),
     },
     Metric {
         name: "response p99",
@@ -67,6 +71,7 @@ pub const PRIMARY: [Metric; 4] = [
         margin: Margin::Ratio(MARGIN),
         place: |places| &places.latency,
         value: |row| row.get("response_ns_p99"),
+        other_end: Some(|row| row.get("service_ns_p99")),
     },
     Metric {
         name: "CPU per message",
@@ -74,6 +79,7 @@ pub const PRIMARY: [Metric; 4] = [
         margin: Margin::Ratio(MARGIN),
         place: |places| &places.cpu,
         value: |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?),
+        other_end: None,
     },
     Metric {
         name: "idle wake-ups",
@@ -86,6 +92,7 @@ pub const PRIMARY: [Metric; 4] = [
                 row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?;
             Some(per_tick * 1e3 / row.get("status_interval_ms")?)
         },
+        other_end: None,
     },
 ];
 
@@ -100,6 +107,15 @@ pub struct Finding {
     pub second: String,
     /// The result; `None` if there are too few blocks or a value is missing.
     pub comparison: Option<Comparison>,
+    /// The two ends of the metric do not say the same, so nothing is claimed.
+    pub ends_differ: bool,
+}
+
+impl Finding {
+    /// The cell that it comes from.
+    pub fn cell<'a>(&self, places: &'a Places) -> &'a str {
+        self.metric.cell(places)
+    }
 }
 
 /// What a session says.
@@ -109,18 +125,30 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// Every primary metric of the arm that runs twice.
     pub control: Vec<Finding>,
-    /// Blocks whose figures are used.
-    pub blocks: usize,
-    /// Blocks of which a trial of the last attempt may not be believed, or is missing.
-    pub blocks_left_out: usize,
+    /// For each cell that claims come from: its name, the blocks whose figures are used, and those of which a trial of the
+    /// last attempt may not be believed or is missing.
+    pub blocks: Vec<(String, usize, usize)>,
 }
 
 impl Judgement {
-    /// Whether the control found nothing; `None` without one. If not, no claim of the session may be made.
+    /// Whether the control found nothing; `None` without one, or if one of its ratios is missing.
     pub fn is_trusted(&self) -> Option<bool> {
-        let compared: Vec<&Comparison> =
-            self.control.iter().filter_map(|finding| finding.comparison.as_ref()).collect();
-        (!compared.is_empty()).then(|| compared.iter().all(|comparison| comparison.p_adjusted > ALPHA))
+        let ratios = self.control.iter().filter(|finding| matches!(finding.metric.margin, Margin::Ratio(_)));
+        let complete = !self.control.is_empty() && ratios.clone().all(|finding| finding.comparison.is_some());
+        let mut compared = self.control.iter().filter_map(|finding| finding.comparison);
+        complete.then(|| compared.all(|comparison| comparison.p_adjusted > ALPHA))
+    }
+
+    /// Why nothing is claimed of a session, if so.
+    pub fn silence(&self, complete: bool) -> Option<&'static str> {
+        match self.is_trusted() {
+            _ if !complete => {
+                Some("PARTIAL: its blocks were fixed beforehand, to judge fewer is to choose when to stop")
+            }
+            None => Some("no control: too few sound blocks, or no server runs twice"),
+            Some(false) => Some("UNTRUSTED: a server differs from itself"),
+            Some(true) => None,
+        }
     }
 }
 
@@ -136,8 +164,7 @@ pub fn judge(rows: &[Row], arms: &[String], places: &Places) -> Judgement {
     Judgement {
         findings: family(&cells, arms, &pairs(arms), &PRIMARY, places),
         control: family(&cells, arms, &controls, &PRIMARY, places),
-        blocks: cells.0.values().map(|cell| cell.blocks.len()).min().unwrap_or(0),
-        blocks_left_out: cells.0.values().map(|cell| cell.left_out).sum(),
+        blocks: cells.0.iter().map(|(name, cell)| (name.clone(), cell.blocks.len(), cell.left_out)).collect(),
     }
 }
 
@@ -168,13 +195,19 @@ struct CellBlocks<'a> {
     blocks: Vec<Vec<Figures<'a>>>,
     /// Blocks that cannot be used.
     left_out: usize,
+    /// Arms of which a message was lost or a trial failed, in whatever attempt: that is not run away from.
+    failed: BTreeSet<String>,
 }
 
 impl<'a> Cells<'a> {
     fn of<'n>(rows: &'a [Row], arms: &[String], names: impl IntoIterator<Item = &'n str>) -> Self {
         let cell = |name: &str| {
             let mut last: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
+            let mut failed = BTreeSet::new();
             for row in rows.iter().map(Figures).filter(|row| row.text("cell") == name) {
+                if row.text("outcome") == "failed" {
+                    failed.insert(row.text("arm").to_owned());
+                }
                 let block = last.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
                 let attempt = |row: &Figures<'_>| row.get("attempt").unwrap_or(1.0);
                 if block.first().is_some_and(|first| attempt(first) < attempt(&row)) {
@@ -184,7 +217,7 @@ impl<'a> Cells<'a> {
             }
             let all = last.len();
             let blocks: Vec<_> = last.into_values().filter_map(|block| complete(&block, arms)).collect();
-            CellBlocks { left_out: all - blocks.len(), blocks }
+            CellBlocks { left_out: all - blocks.len(), blocks, failed }
         };
         Self(names.into_iter().map(|name| (name.to_owned(), cell(name))).collect())
     }
@@ -205,30 +238,54 @@ fn family(
     metrics: &[Metric],
     places: &Places,
 ) -> Vec<Finding> {
-    let values = |arm: usize, metric: &Metric| -> Vec<f64> {
-        let blocks = cells.0.get(metric.cell(places)).map_or(&[][..], |cell| &cell.blocks);
+    type Value = fn(&Figures<'_>) -> Option<f64>;
+    let values = |arm: usize, metric: &Metric, value: Value| -> Vec<f64> {
+        let Some(cell) = cells.0.get(metric.cell(places)) else { return Vec::new() };
         // An arm that failed or was saturated anywhere in a cell gets no claim there, but counts.
-        let sound = blocks.iter().all(|block| block[arm].is_usable());
-        let value = |block: &Vec<Figures<'_>>| (metric.value)(&block[arm]).filter(|_| sound).unwrap_or(f64::NAN);
-        blocks.iter().map(value).collect()
+        let sound = !cell.failed.contains(&arms[arm]) && cell.blocks.iter().all(|block| block[arm].is_usable());
+        let value = |block: &Vec<Figures<'_>>| value(&block[arm]).filter(|_| sound).unwrap_or(f64::NAN);
+        cell.blocks.iter().map(value).collect()
     };
     let members: Vec<(Metric, usize, usize)> =
         metrics.iter().flat_map(|metric| pairs.iter().map(|(first, second)| (*metric, *first, *second))).collect();
-    let series: Vec<(Vec<f64>, Vec<f64>)> =
-        members.iter().map(|(metric, first, second)| (values(*first, metric), values(*second, metric))).collect();
-    let endpoints: Vec<Endpoint<'_>> = members
-        .iter()
-        .zip(&series)
-        .map(|((metric, ..), (first, second))| Endpoint { first, second, margin: metric.margin })
-        .collect();
-    let compared = compare(&endpoints, ALPHA);
-    let finding = |((metric, first, second), comparison): ((Metric, usize, usize), _)| Finding {
-        metric,
-        first: arms[first].clone(),
-        second: arms[second].clone(),
-        comparison,
+    let compared = |end: fn(&Metric) -> Value| -> Vec<Option<Comparison>> {
+        let series = members
+            .iter()
+            .map(|(metric, first, second)| (values(*first, metric, end(metric)), values(*second, metric, end(metric))));
+        let series: Vec<(Vec<f64>, Vec<f64>)> = series.collect();
+        let endpoints: Vec<Endpoint<'_>> = members
+            .iter()
+            .zip(&series)
+            .map(|((metric, ..), (first, second))| Endpoint { first, second, margin: metric.margin })
+            .collect();
+        compare(&endpoints, ALPHA)
     };
-    members.into_iter().zip(compared).map(finding).collect()
+    let ends =
+        compared(|metric| metric.value).into_iter().zip(compared(|metric| metric.other_end.unwrap_or(metric.value)));
+    let finding = |((metric, first, second), (one, other)): ((Metric, usize, usize), _)| {
+        let (comparison, ends_differ) = between(one, other);
+        Finding { metric, first: arms[first].clone(), second: arms[second].clone(), comparison, ends_differ }
+    };
+    members.clone().into_iter().zip(ends).map(finding).collect()
+}
+
+/// What holds at both ends: the first comparison with the weaker of two verdicts on the same side. The second value says
+/// that they are on different sides.
+fn between(one: Option<Comparison>, other: Option<Comparison>) -> (Option<Comparison>, bool) {
+    let (Some(one), Some(other)) = (one, other) else { return (one, false) };
+    let side = |verdict| match verdict {
+        Verdict::Lower | Verdict::LowerSizeUnclear => -1,
+        Verdict::Higher | Verdict::HigherSizeUnclear => 1,
+        Verdict::Equivalent => 0,
+        Verdict::Undecided { .. } => 2,
+    };
+    let verdict = match (one.verdict, other.verdict) {
+        (Verdict::Lower, Verdict::LowerSizeUnclear) => Verdict::LowerSizeUnclear,
+        (Verdict::Higher, Verdict::HigherSizeUnclear) => Verdict::HigherSizeUnclear,
+        (verdict, _) => verdict,
+    };
+    let undecided = matches!(one.verdict, Verdict::Undecided { .. });
+    (Some(Comparison { verdict, ..one }), !undecided && side(one.verdict) != side(other.verdict))
 }
 
 #[cfg(test)]
@@ -236,7 +293,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stats::verdict::Verdict;
 
     /// A trial whose p50 is `p50` and all else the same.
     fn row(block: u64, attempt: u64, arm: &str, p50: f64, valid: &str, outcome: &str) -> Row {
@@ -249,6 +305,8 @@ mod tests {
             ("outcome", outcome.into()),
             ("response_ns_p50", json!((p50 * noise) as u64)),
             ("response_ns_p99", json!((90_000.0 * noise) as u64)),
+            ("service_ns_p50", json!((p50 * noise) as u64)),
+            ("service_ns_p99", json!((90_000.0 * noise) as u64)),
             ("server_cpu_ns_load", json!((1e9 * noise) as u64)),
             ("echoed_count", 100_000.into()),
             ("server_wakeups_idle", 3.into()),
@@ -270,6 +328,11 @@ mod tests {
         (1..=40).flat_map(block).collect()
     }
 
+    fn blocks(judgement: &Judgement) -> (usize, usize) {
+        let (_, used, left_out) = judgement.blocks[0];
+        (used, left_out)
+    }
+
     fn p50(judgement: &Judgement) -> Option<Comparison> {
         judgement.findings[0].comparison
     }
@@ -277,7 +340,7 @@ mod tests {
     #[test]
     fn a_difference_is_found_between_contestants_and_none_in_the_control() {
         let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]), &Places::default());
-        assert_eq!((judgement.findings.len(), judgement.control.len(), judgement.blocks), (4, 4, 40));
+        assert_eq!((judgement.findings.len(), judgement.control.len(), blocks(&judgement)), (4, 4, (40, 0)));
         let finding = &judgement.findings[0];
         assert_eq!((finding.first.as_str(), finding.second.as_str()), ("tokio", "mio"));
         assert!(matches!(p50(&judgement).unwrap().verdict, Verdict::Lower));
@@ -298,12 +361,12 @@ mod tests {
         let mut rows = session(1.2);
         rows[0] = row(1, 1, "mio", 20e3, "invalid", "ok");
         let names = arms(&["mio", "tokio", "mio#2"]);
-        assert_eq!(judge(&rows, &names, &Places::default()).blocks, 39);
+        assert_eq!(blocks(&judge(&rows, &names, &Places::default())), (39, 1));
         for (arm, p50) in [("mio", 20e3), ("tokio", 24e3), ("mio#2", 20e3)] {
             rows.push(row(1, 2, arm, p50, "flagged", "ok"));
         }
         let judgement = judge(&rows, &names, &Places::default());
-        assert_eq!((judgement.blocks, judgement.blocks_left_out), (40, 0));
+        assert_eq!(blocks(&judgement), (40, 0));
     }
 
     #[test]
@@ -321,16 +384,48 @@ mod tests {
         for row in
             rows.iter_mut().filter(|row| Figures(row).text("cell") == "cpu" && Figures(row).text("arm") == "tokio")
         {
-            row[7].1 = json!(2_000_000_000_u64);
+            row[9].1 = json!(2_000_000_000_u64);
         }
         let names = arms(&["mio", "tokio", "mio#2"]);
         let places = Places { latency: "rate-50".to_owned(), cpu: "cpu".to_owned() };
         let judgement = judge(&rows, &names, &places);
         let verdicts: Vec<Verdict> = judgement.findings.iter().map(|it| it.comparison.unwrap().verdict).collect();
-        assert_eq!((judgement.blocks, verdicts[0], verdicts[2]), (40, Verdict::Lower, Verdict::Lower));
+        assert_eq!((judgement.blocks.len(), blocks(&judgement)), (2, (40, 0)));
+        assert_eq!((verdicts[0], verdicts[2]), (Verdict::Lower, Verdict::Lower));
         let explored = explore(&rows, &names[..2], "shared");
         assert_eq!((explored.len(), explored[0].comparison.unwrap().verdict), (3, Verdict::Higher));
         assert!(explore(&rows, &names[..2], "floor").iter().all(|finding| finding.comparison.is_none()));
+    }
+
+    #[test]
+    fn a_claim_on_latency_must_hold_for_the_service_time_too() {
+        let names = arms(&["mio", "tokio", "mio#2"]);
+        let mut rows = session(1.2);
+        // The generator's lag alone makes the difference.
+        for row in &mut rows {
+            row[7].1 = json!(18_000 + Figures(row).get("block").unwrap() as u64 % 5);
+        }
+        let judgement = judge(&rows, &names, &Places::default());
+        assert!(judgement.findings[0].ends_differ && !judgement.findings[1].ends_differ);
+    }
+
+    #[test]
+    fn a_failure_is_not_run_away_from() {
+        let names = arms(&["mio", "tokio", "mio#2"]);
+        let mut rows = session(1.2);
+        rows.push(row(7, 0, "tokio", 24e3, "invalid", "failed"));
+        let judgement = judge(&rows, &names, &Places::default());
+        assert_eq!((blocks(&judgement), p50(&judgement)), ((40, 0), None), "the block was run again, and still");
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_session_that_may_not_be_believed() {
+        let names = arms(&["mio", "tokio", "mio#2"]);
+        let judgement = judge(&session(1.2), &names, &Places::default());
+        assert_eq!(judgement.silence(true), None);
+        assert!(judgement.silence(false).unwrap().starts_with("PARTIAL"));
+        let without = judge(&session(1.2), &names[..2], &Places::default());
+        assert!(without.silence(true).unwrap().starts_with("no control"));
     }
 
     #[test]

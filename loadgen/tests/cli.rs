@@ -57,7 +57,9 @@ fn every_server_is_measured_end_to_end() {
         let output = loadgen(&arguments).output().unwrap();
         assert!(matches!(output.status.code(), Some(0 | 5)), "{}: {}", server.name, stderr(&output));
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(row["outcome"], "ok", "{row}");
+        // A host that stops everybody at the end of the load leaves it unclear who was late.
+        let spoiled = row["outcome"] == "unclear" && row["valid"] == "invalid";
+        assert!(spoiled || row["outcome"] == "ok", "{row}");
         assert_eq!(row["echoed_count"], row["scheduled_count"]);
         assert_eq!(row["ticks_idle_count"], 2, "{row}");
         for measured in ["server_cpu_ns_idle", "server_cpu_ns_load", "server_pss_bytes_idle", "peak_rate_per_sec"] {
@@ -65,6 +67,23 @@ fn every_server_is_measured_end_to_end() {
         }
         assert!(row["status_count"].as_u64().unwrap() >= 1, "{row}");
         assert!(row["server_threads_max"].as_u64().unwrap() >= 1);
+    }
+}
+
+#[test]
+fn a_server_is_watched_while_nothing_is_asked_of_it() {
+    for connections in ["0", "3"] {
+        let arguments = ["run", "--server", "mio", "--json", "--connections", connections, "--duration", "0s"];
+        let arguments = [&arguments[..], &["--idle", "200ms", "--status-interval", "50ms"], &SHARED].concat();
+        let output = loadgen(&arguments).output().unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
+        let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&row["outcome"], &row["error"]), (&"ok".into(), &Value::Null), "{row}");
+        assert!(row["server_cpu_ns_idle"].is_u64() && row["server_wakeups_idle"].is_u64(), "{row}");
+        assert!(row["scheduled_count"].is_null() && row["response_ns_p50"].is_null(), "{row}");
+        // Nobody to send a tick to: none is seen.
+        let ticks = if connections == "0" { Value::Null } else { 4.into() };
+        assert_eq!(row["ticks_idle_count"], ticks, "{row}");
     }
 }
 
@@ -103,13 +122,13 @@ fn servers_are_listed_a_line_each() {
 
 #[test]
 fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 25] = [
         (&["run", "--server", "blocking"], "one connection at a time"),
         (&["compare", "--servers", "mio,blocking"], "one connection at a time"),
         (&["run", "--server", "mio", "--connections", "0"], "0 connections"),
         (&["run", "--server", "mio", "--rate", "0"], "rate of 0"),
         (&["run", "--server", "mio", "--payload", "0B"], "0 bytes"),
-        (&["run", "--server", "mio", "--duration", "0s"], "load window"),
+        (&["run", "--server", "mio", "--duration", "0s", "--idle", "0s"], "load window"),
         (&["run", "--server", "mio", "--closed", "--depth", "0"], "depth 0"),
         (&["run", "--server", "mio", "--connections", "100000000"], "descriptors"),
         (&["run", "--server", "mio", "--server-cpus", "4000"], "CPU 4000"),
@@ -121,7 +140,10 @@ fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
         (&["run", "--server", "mio", "--threads", "9", "--connections", "4"], "fewer threads"),
         (&["run", "--server", "mio", "--source-addresses", "0"], "--source-addresses 1"),
         (&["run", "--target", "192.0.2.1:9", "--source-addresses", "2"], "127/8"),
+        (&["run", "--server", "mio", "--duration", "0s", "--slow-readers", "1"], "come with a load"),
         (&["compare", "--blocks", "0"], "0 blocks"),
+        (&["compare", "--profile", "full", "--payload", "1KiB"], "--payload"),
+        (&["compare", "--profile", "full", "--rate", "1k..2k"], "--rate 60k"),
         (&["compare", "--resume", "/nowhere"], "session.json"),
         (&["report", "/nowhere"], "no session"),
         (&["capacity", "--from", "0"], "never rises"),

@@ -1,5 +1,6 @@
-"""Runs scripts/plot.py on a small session with made-up numbers: `python3 scripts/tests/test_plot.py`."""
+"""Runs scripts/plot.py on a small session of many loads and one of a single load: `python3 scripts/tests/test_plot.py`."""
 
+import csv
 import os
 import re
 import shutil
@@ -11,9 +12,22 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
-PLOT = HERE.parent / "plot.py"
-NAMES = ("percentiles", "trials")
-FILES = [f"{name}.{suffix}" for name in NAMES for suffix in ("svg", "png")]
+SCRIPTS = HERE.parent
+PLOT = SCRIPTS / "plot.py"
+NAMES = (
+    "percentiles",
+    "rates",
+    "idle",
+    "cpu",
+    "memory",
+    "heatmap",
+    "spread",
+    "interference",
+    "lateness",
+    "verdicts",
+    "trials",
+)
+OF_ONE_LOAD = ("percentiles", "heatmap", "trials")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -22,74 +36,184 @@ def plot(*arguments, script=PLOT, **environment):
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
+def files(names):
+    return [f"{name}.{suffix}" for name in names for suffix in ("svg", "png")]
+
+
+def svg(path):
+    return ElementTree.parse(path).getroot()
+
+
+def texts(path):
+    return [text for element in svg(path).iter(f"{SVG}text") for text in element.itertext()]
+
+
 class WithSession(unittest.TestCase):
+    fixture = "fixture"
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.temporary = Path(folder.name)
         self.session = self.temporary / "session"
-        shutil.copytree(HERE / "fixture", self.session)
+        shutil.copytree(HERE / self.fixture, self.session)
 
     def rewrite(self, name, change):
         path = self.session / name
         path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
+    def rewrite_rows(self, name, change):
+        """`change` alters each row of a table in place."""
+        path = self.session / name
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            change(row)
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
 
-class Pictures(WithSession):
     def drawn(self, *arguments):
         done = plot(self.session, *arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done
 
-    def test_pictures_exist_beside_the_data_and_their_names_are_printed(self):
-        printed = self.drawn().stdout.split()
-        self.assertEqual(printed, [str(self.session / file) for file in FILES])
-        for file in FILES:
-            self.assertGreater((self.session / file).stat().st_size, 1000, file)
+    def names_drawn(self, done):
+        return [Path(path).stem for path in done.stdout.split() if path.endswith(".svg")]
+
+    def assert_no_nan(self, path):
+        for element in svg(path).iter():
+            for attribute, value in element.attrib.items():
+                self.assertIsNone(re.search(r"\b(nan|inf)\b", value, re.IGNORECASE), f"{path} {attribute}: {value}")
+        for text in texts(path):
+            self.assertIsNone(re.search(r"\b(nan|inf|None)\b", text), f"{path}: {text}")
+
+
+class ManyLoads(WithSession):
+    fixture = "fixture_full"
+
+    def test_every_picture_is_drawn_and_says_what_it_is_made_of(self):
+        done = self.drawn()
+        self.assertEqual(done.stderr, "")
+        self.assertEqual(done.stdout.split(), [str(self.session / file) for file in files(NAMES)])
+        for name in NAMES:
+            path = self.session / f"{name}.svg"
+            self.assertGreater(path.with_suffix(".png").stat().st_size, 1000, name)
+            self.assertTrue(svg(path).findtext(f"{SVG}title"), name)
+            self.assert_no_nan(path)
+            everything = "\n".join(texts(path))
+            for words in ("mio", "threads", "tokio", "current-", "n = ", "64 B payload", "host vm", "commit "):
+                self.assertIn(words, everything, name)
+
+    def test_the_same_input_gives_the_same_bytes(self):
+        first, second = self.temporary / "first", self.temporary / "second"
+        self.drawn("-o", first)
+        self.drawn("-o", second)
+        self.assertEqual(sorted(path.name for path in first.iterdir()), sorted(files(NAMES)))
+        for file in files(NAMES):
+            self.assertEqual((first / file).read_bytes(), (second / file).read_bytes(), file)
+
+    def test_an_attempt_that_was_repeated_is_not_counted(self):
+        def repeat(row):
+            if row["cell"] == "rate-50" and row["block"] == "1":
+                row["attempt"] = "2" if row["arm"] == "mio" else "1"
+
+        self.rewrite_rows("trials.csv", repeat)
+        self.drawn("--only", "percentiles")
+        self.assertIn("not counted: 4 repeated", "\n".join(texts(self.session / "percentiles.svg")))
+
+    def test_a_saturated_server_is_marked_where_it_bends_and_left_out_elsewhere(self):
+        def saturate(row):
+            if row["cell"] == "rate-85" and row["arm"] == "threads" and row["block"] == "1":
+                row["outcome"] = "saturated"
+
+        self.drawn("--only", "rates")
+        self.assertIn("no trial was saturated", "\n".join(texts(self.session / "rates.svg")))
+        self.rewrite_rows("trials.csv", saturate)
+        self.drawn("--only", "rates")
+        self.assertRegex("\n".join(texts(self.session / "rates.svg")), r"ring: saturated, threads 1 of \d+ at ")
+        self.drawn("--only", "cpu")
+        self.assertIn("not counted: 1 saturated", "\n".join(texts(self.session / "cpu.svg")))
+
+    def test_a_server_that_differs_from_itself_takes_every_claim_away(self):
+        def differ(row):
+            if row["family"] == "control" and row["metric"] == "response p50":
+                row["p_adjusted"] = "0.01"
+
+        self.drawn("--only", "verdicts")
+        self.assertNotIn("UNTRUSTED", "\n".join(texts(self.session / "verdicts.svg")))
+        self.rewrite_rows("verdicts.csv", differ)
+        self.drawn("--only", "verdicts")
+        claims = texts(self.session / "verdicts.svg")
+        self.assertTrue(any(text.startswith("UNTRUSTED") for text in claims))
+        self.assertFalse(any("lower" in text.split(" ")[1:] for text in claims if "%" in text), claims)
+
+    def test_what_a_session_does_not_have_leaves_out_its_pictures_with_a_word_why(self):
+        (self.session / "quantiles.csv").unlink()
+        (self.session / "verdicts.csv").unlink()
+        self.rewrite_rows("trials.csv", lambda row: row.update(cell=row["cell"].replace("idle-", "other-")))
+        done = self.drawn()
+        missing = {"percentiles", "heatmap", "interference", "verdicts", "idle"}
+        self.assertEqual(self.names_drawn(done), [name for name in NAMES if name not in missing])
+        for name in missing:
+            self.assertRegex(done.stderr, rf"(?m)^plot.py: {name} left out: .+")
+
+    def test_without_session_json_the_usual_cells_are_the_primary_ones(self):
+        (self.session / "session.json").unlink()
+        self.session = self.session.rename(self.temporary / "2026-01-01T000000Z-elsewhere")
+        done = self.drawn("--only", "trials")
+        self.assertIn("session.json not used", done.stderr)
+        everything = "\n".join(texts(self.session / "trials.svg"))
+        self.assertIn("CPU per message is of cell cpu", everything)
+        self.assertIn("session 2026-01-01T000000Z-elsewhere · host elsewhere", everything)
+
+    def test_a_session_that_is_still_running_is_drawn_as_far_as_it_is(self):
+        lines = (self.session / "trials.csv").read_text(encoding="utf-8").splitlines()
+        for count in (2, 10):
+            (self.session / "trials.csv").write_text("\n".join(lines[:count]) + "\n", encoding="utf-8")
+            done = self.drawn()
+            self.assertNotIn("Traceback", done.stderr)
+            for name in self.names_drawn(done):
+                self.assert_no_nan(self.session / f"{name}.svg")
+
+
+class OneLoad(WithSession):
+    def test_what_there_is_data_for_is_drawn_beside_it_and_the_names_are_printed(self):
+        done = self.drawn()
+        self.assertEqual(done.stdout.split(), [str(self.session / file) for file in files(OF_ONE_LOAD)])
+        for name in NAMES:
+            if name not in OF_ONE_LOAD:
+                self.assertRegex(done.stderr, rf"(?m)^plot.py: {name} left out: .+")
+        for name in OF_ONE_LOAD:
+            path = self.session / f"{name}.svg"
+            self.assertLessEqual({"mio", "mio#2", "threads", "tokio"}, set(texts(path)), name)
+            self.assertTrue(any("response counts from the intended send time" in text for text in texts(path)), name)
+            self.assert_no_nan(path)
 
     def test_pictures_go_into_a_new_folder_given_with_o(self):
         out = self.temporary / "new" / "folder"
         self.drawn("-o", out)
-        self.assertEqual(sorted(path.name for path in out.iterdir()), sorted(FILES))
+        self.assertEqual(sorted(path.name for path in out.iterdir()), sorted(files(OF_ONE_LOAD)))
         self.assertFalse((self.session / "trials.svg").exists())
 
     def test_only_draws_one_picture(self):
         printed = self.drawn("--only", "trials").stdout.split()
         self.assertEqual([Path(path).name for path in printed], ["trials.svg", "trials.png"])
 
-    def test_svgs_are_xml_with_a_title_and_name_every_server(self):
-        self.drawn()
-        for name in NAMES:
-            root = ElementTree.parse(self.session / f"{name}.svg").getroot()
-            self.assertTrue(root.findtext(f"{SVG}title"), name)
-            texts = {text for element in root.iter(f"{SVG}text") for text in element.itertext()}
-            self.assertLessEqual({"mio", "mio#2", "threads", "tokio"}, texts, name)
-            self.assertTrue(any("response counts from the intended send time" in text for text in texts), name)
-
-    def test_no_coordinate_in_an_svg_is_nan_or_infinite(self):
-        self.drawn()
-        for name in NAMES:
-            for element in ElementTree.parse(self.session / f"{name}.svg").iter():
-                for attribute, value in element.attrib.items():
-                    self.assertIsNone(re.search(r"\b(nan|inf)\b", value, re.IGNORECASE), f"{name} {attribute}: {value}")
-
-    def test_the_same_input_gives_the_same_bytes(self):
-        first, second = self.temporary / "first", self.temporary / "second"
-        self.drawn("-o", first)
-        self.drawn("-o", second)
-        for file in FILES:
-            self.assertEqual((first / file).read_bytes(), (second / file).read_bytes(), file)
-
     def test_an_invalid_trial_is_not_counted(self):
         self.drawn("--only", "trials")
-        svg = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("trials per arm: n = 1 to 2 · 1 invalid or failed, not counted", svg)
+        text = (self.session / "trials.svg").read_text(encoding="utf-8")
+        self.assertIn("trials per arm: n = 1 to 2 · not counted: 1 invalid", text)
 
-    def test_missing_quantiles_leave_out_that_picture_with_a_word_why(self):
-        (self.session / "quantiles.csv").unlink()
-        done = self.drawn()
-        self.assertEqual([Path(path).name for path in done.stdout.split()], ["trials.svg", "trials.png"])
-        self.assertRegex(done.stderr, "percentiles left out: .*quantiles.csv")
+    def test_long_trials_are_drawn_second_by_second(self):
+        self.rewrite_rows("trials.csv", lambda row: row.update(load_ms="12000"))
+        seconds = [(trial, second) for trial in range(1, 9) for second in range(12)]
+        rows = [f"{trial},{second},response,9,{20 + second}000,90000,99000" for trial, second in seconds]
+        header = "trial_id,second,metric,count,p50_ns,p99_ns,max_ns"
+        (self.session / "windows.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        self.drawn("--only", "heatmap")
+        self.assertIn("second of the load", texts(self.session / "heatmap.svg"))
 
     def test_a_metric_that_no_trial_has_leaves_out_its_panel_with_a_word_why(self):
         self.rewrite("quantiles.csv", lambda text: text.replace("status_delivery", "service"))
@@ -97,23 +221,23 @@ class Pictures(WithSession):
         stderr = self.drawn().stderr
         self.assertIn("no panel for status broadcasts", stderr)
         self.assertIn("no panel for peak throughput", stderr)
-        svg = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("idle CPU", svg)
-        self.assertNotIn("peak throughput", svg)
+        text = (self.session / "trials.svg").read_text(encoding="utf-8")
+        self.assertIn("idle CPU", text)
+        self.assertNotIn(">peak throughput", text)
 
     def test_a_session_without_trials_draws_nothing_with_a_word_why(self):
         self.rewrite("trials.csv", lambda text: text.splitlines()[0] + "\n")
         done = self.drawn()
         self.assertEqual(done.stdout, "")
-        self.assertIn("percentiles left out", done.stderr)
-        self.assertIn("trials left out", done.stderr)
+        for name in NAMES:
+            self.assertIn(f"{name} left out", done.stderr)
 
     def test_without_session_json_the_folder_names_the_session_and_the_host(self):
         (self.session / "session.json").unlink()
         self.session = self.session.rename(self.temporary / "2026-01-01T000000Z-elsewhere")
         self.drawn("--only", "trials")
-        svg = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("session 2026-01-01T000000Z-elsewhere · host elsewhere · commit 0000000000", svg)
+        text = (self.session / "trials.svg").read_text(encoding="utf-8")
+        self.assertIn("session 2026-01-01T000000Z-elsewhere · host elsewhere · commit 0000000000", text)
 
 
 class Refusals(WithSession):
@@ -125,6 +249,10 @@ class Refusals(WithSession):
         (self.session / "trials.csv").write_bytes(b"\xff\xfe\x00\x01")
         self.assert_one_line(plot(self.session), 2, "cannot read")
 
+    def test_another_table_is_one_line_and_exit_2(self):
+        shutil.copy(self.session / "quantiles.csv", self.session / "trials.csv")
+        self.assert_one_line(plot(self.session), 2, "trials.csv has no column arm")
+
     def test_an_unknown_picture_is_exit_2_and_lists_the_right_names(self):
         done = plot(self.session, "--only", "pie")
         self.assertEqual(done.returncode, 2)
@@ -133,7 +261,7 @@ class Refusals(WithSession):
 
     def test_an_environment_that_cannot_be_made_is_exit_1_with_a_clear_last_line(self):
         script = self.temporary / "scripts" / "plot.py"
-        script.parent.mkdir()
+        shutil.copytree(SCRIPTS / "pictures", script.parent / "pictures")
         shutil.copy(PLOT, script)
         done = plot(self.session, script=script, PYTHONPATH=self.broken_matplotlib(), PIP_NO_INDEX="1")
         self.assertEqual(done.returncode, 1, done.stderr)
@@ -155,6 +283,12 @@ class Refusals(WithSession):
         self.assertEqual(done.stdout, "")
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertIn(word, done.stderr)
+
+
+class House(unittest.TestCase):
+    def test_no_file_is_longer_than_a_mind_holds(self):
+        for path in SCRIPTS.rglob("*.py"):
+            self.assertLessEqual(len(path.read_text(encoding="utf-8").splitlines()), 450, path)
 
 
 if __name__ == "__main__":

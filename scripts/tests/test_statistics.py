@@ -67,11 +67,13 @@ def differences(folder, about, verdict):
         if row.get("cell", "") == cell:
             blocks[int(row["block"])].append(row)
     value = METRICS[verdict["metric"]]
+    # Every arm of the primary claims must be sound for a block to count, whichever two are compared.
+    arms = next((other["arms"] for other in about.get("cells", []) if other["cell"] == primary["latency"]), about["arms"])
     logs = []
     for block in blocks.values():
         last = max(int(row.get("attempt") or 1) for row in block)
         of_arm = {row["arm"]: row for row in block if int(row.get("attempt") or 1) == last}
-        if all(arm in of_arm and of_arm[arm]["valid"] != "invalid" for arm in about["arms"]):
+        if all(arm in of_arm and of_arm[arm]["valid"] != "invalid" for arm in arms):
             first, second = of_arm[verdict["first"]], of_arm[verdict["second"]]
             logs.append(math.log(value(second)) - math.log(value(first)))
     return logs

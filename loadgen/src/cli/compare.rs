@@ -38,7 +38,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N")]
     pub blocks: Option<u64>,
 
-    /// Messages per second over all connections [default: the profile's]
+    /// Messages per second over all connections; for full what its fractions are of, instead of a pilot [default: the
+    /// profile's]
     #[arg(long, value_name = "RATE", value_parser = units::rate)]
     pub rate: Option<Rate>,
 

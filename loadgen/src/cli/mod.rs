@@ -2,12 +2,14 @@
 
 mod capacity;
 mod compare;
+pub mod manual;
 mod run;
 mod selftest;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap_complete::Shell;
 use servers::cli::ServeArgs;
 
 pub use self::{
@@ -21,6 +23,7 @@ pub(crate) use self::{compare::Guest, run::CohortArgs};
 use crate::{
     plan::{PacingChoice, PlacementKind, cpus},
     target::{self, Template},
+    terminal::Colour,
     units,
 };
 
@@ -35,6 +38,10 @@ use crate::{
   loadgen serve tokio                    then: nc 127.0.0.1 9000"
 )]
 pub struct Cli {
+    /// When to use colours
+    #[arg(long, global = true, default_value = "auto", value_enum, value_name = "WHEN", help_heading = "Output")]
+    pub color: Colour,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -58,8 +65,24 @@ pub enum Command {
     Capacity(Box<CapacityArgs>),
     /// Render recorded sessions again: report.md, verdicts.csv, and the text of the comparison
     Report(ReportArgs),
+    /// Is this host fit to measure on? What could be better, and how
+    Doctor,
     /// Prove the instrument on known answers (in less than five minutes)
     Selftest(SelftestArgs),
+    /// Print the completions for a shell
+    #[command(after_help = "Example:\n  loadgen completions bash > ~/.local/share/bash-completion/completions/loadgen")]
+    Completions {
+        /// Which one
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all sub-commands into a folder
+    #[command(after_help = "Examples:\n  loadgen man | man -l -\n  loadgen man ~/.local/share/man/man1")]
+    Man {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
     /// An echo server with known faults, for the self-test
     #[command(hide = true)]
     Reference(ReferenceArgs),
@@ -75,9 +98,22 @@ pub struct ReportArgs {
     #[arg(required = true, value_name = "DIR", num_args = 1..)]
     pub folders: Vec<PathBuf>,
 
-    /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file
+    /// As what it is printed
+    #[arg(long, default_value = "text", value_enum)]
+    pub format: Format,
+
+    /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file, likewise scorecard and loads
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
+}
+
+/// As what a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For github-action-benchmark, as customSmallerIsBetter
+    Gha,
 }
 
 /// Which server is meant.

@@ -10,7 +10,7 @@ use crate::units;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:
   loadgen selftest
-  loadgen selftest stall accounts        only these
+  loadgen selftest stall faults          only these
 
 Exit codes: 0 every answer is right, 1 one is wrong, 5 the host spoiled a measurement")]
 pub struct SelftestArgs {

@@ -11,7 +11,7 @@ mod pilot;
 mod resume;
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     path::Path,
     time::{Duration, Instant},
 };
@@ -30,11 +30,12 @@ use self::{
 use crate::{
     baseline::Baseline,
     cli::CompareArgs,
+    engine::Payloads,
     failure::{Exit, Usage},
     interrupt,
-    plan::Plan,
+    plan::{PacingChoice, PlacementKind, Plan},
     record::{Entry, Row, Session, State},
-    report, trial,
+    report, terminal, trial,
     units::show_duration,
     validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
@@ -48,6 +49,8 @@ const ALWAYS: &str = "tokio-current-thread";
 /// What is to be measured, and until when.
 struct Outline {
     cells: Vec<Cell>,
+    /// Index of the one that the primary claims on latency come from.
+    main: usize,
     /// For session.json, beside the cells.
     configuration: Value,
     /// About how long it takes, if that is known.
@@ -79,9 +82,9 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
     let mut baseline = None;
     let outline = match Profile::of(args.profile) {
         Some(profile) => single(args, &profile, seed, begun, &mut baseline)?,
-        None => full(args, seed, begun, pilot)?,
+        None => full(args, seed, pilot)?,
     };
-    let main = outline.cells.first().context("this host carries no load at all")?;
+    let main = outline.cells.get(outline.main).context("this host does not carry the load of the primary claims")?;
     let baseline = match baseline {
         Some(baseline) => baseline,
         None => Baseline::measure(&main.plan)?,
@@ -107,6 +110,7 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
     let ceilings = vec![None; outline.cells.len()];
     let comparison = Comparison {
         cells: outline.cells,
+        main: outline.main,
         session,
         baseline,
         ceilings,
@@ -136,6 +140,7 @@ fn single(
     let blocks = args.blocks.unwrap_or_else(|| affordable(profile, begun.elapsed(), rehearsed));
     Ok(Outline {
         cells: vec![Cell { label: None, plan, arms, blocks }],
+        main: 0,
         configuration: json!({}),
         takes: rehearsed.map(|block| block * blocks as u32),
         // Blocks that were asked for by number take as long as they take.
@@ -144,7 +149,7 @@ fn single(
 }
 
 /// Many loads, at rates that a pilot finds, unless one has found them already.
-fn full(args: &CompareArgs, seed: u64, begun: Instant, pilot: Option<Value>) -> Result<Outline> {
+fn full(args: &CompareArgs, seed: u64, pilot: Option<Value>) -> Result<Outline> {
     /// What blocks that are run again may add.
     const SLACK: f64 = 1.3;
     ensure_free(args).map_err(Usage::from)?;
@@ -154,12 +159,17 @@ fn full(args: &CompareArgs, seed: u64, begun: Instant, pilot: Option<Value>) -> 
     }
     let arms = arms(&servers, &args.guests);
     ensure_names(&arms).map_err(Usage::from)?;
-    let pilot = match pilot {
-        Some(pilot) => pilot,
-        None => pilot::climb(args, &arms, seed)?,
+    let pilot = match (pilot, &args.rate) {
+        (Some(pilot), _) => pilot,
+        (None, Some(_)) => Value::Null,
+        (None, None) => pilot::climb(args, &arms, seed)?,
     };
-    let slowest =
-        pilot::slowest(&pilot).context("every server declares a clause: there is nothing to take fractions of")?;
+    let slowest = match &args.rate {
+        Some(rate) => rate.extremes_per_sec().1,
+        None => {
+            pilot::slowest(&pilot).context("every server declares a clause: there is nothing to take fractions of")?
+        }
+    };
     let (cells, dropped) = Full::new(args, arms, slowest, seed).cells();
     for cell in &dropped {
         eprintln!(
@@ -169,6 +179,8 @@ fn full(args: &CompareArgs, seed: u64, begun: Instant, pilot: Option<Value>) -> 
         );
     }
     let takes: Duration = cells.iter().map(Cell::estimate).sum();
+    let main = cells.iter().position(|cell| cell.label.as_ref() == Some(&Full::places().latency));
+    let main = main.context("this host does not carry the load of the primary claims")?;
     let configuration = json!({
         "cells": cells.iter().map(Cell::describe).collect::<Vec<_>>(),
         "dropped_cells": dropped,
@@ -176,7 +188,13 @@ fn full(args: &CompareArgs, seed: u64, begun: Instant, pilot: Option<Value>) -> 
         "slowest_rate_per_sec": slowest,
         "primary": { "latency": Full::places().latency, "cpu": Full::places().cpu },
     });
-    Ok(Outline { cells, configuration, takes: Some(takes), deadline: Some(begun + takes.mul_f64(SLACK)) })
+    Ok(Outline {
+        cells,
+        main,
+        configuration,
+        takes: Some(takes),
+        deadline: Some(Instant::now() + takes.mul_f64(SLACK)),
+    })
 }
 
 fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
@@ -194,6 +212,8 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
 
 struct Comparison {
     cells: Vec<Cell>,
+    /// The cell whose ceiling the baseline has measured.
+    main: usize,
     session: Session,
     baseline: Baseline,
     /// The generator's ceiling in each cell, once it is known.
@@ -233,6 +253,12 @@ impl Comparison {
             progress.inc(1);
         }
         progress.finish_and_clear();
+        if let Some(late) = self.deadline.and_then(|deadline| Instant::now().checked_duration_since(deadline)) {
+            eprintln!(
+                "warning: it took {} s longer than it may: this host is slower than it was at first",
+                late.as_secs()
+            );
+        }
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
         self.session.mark(state)?;
         // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
@@ -240,8 +266,7 @@ impl Comparison {
             self.exit = self.exit.min(Exit::Invalid);
         }
         let text = report::render(self.session.folder())?;
-        // A reader that has seen enough is no error.
-        drop(std::io::stdout().write_all(text.as_bytes()));
+        terminal::print(&text);
         Ok(self.exit)
     }
 
@@ -274,8 +299,11 @@ impl Comparison {
             return Ok(None);
         }
         if self.ceilings[cell].is_none() {
-            let ceiling =
-                if cell == 0 { self.baseline.ceiling_per_sec } else { Baseline::measure(plan)?.ceiling_per_sec };
+            let ceiling = if cell == self.main {
+                self.baseline.ceiling_per_sec
+            } else {
+                Baseline::measure(plan)?.ceiling_per_sec
+            };
             self.ceilings[cell] = Some(ceiling);
         }
         Ok(self.ceilings[cell])
@@ -346,10 +374,18 @@ impl Comparison {
 
 /// `full` varies these itself.
 fn ensure_free(args: &CompareArgs) -> Result<()> {
-    ensure!(
-        args.rate.is_none() && args.connections.is_none(),
-        "--profile full finds its rates and varies the connections itself: leave --rate and --connections out"
-    );
+    let host = &args.host;
+    let chosen = [
+        ("--connections", args.connections.is_some()),
+        ("--payload", args.payload != Payloads::one(64)),
+        ("--pacing", host.pacing != PacingChoice::Auto),
+        ("--placement", host.placement != PlacementKind::Split),
+    ];
+    for (option, is_chosen) in chosen {
+        ensure!(!is_chosen, "--profile full varies this itself: leave {option} out");
+    }
+    let steady = args.rate.as_ref().is_none_or(|rate| rate.extremes_per_sec().0 == rate.extremes_per_sec().1);
+    ensure!(steady, "--profile full takes fractions of one --rate: write for example --rate 60k");
     Ok(())
 }
 

@@ -219,6 +219,7 @@ pub fn facts() -> Value {
         "cpus_online": read("/sys/devices/system/cpu/online"),
         "cpus_available": available_cpus(),
         "smt": read("/sys/devices/system/cpu/smt/control"),
+        "hypervisor": cpuinfo.lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")),
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clocksource": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "mitigations": mitigations(),

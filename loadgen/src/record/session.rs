@@ -15,7 +15,7 @@ use super::{
     columns::{SCHEMA_VERSION, row},
     environment, histograms,
 };
-use crate::{observe, validity};
+use crate::{doctor, observe, validity};
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,11 @@ impl Session {
             "configuration": configuration,
             "gates": validity::thresholds(),
             "build": environment::facts(&build),
+            "doctor": doctor::record(&facts),
+            "logic_lines": servers::SERVERS
+                .iter()
+                .map(|server| (server.name.to_owned(), server.logic_lines().into()))
+                .collect::<serde_json::Map<String, Value>>(),
             "environment": facts,
         });
         let create = |name: &str| File::create(folder.join(name)).with_context(|| format!("cannot write {name}"));
@@ -205,8 +210,12 @@ fn stamp(since_1970: Duration) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string().replace(':', "")
 }
 
-/// The workspace's results folder, or one in the current folder if this executable has left its workspace.
+/// The workspace's results folder, or one in the current folder if this executable is installed elsewhere.
 fn results() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
-    workspace.canonicalize().unwrap_or_else(|_| PathBuf::from("results"))
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().and_then(|folder| folder.canonicalize().ok());
+    let executable = std::env::current_exe().and_then(fs::canonicalize).unwrap_or_default();
+    match workspace {
+        Some(workspace) if executable.starts_with(&workspace) => workspace.join("results"),
+        _ => PathBuf::from("results"),
+    }
 }

@@ -1,12 +1,15 @@
 //! The outcome of a comparison: medians over blocks with their quartiles, and what may be claimed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use super::table;
 use crate::{
-    record::{Figures, Row},
+    record::Figures,
     stats::quantile,
     units::{show_count, show_duration, show_us},
 };
@@ -23,11 +26,7 @@ pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
     ("response p99, us", |row| row.get("response_ns_p99"), show_us),
     ("service p99, us", |row| row.get("service_ns_p99"), show_us),
     ("send lag p99, us", |row| row.get("send_lag_ns_p99"), show_us),
-    (
-        "CPU/message, us",
-        |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?),
-        |ns| format!("{:.2}", ns / 1e3),
-    ),
+    (CPU, |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?), |ns| format!("{:.2}", ns / 1e3)),
     (
         "idle CPU, us/s",
         |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6),
@@ -43,25 +42,62 @@ pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
     ("threads", |row| row.get("server_threads_max"), |threads| format!("{threads:.0}")),
 ];
 
-/// Configuration and validity; and the table with what it does not say.
-///
-/// `plan` is what session.json says of the plan.
-pub(super) fn comparison(plan: &Value, arms: &[String], rows: &[Row], complete: bool) -> (String, String) {
-    let rows: Vec<Figures<'_>> = rows.iter().map(Figures).collect();
-    let head = format!("\n{}{}\n", configuration(plan), validity(&rows, complete));
+/// The one of [`FIGURES`] that may come from a cell of its own.
+const CPU: &str = "CPU/message, us";
+
+/// The rows of the blocks that the primary claims rest on.
+pub(super) struct Used<'a> {
+    pub(super) latency: Vec<Figures<'a>>,
+    pub(super) cpu: Vec<Figures<'a>>,
+}
+
+impl<'a> Used<'a> {
+    /// Those that one of [`FIGURES`] is taken from.
+    pub(super) fn of(&self, figure: &str) -> &[Figures<'a>] {
+        if figure == CPU { &self.cpu } else { &self.latency }
+    }
+}
+
+/// Configuration and validity; `plan` is what session.json says of the plan, `rows` are all that there are.
+pub(super) fn head(plan: &Value, rows: &[Figures<'_>], state: &str, pilot: &Value) -> String {
+    format!("\n{}{}{}\n", configuration(plan), piloted(pilot), validity(rows, state))
+}
+
+/// The figures, with what they do not say.
+pub(super) fn text(plan: &Value, cpu_cell: &str, used: &Used<'_>, arms: &[String]) -> String {
     let mut text = String::new();
     // As many arms side by side as 80 columns hold.
     for arms in arms.chunks(3) {
-        let mut lines = vec![[String::new()].iter().chain(arms).cloned().collect()];
-        for (name, value, show) in FIGURES {
-            let cells = arms.iter().map(|arm| cell(&rows, arm, value, show));
-            lines.push([name.to_owned()].into_iter().chain(cells).collect());
-        }
-        text.push_str(&table(&lines, 16, WIDTH));
+        text.push_str(&table(&figures(used, arms), 16, WIDTH));
         text.push('\n');
     }
-    text.push_str(&caveats(plan, arms));
-    (head, text)
+    text + &caveats(plan, cpu_cell, arms)
+}
+
+/// What each server was found to bear, which the rates are fractions of.
+fn piloted(pilot: &Value) -> String {
+    let found = |entry: &Value| {
+        let bound = if entry["ended_by"] == "the server is saturated" { "" } else { ">= " };
+        let rate = show_count(entry["rate_per_sec"].as_f64()?);
+        Some(format!("{} {bound}{rate}", entry["arm"].as_str()?))
+    };
+    let found: Vec<String> = pilot.as_array().into_iter().flatten().filter_map(found).collect();
+    match found.is_empty() {
+        true => String::new(),
+        false => {
+            format!("the pilot found borne (>=: the generator was busy first), messages/s:\n  {}\n", found.join(", "))
+        }
+    }
+}
+
+/// A line for each figure, a column for each arm.
+pub(super) fn figures(used: &Used<'_>, arms: &[String]) -> Vec<Vec<String>> {
+    let header = [String::new()].iter().chain(arms).cloned().collect();
+    let line = |(name, value, show): (&str, Figure, Show)| {
+        let cells = arms.iter().map(|arm| cell(used.of(name), arm, value, show));
+        [name.to_owned()].into_iter().chain(cells).collect()
+    };
+    [header].into_iter().chain(FIGURES.into_iter().map(line)).collect()
 }
 
 fn configuration(plan: &Value) -> String {
@@ -85,15 +121,22 @@ fn configuration(plan: &Value) -> String {
     )
 }
 
-fn validity(rows: &[Figures<'_>], complete: bool) -> String {
+fn validity(rows: &[Figures<'_>], state: &str) -> String {
     let count = |wanted: &str| rows.iter().filter(|row| row.text("valid") == wanted).count();
     let failed = rows.iter().filter(|row| row.text("outcome") == "failed").count();
     let saturated = rows.iter().filter(|row| row.text("outcome") == "saturated").count();
-    let blocks = rows.iter().filter_map(|row| row.get("block")).fold(0.0, f64::max);
-    let partial = if complete { "" } else { "; PARTIAL, it was interrupted" };
+    let unclear = rows.iter().filter(|row| row.text("outcome") == "unclear").count();
+    let blocks: BTreeSet<(&str, u64)> =
+        rows.iter().filter_map(|row| Some((row.text("cell"), row.get("block")? as u64))).collect();
+    let blocks = blocks.len();
+    let partial = match state {
+        "complete" => "",
+        "running" => "; PARTIAL, it is still running",
+        _ => "; PARTIAL, it was interrupted",
+    };
     format!(
-        "validity: {} trials in {blocks} blocks, {} valid, {} flagged, {} invalid (left out){partial}\n\
-         outcomes: {failed} failed, {saturated} saturated (left out)\n{}",
+        "validity: {} trials in {blocks} blocks: {} valid, {} flagged, {} invalid{partial}\n\
+         outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (left out)\n{}",
         rows.len(),
         count("valid"),
         count("flagged"),
@@ -114,7 +157,7 @@ fn frequent_flags(rows: &[Figures<'_>]) -> String {
     counts.into_iter().take(3).map(|(flag, count)| format!("  flag in {count}: {flag}\n")).collect()
 }
 
-/// The median over the trials of an arm that may be used.
+/// The median over these trials of an arm.
 pub(super) fn arm_median(rows: &[Figures<'_>], arm: &str, value: Figure) -> Option<f64> {
     let usable = rows.iter().filter(|row| row.text("arm") == arm && row.is_usable());
     quantile(&usable.filter_map(value).filter(|value| value.is_finite()).collect::<Vec<_>>(), 0.5)
@@ -138,15 +181,15 @@ pub(super) fn cell(rows: &[Figures<'_>], arm: &str, value: Figure, show: Show) -
     }
 }
 
-fn caveats(plan: &Value, arms: &[String]) -> String {
+fn caveats(plan: &Value, cpu_cell: &str, arms: &[String]) -> String {
     let control = arms.iter().find(|arm| arm.contains('#')).map_or_else(String::new, |arm| {
         let first = arm.split('#').next().unwrap_or_default();
         format!("{arm} is {first} once more: what differs between the two is noise.\n")
     });
-    let spinning = if plan["pacing"] == "spin" {
-        "CPU/message is with a spinning client, which the server never has to wake.\n"
-    } else {
-        ""
+    let spinning = match (cpu_cell, plan["pacing"].as_str()) {
+        ("", Some("spin")) => "CPU/message is with a spinning client, which the server never has to wake.\n".to_owned(),
+        ("", _) => String::new(),
+        (cell, _) => format!("CPU/message is of the load {cell}, whose client sleeps and has to be woken too.\n"),
     };
     format!("median (quartiles) over blocks; response counts from the intended send time\n{control}{spinning}")
 }

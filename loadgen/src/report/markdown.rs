@@ -61,13 +61,13 @@ fn fenced(text: &str) -> String {
 /// The verdicts as sentences that can be quoted by themselves.
 fn sentences(recorded: &Recorded) -> String {
     let judgement = &recorded.judgement;
-    if judgement.is_trusted() == Some(false) {
-        return "UNTRUSTED: a server differs from itself, so nothing is claimed.".to_owned();
+    if let Some(reason) = recorded.silence() {
+        return format!("Nothing is claimed. {reason}");
     }
     let mut text: String = judgement
         .findings
         .iter()
-        .map(|finding| format!("- {}\n", quotable(finding, recorded.plan_of(finding.metric.cell(&recorded.places)))))
+        .map(|finding| format!("- {}\n", quotable(finding, recorded.plan_of(finding.cell(&recorded.places)))))
         .collect();
     text.push_str(&format!(
         "\nThe intervals hold together with 95 %: a family of {} comparisons. Lower is better.",
@@ -77,7 +77,7 @@ fn sentences(recorded: &Recorded) -> String {
 }
 
 /// One finding with all that it depends on.
-fn quotable(finding: &Finding, plan: &Value) -> String {
+pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
     let short = verdicts::sentence(finding);
     let metric = finding.metric.name;
     let place = format!(
@@ -86,7 +86,9 @@ fn quotable(finding: &Finding, plan: &Value) -> String {
         workers(plan["server_cpus"].as_array().map_or(0, Vec::len)),
         plan["pacing"].as_str().unwrap_or("?"),
     );
-    let Some(comparison) = &finding.comparison else { return format!("**{metric}**: {short}") };
+    let Some(comparison) = finding.comparison.as_ref().filter(|_| !finding.ends_differ) else {
+        return format!("**{metric}**: {short}");
+    };
     let blocks = comparison.blocks;
     match comparison.verdict {
         Verdict::Lower | Verdict::Higher => {
@@ -108,7 +110,7 @@ fn workers(count: usize) -> String {
     if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
 }
 
-fn limits(recorded: &Recorded) -> String {
+pub(super) fn limits(recorded: &Recorded) -> String {
     let one_cpu =
         recorded.plan_of(&recorded.places.latency)["server_cpus"].as_array().is_some_and(|cpus| cpus.len() == 1);
     let cpus = if one_cpu {
@@ -151,6 +153,7 @@ mod tests {
             first: "tokio".to_owned(),
             second: "mio".to_owned(),
             comparison: Some(comparison),
+            ends_differ: false,
         };
         let plan = json!({ "placement": "split", "server_cpus": [0], "pacing": "timer" });
         assert_eq!(

@@ -1,7 +1,9 @@
 //! What people read on the terminal. Nothing is measured here and nothing is decided.
 
+mod benchmark;
 mod cells;
 mod comparison;
+mod html;
 mod markdown;
 mod scorecard;
 mod session;
@@ -14,19 +16,20 @@ use std::fmt::Write;
 pub use session::{render, report};
 pub use trial::trial;
 
-use crate::failure::Exit;
+use crate::{failure::Exit, terminal};
 
 /// Prints the servers, a line each, with the lines of logic that they took.
 ///
 /// # Errors
 /// Never so far.
 pub fn list() -> anyhow::Result<Exit> {
-    println!("{:<20} {:>5}  {:<8}  model", "name", "lines", "breaks");
+    let mut text = format!("{:<20} {:>5}  {:<8}  model\n", "name", "lines", "breaks");
     for server in servers::SERVERS {
         let breaks = if server.violates.is_empty() { "-".to_owned() } else { server.violates.join(" ") };
-        println!("{:<20} {:>5}  {breaks:<8}  {}", server.name, server.logic_lines(), server.summary);
+        text.push_str(&format!("{:<20} {:>5}  {breaks:<8}  {}\n", server.name, server.logic_lines(), server.summary));
     }
-    println!("lines: of logic, without comments, imports and tests; breaks: clauses of SPEC.md, by nature");
+    text.push_str("lines: of logic, without comments, imports and tests; breaks: clauses of SPEC.md, by nature\n");
+    terminal::print(&text);
     Ok(Exit::Ok)
 }
 

@@ -7,7 +7,10 @@ const WIDTHS: (usize, usize) = (36, 11);
 
 /// As many arms side by side as 80 columns hold, section by section.
 pub(super) fn scorecard(sections: &[Section], arms: &[String]) -> String {
-    let mut text = String::new();
+    if sections.is_empty() {
+        return String::new();
+    }
+    let mut text = "medians over blocks; kept: by the 95 % interval, each by itself\n\n".to_owned();
     for first in (0..arms.len()).step_by(ARMS) {
         let arms = &arms[first..arms.len().min(first + ARMS)];
         for section in sections {
@@ -23,6 +26,7 @@ pub(super) fn scorecard(sections: &[Section], arms: &[String]) -> String {
             text.push('\n');
         }
     }
+    text.truncate(text.trim_end().len() + 1);
     text
 }
 
@@ -70,7 +74,7 @@ fn end(figure: &Figure, upper: bool) -> String {
     }
 }
 
-fn show(figure: &Figure) -> String {
+pub(super) fn show(figure: &Figure) -> String {
     match figure {
         Figure::Unknown => "-".to_owned(),
         Figure::Number(number) => digits(*number),
@@ -109,7 +113,7 @@ mod tests {
         let text = scorecard(&[Section { title: "3. no added latency".to_owned(), lines }], &arms);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
-            lines[1..4],
+            lines[3..6],
             [vec!["tokio-"], vec!["current-"], vec!["mio", "tokio", "thread", "threads"]],
             "{text}"
         );

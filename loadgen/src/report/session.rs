@@ -1,23 +1,26 @@
 //! `loadgen report`: what a session says, from its files alone.
 
-use std::{fs, io::Write, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::{
-    cells::{findings, tables},
-    comparison::comparison,
+    benchmark::benchmark,
+    cells::{self, findings, tables},
+    comparison::{self, Used},
+    html::{Content, page},
     markdown::{Parts, markdown},
     side_by_side::side_by_side,
     verdicts::{sentence, verdicts},
 };
 use crate::{
-    cli::ReportArgs,
+    cli::{Format, ReportArgs},
     failure::{Exit, Usage},
     record::{Figures, Row, read_rows},
     scorecard::scorecard,
-    verdicts::{Judgement, Places, judge},
+    terminal,
+    verdicts::{Judgement, Places, blocks, judge},
 };
 
 /// Renders a session again and prints it; two of them side by side.
@@ -25,19 +28,23 @@ use crate::{
 /// # Errors
 /// If a folder holds no session, if two may not be compared, or a file has no place for the text.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let text = match &args.folders[..] {
-        [folder] => render(folder).map_err(Usage::from)?,
-        [first, second] => {
+    let text = match (&args.folders[..], &args.splice) {
+        ([folder], None) if args.format == Format::Gha => benchmark(&Recorded::read(folder).map_err(Usage::from)?),
+        _ if args.format == Format::Gha => return Err(Usage::from(anyhow!("--format gha takes one session alone"))),
+        ([folder], None) => render(folder).map_err(Usage::from)?,
+        ([folder], Some(file)) => {
+            let (recorded, parts) = rendered(folder).map_err(Usage::from)?;
+            splice(file, &recorded, &parts).map_err(Usage::from)?;
+            terminal(folder, &recorded, &parts)
+        }
+        ([first, second], None) => {
             let both = (Recorded::read(first).map_err(Usage::from)?, Recorded::read(second).map_err(Usage::from)?);
             side_by_side(&both.0, &both.1).map_err(Usage::from)?
         }
+        ([_, _], Some(_)) => return Err(Usage::from(anyhow!("--splice takes one session: name one folder"))),
         _ => return Err(Usage::from(anyhow!("three sessions do not stand side by side: name one or two"))),
     };
-    if let Some(file) = &args.splice {
-        splice(file, &text).map_err(Usage::from)?;
-    }
-    // A reader that has seen enough is no error.
-    drop(std::io::stdout().write_all(text.as_bytes()));
+    terminal::print(&text);
     Ok(Exit::Ok)
 }
 
@@ -66,10 +73,19 @@ impl Recorded {
         Ok(Self { about, rows, arms, places, judgement })
     }
 
-    /// The rows of the load that the primary claims are made at.
-    pub(super) fn primary_rows(&self) -> Vec<Row> {
-        let primary = |row: &&Row| Figures(row).text("cell") == self.places.latency;
-        self.rows.iter().filter(primary).cloned().collect()
+    /// The rows of the blocks that the primary claims rest on.
+    pub(super) fn used(&self) -> Used<'_> {
+        let of = |cell: &str| blocks(&self.rows, &self.arms, cell).into_iter().flatten().collect();
+        Used { latency: of(&self.places.latency), cpu: of(&self.places.cpu) }
+    }
+
+    /// Why nothing is claimed, if so.
+    pub(super) fn silence(&self) -> Option<&'static str> {
+        self.judgement.silence(self.is_complete())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.about["state"] == "complete"
     }
 
     fn configuration(&self) -> &Value {
@@ -84,51 +100,85 @@ impl Recorded {
     }
 }
 
-/// Writes report.md and verdicts.csv, which are derived and can be made again, and returns the text for the terminal.
+/// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the terminal.
 ///
 /// # Errors
 /// If the folder holds no session, or cannot be written.
 pub fn render(folder: &Path) -> Result<String> {
+    let (recorded, parts) = rendered(folder)?;
+    Ok(terminal(folder, &recorded, &parts))
+}
+
+fn rendered(folder: &Path) -> Result<(Recorded, Parts)> {
     let recorded = Recorded::read(folder)?;
-    let complete = recorded.about["state"] == "complete";
-    let rows = recorded.primary_rows();
-    let contestants: Vec<String> = recorded.arms.iter().filter(|arm| !arm.contains('#')).cloned().collect();
-    let sections = scorecard(&recorded.rows, &contestants);
-    let many = !recorded.configuration()["cells"].is_null();
-    let (head, table) = comparison(recorded.plan_of(&recorded.places.latency), &recorded.arms, &rows, complete);
+    let all: Vec<Figures<'_>> = recorded.rows.iter().map(Figures).collect();
+    let (arms, used) = (&recorded.arms, recorded.used());
+    let contestants: Vec<String> = arms.iter().filter(|arm| !arm.contains('#')).cloned().collect();
+    let configuration = recorded.configuration();
+    let many = !configuration["cells"].is_null();
+    let sections = scorecard(&recorded.rows, &contestants, &logic_lines(&recorded.about));
+    let plan = recorded.plan_of(&recorded.places.latency);
+    let state = recorded.about["state"].as_str().unwrap_or_default();
+    let loads = if many { tables(configuration, &recorded.rows, arms) } else { Vec::new() };
     let parts = Parts {
-        head,
-        table,
+        head: comparison::head(plan, &all, state, &configuration["pilot"]),
+        table: comparison::text(plan, &recorded.places.cpu, &used, arms),
         scorecard: super::scorecard::scorecard(&sections, &contestants),
-        loads: if many { tables(recorded.configuration(), &recorded.rows, &recorded.arms) } else { String::new() },
-        findings: if many { findings(recorded.configuration(), &recorded.rows) } else { String::new() },
+        loads: if many { cells::text(&loads) } else { String::new() },
+        findings: match recorded.silence() {
+            None if many => findings(configuration, &recorded.rows),
+            _ => String::new(),
+        },
     };
-    write_verdicts(&folder.join("verdicts.csv"), &recorded.judgement)?;
-    fs::write(folder.join("report.md"), markdown(&recorded, &parts)).context("cannot write report.md")?;
-    let mut text = format!("{}{}\n{}", parts.head, parts.table, verdicts(&recorded.judgement));
+    let figures = comparison::figures(&used, arms);
+    let content = Content { head: &parts.head, sections: &sections, contestants: &contestants, figures, loads };
+    let write = |name: &str, text: String| {
+        fs::write(folder.join(name), text).with_context(|| format!("cannot write {name} in {}", folder.display()))
+    };
+    write_verdicts(&folder.join("verdicts.csv"), &recorded)?;
+    write("report.md", markdown(&recorded, &parts))?;
+    write("report.html", page(folder, &recorded, &content))?;
+    drop((all, used));
+    Ok((recorded, parts))
+}
+
+fn terminal(folder: &Path, recorded: &Recorded, parts: &Parts) -> String {
+    let mut text = format!("{}{}\n{}", parts.head, parts.table, verdicts(&recorded.judgement, recorded.is_complete()));
     for part in [&parts.scorecard, &parts.loads].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(&format!("\n{part}"));
     }
-    Ok(format!("{text}files: {}\n", folder.display()))
+    format!("{text}files: {}\n", folder.display())
 }
 
-/// Puts the text into a Markdown file, between two marks; the last line, which names the folder, is left out.
-fn splice(file: &Path, text: &str) -> Result<()> {
-    const MARKS: (&str, &str) = ("<!-- report -->\n", "<!-- /report -->");
-    let document = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let no_marks = || format!("{} has no line {} with {} behind it", file.display(), MARKS.0.trim_end(), MARKS.1);
-    let (before, rest) = document.split_once(MARKS.0).with_context(no_marks)?;
-    let (_, after) = rest.split_once(MARKS.1).with_context(no_marks)?;
-    let lines: Vec<&str> = text.trim().lines().filter(|line| !line.starts_with("files: ")).collect();
-    let spliced = format!("{before}{}```text\n{}\n```\n{}{after}", MARKS.0, lines.join("\n"), MARKS.1);
-    fs::write(file, spliced).with_context(|| format!("cannot write {}", file.display()))
+/// Puts parts of a report into a Markdown file, each between its two marks, of which it must have those of the report.
+fn splice(file: &Path, recorded: &Recorded, parts: &Parts) -> Result<()> {
+    let mut document = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let report = format!("{}{}\n{}", parts.head, parts.table, verdicts(&recorded.judgement, recorded.is_complete()));
+    for (name, text) in [("report", &report), ("scorecard", &parts.scorecard), ("loads", &parts.loads)] {
+        let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        let place = document.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?.1)));
+        match place {
+            Some((before, after)) => {
+                document = format!("{before}{open}```text\n{}\n```\n{close}{after}", text.trim_matches('\n'));
+            }
+            None if name == "report" => {
+                bail!("{} has no line {} with {close} behind it", file.display(), open.trim_end())
+            }
+            None => {}
+        }
+    }
+    fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The arms in the order in which they were asked for; a single run has one.
+/// The arms of the primary claims in the order in which they were asked for; a single run has one.
 fn arms(about: &Value, rows: &[Row]) -> Vec<String> {
-    let named = about["configuration"]["arms"].as_array().into_iter().flatten();
-    let mut arms: Vec<String> = named.filter_map(|arm| arm.as_str().map(str::to_owned)).collect();
-    for row in rows.iter().map(Figures).filter(|_| about["configuration"]["arms"].is_null()) {
+    let configuration = &about["configuration"];
+    let cells = configuration["cells"].as_array().into_iter().flatten();
+    let primary = cells.into_iter().find(|cell| cell["cell"] == configuration["primary"]["latency"]);
+    let named = primary.map_or(&configuration["arms"], |cell| &cell["arms"]);
+    let mut arms: Vec<String> =
+        named.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    for row in rows.iter().map(Figures).filter(|_| named.is_null()) {
         let arm = row.text("arm").to_owned();
         if !arms.contains(&arm) {
             arms.push(arm);
@@ -137,7 +187,16 @@ fn arms(about: &Value, rows: &[Row]) -> Vec<String> {
     arms
 }
 
-fn write_verdicts(file: &Path, judgement: &Judgement) -> Result<()> {
+/// Lines of logic as they were when the session was recorded; of an older one, those of today.
+fn logic_lines(about: &Value) -> BTreeMap<String, f64> {
+    match about["logic_lines"].as_object() {
+        Some(lines) => lines.iter().filter_map(|(name, lines)| Some((name.clone(), lines.as_f64()?))).collect(),
+        None => servers::SERVERS.iter().map(|server| (server.name.to_owned(), server.logic_lines() as f64)).collect(),
+    }
+}
+
+fn write_verdicts(file: &Path, recorded: &Recorded) -> Result<()> {
+    let judgement = &recorded.judgement;
     let mut csv = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
     csv.write_record([
         "family",
@@ -164,7 +223,10 @@ fn write_verdicts(file: &Path, judgement: &Judgement) -> Result<()> {
                 .map(|number| number.to_string())
         });
         record.extend(numbers.unwrap_or_default());
-        record.push(sentence(finding));
+        record.push(match recorded.silence() {
+            Some(reason) => format!("no claim: {reason}"),
+            None => sentence(finding),
+        });
         csv.write_record(record)?;
     }
     csv.flush().context("cannot write verdicts.csv")

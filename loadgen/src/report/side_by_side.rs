@@ -10,7 +10,7 @@ use super::{
     table,
     verdicts::sentence,
 };
-use crate::{record::Figures, stats::verdict::Verdict, verdicts::Finding};
+use crate::{stats::verdict::Verdict, verdicts::Finding};
 
 /// Width of the names and of each session.
 const WIDTHS: (usize, usize) = (24, 26);
@@ -33,14 +33,22 @@ pub(super) fn side_by_side(first: &Recorded, second: &Recorded) -> Result<String
         name(second, "session_id"),
         build(second),
     );
-    let rows = [first, second].map(Recorded::primary_rows);
-    let rows: Vec<Vec<Figures<'_>>> = rows.iter().map(|rows| rows.iter().map(Figures).collect()).collect();
+    let used = [first, second].map(Recorded::used);
     for arm in arms {
         let mut lines = vec![vec![arm.clone(), "A".to_owned(), "B".to_owned()]];
         for (name, value, show) in FIGURES {
-            lines.push(vec![format!("  {name}"), cell(&rows[0], arm, value, show), cell(&rows[1], arm, value, show)]);
+            lines.push(vec![
+                format!("  {name}"),
+                cell(used[0].of(name), arm, value, show),
+                cell(used[1].of(name), arm, value, show),
+            ]);
         }
         text.push_str(&table(&lines, WIDTHS.0, WIDTHS.1));
+    }
+    for (recorded, name) in [(first, "A"), (second, "B")] {
+        if let Some(reason) = recorded.silence() {
+            return Ok(format!("{text}\nverdicts are not compared. {name}: {reason}\n"));
+        }
     }
     text.push_str("\nverdicts of the two\n");
     for one in &first.judgement.findings {
@@ -52,29 +60,33 @@ pub(super) fn side_by_side(first: &Recorded, second: &Recorded) -> Result<String
             text.push_str(&format!("  A  {}\n  B  {}\n", sentence(one), sentence(other)));
         }
     }
-    for (recorded, name) in [(first, "A"), (second, "B")] {
-        if recorded.judgement.is_trusted() == Some(false) {
-            text.push_str(&format!(
-                "{name} is UNTRUSTED: a server differs from itself, so none of its verdicts holds\n"
-            ));
-        }
-    }
     Ok(text)
 }
 
 /// Whether two sessions say the same.
 fn agreement(one: &Finding, other: &Finding) -> &'static str {
-    let side = |finding: &Finding| match finding.comparison.map(|comparison| comparison.verdict) {
-        Some(Verdict::Lower | Verdict::LowerSizeUnclear) => Some(-1),
-        Some(Verdict::Higher | Verdict::HigherSizeUnclear) => Some(1),
-        Some(Verdict::Equivalent) => Some(0),
-        Some(Verdict::Undecided { .. }) | None => None,
+    let verdict = |finding: &Finding| {
+        let verdict = finding.comparison.filter(|_| !finding.ends_differ)?.verdict;
+        Some(verdict).filter(|verdict| !matches!(verdict, Verdict::Undecided { .. }))
     };
+    let (Some(one), Some(other)) = (verdict(one), verdict(other)) else {
+        return if verdict(one).or(verdict(other)).is_some() {
+            "decided by one of them only"
+        } else {
+            "not decided by either"
+        };
+    };
+    let side = |verdict| match verdict {
+        Verdict::Lower | Verdict::LowerSizeUnclear => -1,
+        Verdict::Higher | Verdict::HigherSizeUnclear => 1,
+        Verdict::Equivalent | Verdict::Undecided { .. } => 0,
+    };
+    let sized = |verdict| matches!(verdict, Verdict::Lower | Verdict::Higher);
     match (side(one), side(other)) {
-        (Some(one), Some(other)) if one == other => "they agree",
-        (Some(_), Some(_)) => "they DISAGREE",
-        (None, None) => "not decided by either",
-        _ => "decided by one of them only",
+        (one, other) if one == other => "they agree",
+        // A small difference is within the margin.
+        (0, _) | (_, 0) if !sized(one) && !sized(other) => "they do not contradict each other",
+        _ => "they DISAGREE",
     }
 }
 
@@ -105,7 +117,7 @@ fn ensure_comparable(first: &Recorded, second: &Recorded) -> Result<()> {
     let facts = [
         (&["environment", "cpu_model"][..], "another CPU"),
         (&["environment", "kernel"][..], "another kernel, which may account CPU time otherwise"),
-        (&["build", "debug"][..], "a debug build against a release build"),
+        (&["build", "debug_build"][..], "a debug build against a release build"),
         (&["configuration", "profile"][..], "another profile"),
     ];
     for (path, why) in facts {
@@ -114,11 +126,14 @@ fn ensure_comparable(first: &Recorded, second: &Recorded) -> Result<()> {
             bail!("these sessions may not be compared: {why} ({one} and {other})");
         }
     }
-    for key in PLAN {
-        let path = ["configuration", "plan", key];
-        let (one, other) = (at(first, &path), at(second, &path));
-        if one != other {
-            bail!("these sessions may not be compared: {key} is {one} in one and {other} in the other");
+    for (of_first, of_second) in
+        [(&first.places.latency, &second.places.latency), (&first.places.cpu, &second.places.cpu)]
+    {
+        for key in PLAN {
+            let (one, other) = (&first.plan_of(of_first)[key], &second.plan_of(of_second)[key]);
+            if one != other {
+                bail!("these sessions may not be compared: {key} is {one} in one and {other} in the other");
+            }
         }
     }
     Ok(())
@@ -148,7 +163,7 @@ mod tests {
 
     #[test]
     fn sessions_that_were_measured_otherwise_are_refused() {
-        let refused = |other| side_by_side(&recorded("6.1", 64), &other).unwrap_err().to_string();
+        let refused = |other: Recorded| side_by_side(&recorded("6.1", 64), &other).unwrap_err().to_string();
         assert!(refused(recorded("6.2", 64)).contains("another kernel"));
         assert!(refused(recorded("6.1", 65)).contains("connections is 64 in one and 65 in the other"));
         assert!(side_by_side(&recorded("6.1", 64), &recorded("6.1", 64)).is_ok());
@@ -175,5 +190,7 @@ mod tests {
         assert_eq!(agree(Verdict::Lower, Verdict::Higher), "they DISAGREE");
         assert_eq!(agree(Verdict::Lower, undecided), "decided by one of them only");
         assert_eq!(agree(undecided, undecided), "not decided by either");
+        assert_eq!(agree(Verdict::Equivalent, Verdict::LowerSizeUnclear), "they do not contradict each other");
+        assert_eq!(agree(Verdict::Equivalent, Verdict::Lower), "they DISAGREE");
     }
 }

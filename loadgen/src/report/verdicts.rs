@@ -10,20 +10,11 @@ use crate::{
 };
 
 /// The verdicts of a session, a line each, behind the control's.
-pub(super) fn verdicts(judgement: &Judgement) -> String {
-    let left_out = match judgement.blocks_left_out {
-        0 => String::new(),
-        count => format!(", {count} left out"),
-    };
-    let mut text =
-        format!("verdicts on {} blocks{left_out}; lower is better\n{}\n", judgement.blocks, control(judgement));
-    if judgement.is_trusted() == Some(false) {
-        text.push_str("UNTRUSTED: a server differs from itself, so nothing is claimed. What differs:\n");
+pub(super) fn verdicts(judgement: &Judgement, complete: bool) -> String {
+    let mut text = format!("verdicts on {}; lower is better\n{}\n", blocks(judgement), control(judgement));
+    if let Some(reason) = judgement.silence(complete) {
+        text.push_str(&format!("nothing is claimed. {reason}\n"));
         text.push_str(&sentences(judgement.control.iter().filter(differs)));
-        return text;
-    }
-    if judgement.findings.iter().all(|finding| finding.comparison.is_none()) {
-        text.push_str("  no claim, for want of blocks or of sound trials\n");
         return text;
     }
     text.push_str(&sentences(judgement.findings.iter()));
@@ -33,6 +24,16 @@ pub(super) fn verdicts(judgement: &Judgement) -> String {
         judgement.findings.len()
     ));
     text
+}
+
+/// How many blocks there are to judge by, of each load.
+fn blocks(judgement: &Judgement) -> String {
+    let cell = |(name, used, left_out): &(String, usize, usize)| {
+        let name = if name.is_empty() { String::new() } else { format!(" of {name}") };
+        let left_out = if *left_out > 0 { format!(" ({left_out} left out)") } else { String::new() };
+        format!("{used} blocks{name}{left_out}")
+    };
+    judgement.blocks.iter().map(cell).collect::<Vec<_>>().join(", ")
 }
 
 /// What the arm that runs twice says, with its widest interval: a pass excludes no less than that.
@@ -69,9 +70,19 @@ pub(super) fn sentences<'a>(findings: impl Iterator<Item = &'a Finding>) -> Stri
     for finding in findings {
         let name = if finding.metric.name == last { "" } else { finding.metric.name };
         last = finding.metric.name;
-        text.push_str(&format!("  {name:<16}{}\n", sentence(finding)));
+        text.push_str(&wrapped(&format!("  {name:<16}{}", sentence(finding))));
     }
     text
+}
+
+/// A line of a verdict, on two if 80 columns do not hold it.
+fn wrapped(line: &str) -> String {
+    const WIDTH: usize = 80;
+    const INDENT: usize = 20;
+    match line.get(..WIDTH).and_then(|beginning| beginning.rfind(' ')) {
+        Some(at) if line.len() > WIDTH => format!("{}\n{:INDENT$}{}\n", &line[..at], "", &line[at + 1..]),
+        _ => format!("{line}\n"),
+    }
 }
 
 /// What may be said of one finding.
@@ -80,6 +91,9 @@ pub(super) fn sentence(finding: &Finding) -> String {
     let Some(comparison) = &finding.comparison else {
         return format!("{second}, {first}: no claim, for want of blocks or of sound trials");
     };
+    if finding.ends_differ {
+        return format!("{second}, {first} undecided: response and service do not agree");
+    }
     // Said of the lower one, whichever of the two that is.
     let lower = matches!(comparison.verdict, Verdict::Lower | Verdict::LowerSizeUnclear);
     let (one, other) = if lower { (second, first) } else { (first, second) };
@@ -96,7 +110,8 @@ pub(super) fn sentence(finding: &Finding) -> String {
         Verdict::Equivalent => format!("{second} and {first} equivalent within {margin} ({range})"),
         Verdict::Undecided { smallest_effect, blocks_needed } => {
             let found = match finding.metric.margin {
-                Margin::Ratio(_) => format!("{:.0} %", (smallest_effect - 1.0) * 100.0),
+                // As all claims: how much lower the lower one would have to be.
+                Margin::Ratio(_) => format!("{:.0} %", (1.0 - 1.0 / smallest_effect) * 100.0),
                 Margin::Difference(_) => format!("{smallest_effect:.1}{}", finding.metric.unit),
             };
             let more = blocks_needed.saturating_sub(comparison.blocks);
@@ -137,7 +152,7 @@ mod tests {
         let comparison =
             Comparison { estimate, interval, level: 0.95, blocks: 40, p_value: 0.0, p_adjusted: 0.0, verdict };
         let (first, second) = ("tokio".to_owned(), "mio".to_owned());
-        Finding { metric: PRIMARY[metric], first, second, comparison: Some(comparison) }
+        Finding { metric: PRIMARY[metric], first, second, comparison: Some(comparison), ends_differ: false }
     }
 
     #[test]
@@ -157,5 +172,7 @@ mod tests {
         assert_eq!(text, "mio, tokio undecided (could find 6 %; 80 more blocks)");
         let none = Finding { comparison: None, ..finding(1, 1.0, (1.0, 1.0), Verdict::Equivalent) };
         assert!(sentence(&none).contains("no claim"));
+        let differ = Finding { ends_differ: true, ..finding(1, 0.8, (0.7, 0.9), Verdict::Lower) };
+        assert!(sentence(&differ).contains("do not agree"));
     }
 }

@@ -14,7 +14,6 @@ mod stalls;
 
 use std::{
     fmt,
-    io::Write,
     time::{Duration, Instant},
 };
 
@@ -28,6 +27,7 @@ use crate::{
     plan::{Load, PacingChoice, PlacementKind, Plan, Windows},
     prepare::{Shape, checked, reference},
     target::Target,
+    terminal::print,
     trial::{self, Trial},
     units::show_us,
     validity::{Conditions, Validity, judge},
@@ -88,11 +88,6 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
         (0, _) => Exit::Invalid,
         _ => Exit::Internal,
     })
-}
-
-/// A reader that has seen enough is no error.
-fn print(text: &str) {
-    drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
 /// Expected, got, tolerance.

@@ -1,0 +1,237 @@
+//! report.html: the report as one page that needs nothing else, neither script nor font nor network.
+
+use std::{fs, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::{
+    markdown::{limits, quotable},
+    scorecard::show,
+    session::Recorded,
+    verdicts,
+};
+use crate::{
+    scorecard::{Figure, Kept, Section},
+    verdicts::Finding,
+};
+
+/// A table: a line of headings and lines of cells, the first of each a name.
+pub(super) type Table = Vec<Vec<String>>;
+
+/// What the page shows besides the verdicts.
+pub(super) struct Content<'a> {
+    /// Configuration and validity, line by line.
+    pub(super) head: &'a str,
+    pub(super) sections: &'a [Section],
+    pub(super) contestants: &'a [String],
+    /// The figures of the primary load.
+    pub(super) figures: Table,
+    /// A figure of every load each; none if there is only one.
+    pub(super) loads: Vec<Table>,
+}
+
+/// The whole page; pictures are taken from the folder if `plot.py` has been there.
+pub(super) fn page(folder: &Path, recorded: &Recorded, content: &Content<'_>) -> String {
+    let about = &recorded.about;
+    let title = format!("Session {}", text_of(&about["session_id"]));
+    let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escape(&title), escape(&origin(about)));
+    let control = verdicts::control(&recorded.judgement);
+    body.push_str(&section("May it be believed?", &(lines(content.head) + &paragraph(&control))));
+    body.push_str(&section("Verdicts", &sentences(recorded)));
+    if !content.sections.is_empty() {
+        body.push_str(&section("The four rules", &card(content.sections, content.contestants)));
+    }
+    body.push_str(&section("Figures", &(table(&content.figures) + &paragraph("Median (quartiles) over blocks."))));
+    if !content.loads.is_empty() {
+        let tables: String = content.loads.iter().map(table).collect();
+        body.push_str(&section("Load by load", &tables));
+    }
+    let pictures = pictures(folder);
+    if !pictures.is_empty() {
+        body.push_str(&section("Pictures", &pictures));
+    }
+    body.push_str(&section("The host", &environment(about)));
+    let limits: String = limits(recorded).lines().map(|line| item(line.trim_start_matches("- "))).collect();
+    body.push_str(&section("What this session cannot tell", &format!("<ul>\n{limits}</ul>\n")));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        escape(&title)
+    )
+}
+
+const STYLE: &str = include_str!("page.css");
+
+fn origin(about: &Value) -> String {
+    format!(
+        "{}, kernel {}; loadgen of {}, {}",
+        text_of(&about["environment"]["cpu_model"]),
+        text_of(&about["environment"]["kernel"]),
+        text_of(&about["build"]["git_revision"]),
+        text_of(&about["build"]["rustc"]),
+    )
+}
+
+fn sentences(recorded: &Recorded) -> String {
+    if let Some(reason) = recorded.silence() {
+        return paragraph(&format!("Nothing is claimed. {reason}"));
+    }
+    let sentence = |finding: &Finding| {
+        let plan = recorded.plan_of(finding.cell(&recorded.places));
+        item(&quotable(finding, plan))
+    };
+    let items: String = recorded.judgement.findings.iter().map(sentence).collect();
+    let together = format!(
+        "The intervals hold together with 95 %: a family of {} comparisons. Lower is better.",
+        recorded.judgement.findings.len()
+    );
+    format!("<ul>\n{items}</ul>\n{}", paragraph(&together))
+}
+
+fn card(sections: &[Section], arms: &[String]) -> String {
+    let mut html = String::new();
+    for section in sections {
+        html.push_str(&format!("<h3>{}</h3>\n<div class=\"wide\"><table>\n<tr><th></th>", escape(&section.title)));
+        html.extend(arms.iter().map(|arm| format!("<th>{}</th>", escape(arm))));
+        html.push_str("</tr>\n");
+        for line in section.lines.iter().filter(|line| !line.figures.is_empty()) {
+            let cells: String = line.figures.iter().map(figure).collect();
+            html.push_str(&format!("<tr><th>{}</th>{cells}</tr>\n", escape(&line.name)));
+        }
+        html.push_str("</table></div>\n");
+    }
+    html
+}
+
+fn figure(figure: &Figure) -> String {
+    let class = match figure {
+        Figure::Verdict(Kept::Yes) => " class=\"yes\"",
+        Figure::Verdict(Kept::No) => " class=\"no\"",
+        _ => "",
+    };
+    let range = match figure {
+        Figure::Interval { low, high, .. } => {
+            format!(" <small>({} to {})</small>", show(&Figure::Number(*low)), show(&Figure::Number(*high)))
+        }
+        _ => String::new(),
+    };
+    format!("<td{class}>{}{range}</td>", escape(&show(figure)))
+}
+
+fn table(rows: &Table) -> String {
+    let mut html = "<div class=\"wide\"><table>\n".to_owned();
+    for (index, row) in rows.iter().enumerate() {
+        let (name, cells) = row.split_first().map_or(("", &[][..]), |(name, cells)| (name.as_str(), cells));
+        let tag = if index == 0 { "th" } else { "td" };
+        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+        html.push_str(&format!("<tr><th>{}</th>{cells}</tr>\n", escape(name)));
+    }
+    html + "</table></div>\n"
+}
+
+/// Every SVG of the folder. As images, since what one defines must not reach into another.
+fn pictures(folder: &Path) -> String {
+    let Ok(files) = fs::read_dir(folder) else { return String::new() };
+    let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|suffix| suffix == "svg"));
+    files.sort();
+    let picture = |file: &std::path::PathBuf| {
+        let name = file.file_stem()?.to_str()?.to_owned();
+        let data = STANDARD.encode(fs::read(file).ok()?);
+        let name = escape(&name);
+        Some(format!("<figure><img alt=\"{name}\" src=\"data:image/svg+xml;base64,{data}\"></figure>\n"))
+    };
+    files.iter().filter_map(picture).collect()
+}
+
+fn environment(about: &Value) -> String {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let command: Vec<&str> = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    rows.push(("command".to_owned(), command.join(" ")));
+    for (name, value) in about["environment"].as_object().into_iter().flatten() {
+        match value {
+            Value::Object(inner) => rows.extend(inner.iter().map(|(key, value)| (key.clone(), text_of(value)))),
+            value => rows.push((name.clone(), text_of(value))),
+        }
+    }
+    let rows: String = rows
+        .iter()
+        .map(|(name, value)| format!("<tr><th>{}</th><td class=\"text\">{}</td></tr>\n", escape(name), escape(value)))
+        .collect();
+    format!(
+        "<details>\n<summary>Everything that the record says about it</summary>\n<table>\n{rows}</table>\n</details>\n"
+    )
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => "unknown".to_owned(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+fn section(title: &str, body: &str) -> String {
+    format!("<section>\n<h2>{}</h2>\n{body}</section>\n", escape(title))
+}
+
+fn paragraph(text: &str) -> String {
+    format!("<p>{}</p>\n", emphasis(text))
+}
+
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.trim().lines().map(|line| escape(line.trim())).collect();
+    format!("<p>{}</p>\n", lines.join("<br>\n"))
+}
+
+fn item(text: &str) -> String {
+    format!("<li>{}</li>\n", emphasis(text))
+}
+
+/// What stands between two pairs of asterisks is bold.
+fn emphasis(text: &str) -> String {
+    let escaped = escape(text);
+    let parts: Vec<&str> = escaped.split("**").collect();
+    let bold = |(index, part): (usize, &&str)| {
+        if index % 2 == 1 { format!("<strong>{part}</strong>") } else { (*part).to_owned() }
+    };
+    parts.iter().enumerate().map(bold).collect()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::verdicts::{Places, judge};
+
+    #[test]
+    fn what_a_record_says_is_text_and_never_markup() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("b<i>.svg"), "<svg/>").unwrap();
+        let arms = vec!["<b>mio</b>".to_owned(), "tokio".to_owned()];
+        let recorded = Recorded {
+            about: json!({ "session_id": "</title><script>", "environment": { "host": "\"&<" }, "command": ["<x>"] }),
+            judgement: judge(&[], &arms, &Places::default()),
+            places: Places::default(),
+            rows: Vec::new(),
+            arms: arms.clone(),
+        };
+        let figures = vec![vec!["<u>".to_owned(), arms[0].clone()], vec!["p50 <".to_owned(), "1".to_owned()]];
+        let content =
+            Content { head: "validity: <none>\n", sections: &[], contestants: &arms, figures, loads: Vec::new() };
+        let page = page(folder.path(), &recorded, &content);
+        for markup in ["<script", "<b>", "<u>", "<x>", "<none>", "<i>"] {
+            assert!(!page.contains(markup), "{markup} got through:\n{page}");
+        }
+        assert!(page.contains("&lt;b&gt;mio&lt;/b&gt;") && page.contains("&quot;&amp;&lt;"), "{page}");
+        assert!(page.contains("data:image/svg+xml;base64,PHN2Zy8+"), "{page}");
+        assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing else:\n{page}");
+    }
+}

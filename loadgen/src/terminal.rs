@@ -1,0 +1,93 @@
+//! Printing results: the only place that knows of colours.
+
+use std::io::Write;
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Color, Style};
+
+/// When results are coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Also in a pipe
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// Decides for all that is printed from here on.
+pub fn choose(colour: Colour) {
+    let choice = match colour {
+        Colour::Auto => ColorChoice::Auto,
+        Colour::Always => ColorChoice::Always,
+        Colour::Never => ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// Prints a result. A reader that has seen enough is no error.
+pub fn print(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    for line in text.split_inclusive('\n') {
+        if write!(stdout, "{}", painted(line)).is_err() {
+            return;
+        }
+    }
+    drop(stdout.flush());
+}
+
+const GOOD: Style = style(AnsiColor::Green);
+const DOUBTFUL: Style = style(AnsiColor::Yellow);
+const BAD: Style = style(AnsiColor::Red);
+
+const fn style(colour: AnsiColor) -> Style {
+    Style::new().fg_color(Some(Color::Ansi(colour))).bold()
+}
+
+/// The words that a line is read for.
+const WORDS: [(&str, Style); 9] = [
+    ("VALID", GOOD),
+    ("FLAGGED", DOUBTFUL),
+    ("INVALID", BAD),
+    ("UNTRUSTED", BAD),
+    ("WARN", DOUBTFUL),
+    ("FAIL", BAD),
+    ("NO", BAD),
+    ("PARTIAL", DOUBTFUL),
+    ("DISAGREE", BAD),
+];
+
+/// A line with the first of those words coloured.
+fn painted(line: &str) -> String {
+    let is_word = |word: &str| WORDS.iter().find(|(known, _)| *known == word).map(|(_, style)| *style);
+    for word in line.split(|c: char| !c.is_ascii_uppercase()) {
+        if let (Some(style), Some(at)) = (is_word(word), line.find(word)) {
+            let (before, after) = (&line[..at], &line[at + word.len()..]);
+            return format!("{before}{style}{word}{style:#}{after}");
+        }
+    }
+    line.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_coloured_where_it_is_read() {
+        assert_eq!(painted("validity    INVALID: late\n"), format!("validity    {BAD}INVALID{BAD:#}: late\n"));
+        assert_eq!(painted("validity    VALID\n"), format!("validity    {GOOD}VALID{GOOD:#}\n"));
+        for plain in ["p99 89 us, NODELAY\n", "NOTHING\n", "\n", ""] {
+            assert_eq!(painted(plain), plain);
+        }
+    }
+
+    #[test]
+    fn colours_change_no_other_byte() {
+        for line in ["WARN  governor  powersave\n", "  kept    yes   NO   NO\n"] {
+            assert_eq!(anstream::adapter::strip_str(&painted(line)).to_string(), line);
+        }
+    }
+}

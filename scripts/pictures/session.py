@@ -1,0 +1,206 @@
+"""The session folder as it was written: trials, arms, and what session.json says of them. Draws nothing."""
+
+import csv
+import json
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from . import LeftOut, say
+from .style import CONTROL_COLOUR, FURTHER_IDENTITIES, IDENTITIES
+
+
+@dataclass(frozen=True)
+class Arm:
+    label: str
+    server: str
+    colour: str
+    dashes: object
+    marker: str
+
+    @property
+    def is_control(self):
+        """A server that runs a second time, to show how far apart equals are."""
+        return "#" in self.label
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    row: dict
+    is_repeated: bool  # its block was run again, so that this attempt of it does not count
+
+    def text(self, column):
+        return self.row.get(column) or ""
+
+    def number(self, column):
+        return number(self.row.get(column))
+
+    @cached_property
+    def why_not(self):
+        """Why the trial is in no median, in a word; None if it is."""
+        if self.is_repeated:
+            return "repeated"
+        if self.text("valid") not in ("valid", "flagged"):
+            return "invalid"
+        return None if self.text("outcome") in ("ok", "") else self.text("outcome")
+
+    @property
+    def counts(self):
+        return self.why_not is None
+
+    @property
+    def counts_or_is_saturated(self):
+        return self.why_not in (None, "saturated")
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    folder: Path
+    name: str
+    host: str
+    revision: str
+    trials: list
+    arms: list
+    latency_cell: str  # where the claims on latency come from; empty if the session has one load only
+    cpu_cell: str  # where those on CPU per message come from
+    slowest_rate_per_sec: object  # what the pilot found that the slowest server bears, or None
+
+    def trials_in(self, cells):
+        """The trials of the cells whose names match a regular expression."""
+        return [trial for trial in self.trials if re.fullmatch(cells, trial.text("cell"))]
+
+    def arms_in(self, trials, with_control=True):
+        labels = {trial.text("arm") for trial in trials}
+        return [arm for arm in self.arms if arm.label in labels and (with_control or not arm.is_control)]
+
+    def rows_of(self, name):
+        """The rows of another table of the session, one after the other."""
+        try:
+            with open(self.folder / name, encoding="utf-8", newline="") as file:
+                yield from csv.DictReader(file)
+        except (OSError, ValueError, csv.Error) as error:
+            raise LeftOut(str(error)) from error
+
+
+def read_session(folder):
+    """Raises OSError or ValueError if the folder holds no readable trials.csv; everything else may be missing."""
+    rows = [row for row in read_rows(folder / "trials.csv") if row["trial_id"] and row["arm"] and row["valid"]]
+    last_attempts = {}
+    for row in rows:
+        last_attempts[block(row)] = max(attempt(row), last_attempts.get(block(row), 1))
+    trials = [Trial(row, is_repeated=attempt(row) < last_attempts[block(row)]) for row in rows]
+    warn_of_mixed_conditions(trials)
+    facts = read_facts(folder / "session.json")
+    configuration = branch(facts, "configuration")
+    primary = branch(configuration, "primary")
+    cells = {trial.text("cell") for trial in trials}
+    folder_name = folder.resolve().name
+    return Session(
+        folder=folder,
+        name=str(facts.get("session_id") or folder_name),
+        host=str(branch(facts, "environment").get("host") or folder_name.partition("Z-")[2]),
+        revision=str(branch(facts, "build").get("git_revision") or " + ".join(distinct(trials, "git_revision"))),
+        trials=trials,
+        arms=arms_of(trials),
+        latency_cell=place(primary.get("latency"), "rate-50", cells),
+        cpu_cell=place(primary.get("cpu"), "cpu", cells),
+        slowest_rate_per_sec=number(configuration.get("slowest_rate_per_sec")),
+    )
+
+
+def read_rows(path):
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = {"trial_id", "arm", "valid"} - set(reader.fieldnames or [])
+            if missing:
+                raise ValueError(f"trials.csv has no column {', '.join(sorted(missing))}")
+            rows = list(reader)
+    except csv.Error as error:
+        raise ValueError(f"trials.csv: {error}") from error
+    incomplete = sum(not (row["trial_id"] and row["arm"] and row["valid"]) for row in rows)
+    if incomplete:
+        say(f"{incomplete} incomplete rows of trials.csv left out")
+    return rows
+
+
+def read_facts(path):
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        say(f"session.json not used: {error}")
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def branch(facts, key):
+    found = facts.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def place(named, usual, cells):
+    """The cell that session.json names, the usual one without it, or the only load of a session without cells."""
+    return next((str(cell) for cell in (named, usual) if cell in cells), "")
+
+
+def block(row):
+    return row.get("cell"), row.get("block")
+
+
+def attempt(row):
+    return number(row.get("attempt")) or 1
+
+
+def arms_of(trials):
+    server_by_label = {
+        trial.text("arm"): trial.text("server") or trial.text("arm").partition("#")[0] for trial in trials
+    }
+    further = sorted(set(server_by_label.values()) - set(IDENTITIES))
+    identities = IDENTITIES | {
+        server: FURTHER_IDENTITIES[i % len(FURTHER_IDENTITIES)] for i, server in enumerate(further)
+    }
+    order = list(identities)
+    arms = []
+    for label, server in sorted(server_by_label.items(), key=lambda item: (order.index(item[1]), item[0])):
+        colour, dashes, marker = identities[server]
+        arms.append(Arm(label, server, CONTROL_COLOUR if "#" in label else colour, dashes, marker))
+    return arms
+
+
+def warn_of_mixed_conditions(trials):
+    by_cell = {}
+    for trial in trials:
+        by_cell.setdefault(trial.text("cell"), []).append(trial)
+    for cell, together in sorted(by_cell.items()):
+        where = f" in cell {cell}" if cell else ""
+        for column in MUST_BE_THE_SAME:
+            values = distinct(together, column)
+            if len(values) > 1:
+                say(f"trials with different {column} ({', '.join(values)}){where} are drawn together")
+
+
+MUST_BE_THE_SAME = (
+    "mode",
+    "arrivals",
+    "pacing",
+    "placement",
+    "connections",
+    "payload_bytes",
+    "rate_offered_per_sec",
+    "status_interval_ms",
+)
+
+
+def distinct(trials, column):
+    values = {trial.text(column) for trial in trials} - {""}
+    return sorted(values, key=lambda value: (number(value) is None, number(value) or 0, value))
+
+
+def number(text):
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None

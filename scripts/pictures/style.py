@@ -1,0 +1,55 @@
+"""What all pictures have in common: colours, identities, fonts."""
+
+INK, FAINT_INK, GRID = "#222222", "#555555", "#E3E3E3"
+FONT_POINTS = 9
+
+# Colour, dashes and marker: each alone tells the servers apart, in print and for the colour-blind.
+IDENTITIES = {
+    "mio": ("#0072B2", "-", "o"),
+    "threads": ("#D55E00", "--", "s"),
+    "tokio": ("#009E73", "-.", "^"),
+    "tokio-current-thread": ("#CC79A7", ":", "D"),
+}
+FURTHER_IDENTITIES = [
+    ("#E69F00", (0, (6, 2, 1, 2, 1, 2)), "v"),
+    ("#56B4E9", (0, (8, 3)), "P"),
+    ("#000000", (0, (3, 1)), "h"),
+]
+CONTROL_COLOUR = "#5B7A94"
+
+
+def set_style():
+    import matplotlib
+
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(
+        {
+            # Names in an SVG are hashes: with a salt of their own they are the same each time.
+            "svg.hashsalt": "iomodels",
+            "svg.fonttype": "none",
+            "text.parse_math": False,
+            "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+            "font.size": FONT_POINTS,
+            "text.color": INK,
+            "axes.titlesize": FONT_POINTS + 1,
+            "axes.titleweight": "bold",
+            "axes.labelsize": FONT_POINTS,
+            "axes.labelcolor": FAINT_INK,
+            "axes.edgecolor": FAINT_INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.grid.axis": "y",
+            "axes.axisbelow": True,
+            "grid.color": GRID,
+            "grid.linewidth": 0.8,
+            "xtick.labelsize": FONT_POINTS,
+            "ytick.labelsize": FONT_POINTS,
+            "xtick.color": FAINT_INK,
+            "ytick.color": FAINT_INK,
+            "legend.fontsize": FONT_POINTS,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "savefig.dpi": 200,
+        }
+    )

@@ -1,0 +1,182 @@
+"""Forest plot of the claims: every primary metric of every pair, with its interval and the margin."""
+
+import re
+
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from . import LeftOut
+from .card import Grid, card
+from .session import number
+from .style import CONTROL_COLOUR, FAINT_INK, INK
+from .values import grouped
+
+TITLE = "What may be claimed"
+LEAD = "Left of the line the first of the two is lower, right of it the second; in the grey band they are equal enough"
+UNTRUSTED = "UNTRUSTED: a server differs from itself, so nothing is claimed"
+RATIO_MARGIN = 0.03
+# Metrics that may be 0 compare by differences: unit and margin.
+DIFFERENCES = {"idle wake-ups": ("wake-ups per second", 1.0)}
+RATIO_TICKS = (0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 100)
+ROW = 0.195  # inches
+
+
+def draw(session):
+    findings = list(session.rows_of("verdicts.csv"))
+    groups = {}
+    for finding in findings:
+        if finding.get("family") in ("primary", "control") and finding.get("metric"):
+            groups.setdefault(finding["metric"], []).append(finding)
+    panels = [
+        [(metric, group) for metric, group in groups.items() if (metric in DIFFERENCES) is are_differences]
+        for are_differences in (False, True)
+    ]
+    panels = [panel for panel in panels if any(interval(finding) for _, group in panel for finding in group)]
+    if not panels:
+        raise LeftOut("no claim has an interval")
+    is_trusted = not any(differs(finding) for finding in findings if finding.get("family") == "control")
+    arms = {arm.label: arm for arm in session.arms}
+    trials = [trial for trial in session.trials if trial.text("cell") in (session.latency_cell, session.cpu_cell)]
+    heights = [ROW * sum(len(group) + 1.4 for _, group in panel) for panel in panels]
+    names = max(len(pair(finding)) for finding in findings)
+    texts = max(len(claim(finding, is_trusted)) for finding in findings)
+    grid = Grid(
+        len(panels),
+        1,
+        sum(heights) / len(heights),
+        above=0.1,
+        below=0.5,
+        right=0.25 + 0.073 * texts,
+        gap=0.0,
+        left=0.45 + 0.073 * names,
+        between=0.6,
+        heights=heights,
+    )
+    notes = ["lower is better everywhere", "the intervals of the servers hold together with 95 %"]
+    notes += ["grey band: a ratio within 3 %, a difference within 1 a second", f"blocks compared: {blocks(findings)}"]
+    notes += ["in grey blue: a server against itself"] if any(f.get("family") == "control" for f in findings) else []
+    figure, cells = card(TITLE, LEAD if is_trusted else UNTRUSTED, session, trials, notes, grid)
+    for cell, panel in zip(cells, panels):
+        axes = figure.add_subplot(cell)
+        draw_panel(axes, session, panel, arms, is_trusted)
+    return figure
+
+
+def draw_panel(axes, session, panel, arms, is_trusted):
+    unit, margin = DIFFERENCES.get(panel[0][0], ("", None))
+    y, names = 0.0, []
+    for metric, group in panel:
+        y += 1.4
+        axes.annotate(heading(metric, session), xy=(0, y - 0.1), xycoords=("axes fraction", "data"), **HEADING)
+        for finding in group:
+            y += 1
+            draw_finding(axes, y, finding, arms, is_trusted)
+            names.append((y, pair(finding)))
+    axes.set_ylim(y + 0.7, 0.3)
+    axes.set_yticks([place for place, _ in names], [name for _, name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
+    if margin is None:
+        ratio_axis(axes, ends(panel))
+        axes.axvspan(1 / (1 + RATIO_MARGIN), 1 + RATIO_MARGIN, color=MARGIN_COLOUR, linewidth=0, zorder=0)
+        axes.axvline(1, color=FAINT_INK, linewidth=0.8, zorder=1)
+        axes.set_xlabel("ratio, first / second (log scale)")
+    else:
+        low, high = min(-margin, *ends(panel)), max(margin, *ends(panel))
+        room = 0.08 * (high - low)
+        axes.set_xlim(low - room, high + room)
+        axes.axvspan(-margin, margin, color=MARGIN_COLOUR, linewidth=0, zorder=0)
+        axes.axvline(0, color=FAINT_INK, linewidth=0.8, zorder=1)
+        axes.xaxis.set_major_formatter(grouped)
+        axes.set_xlabel(f"first - second, {unit}")
+
+
+HEADING = {
+    "xytext": (-6, 0),
+    "textcoords": "offset points",
+    "ha": "right",
+    "va": "center",
+    "fontweight": "bold",
+    "annotation_clip": False,
+}
+MARGIN_COLOUR = "#E9E9E9"
+
+
+def heading(metric, session):
+    cell = session.cpu_cell if metric == "CPU per message" else session.latency_cell
+    return f"{metric} ({cell})" if cell else metric
+
+
+def draw_finding(axes, y, finding, arms, is_trusted):
+    low_high, estimate = interval(finding), number(finding.get("estimate"))
+    colour, marker = look(finding, arms, is_trusted)
+    axes.annotate(
+        claim(finding, is_trusted),
+        xy=(1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        color=colour,
+        annotation_clip=False,
+    )
+    if low_high and estimate is not None:
+        axes.plot(low_high, [y, y], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=2)
+        axes.plot([estimate], [y], color=colour, marker=marker, markersize=5, zorder=3)
+
+
+def look(finding, arms, is_trusted):
+    """The identity of the server that is claimed to be lower, if one is."""
+    if finding.get("family") == "control":
+        return CONTROL_COLOUR, "o"
+    lower = arms.get(claim(finding, is_trusted).split(" ")[0])
+    if lower:
+        return lower.colour, lower.marker
+    return (INK if "equivalent" in claim(finding, is_trusted) else FAINT_INK), "d"
+
+
+def claim(finding, is_trusted):
+    """The sentence of verdicts.csv without what the picture shows anyway."""
+    sentence = finding.get("verdict") or ""
+    if "no claim" in sentence or not is_trusted:
+        return "no claim"
+    if "undecided" in sentence:
+        return "undecided"
+    if "equivalent" in sentence:
+        return re.sub(r"^.*(equivalent within [^(]*?) *(\(.*)?$", r"\1", sentence)
+    return re.sub(r" than [^ ,]*| *\(.*$", "", sentence)
+
+
+def pair(finding):
+    return f"{finding.get('second')} / {finding.get('first')}"
+
+
+def interval(finding):
+    low, high = number(finding.get("low")), number(finding.get("high"))
+    return None if low is None or high is None else (low, high)
+
+
+def ends(panel):
+    return [end for _, group in panel for finding in group for end in interval(finding) or ()]
+
+
+def differs(finding):
+    p_value = number(finding.get("p_adjusted"))
+    return p_value is not None and p_value <= 0.05
+
+
+def blocks(findings):
+    counts = sorted({int(count) for count in (number(finding.get("blocks")) for finding in findings) if count})
+    return f"{counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
+
+
+def ratio_axis(axes, values):
+    low, high = min(0.9, *values) / 1.03, max(1.1, *values) * 1.03
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    ticks = [tick for tick in RATIO_TICKS if low <= tick <= high]
+    if high / low > 8:  # the finer ones would run into each other
+        ticks = [tick for tick in ticks if tick not in (0.7, 0.8, 0.9, 1.1, 1.25, 1.5)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(grouped)
