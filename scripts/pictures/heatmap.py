@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from . import LeftOut
 from .card import RESPONSE, WIDTH, Grid, card, control_notes
 from .lines import log_ticks
-from .percentiles import eligible_quantiles, percent
+from .percentiles import eligible_quantiles, nines, percent
 from .session import number
 from .style import FAINT_INK
 from .values import grouped, point_of
@@ -63,19 +63,26 @@ def measured(rows):
 def by_block(session, trials, arms):
     samples = eligible_quantiles(session)["response"]
     counted = [trial for trial in trials if trial.counts and trial.text("trial_id") in samples]
-    common = [
-        quantile
-        for quantile in QUANTILES
-        if 2 * sum(quantile in samples[trial.text("trial_id")] for trial in counted) > len(counted)
-    ]
+    rows = rows_of([samples[trial.text("trial_id")] for trial in counted])
     blocks = sorted({trial.number("block") or 0 for trial in trials})
     found = {(trial.text("arm"), trial.number("block") or 0): samples[trial.text("trial_id")] for trial in counted}
     values = {
-        arm: [[found.get((arm.label, block), {}).get(quantile, BLANK) for block in blocks] for quantile in common]
+        arm: [[found.get((arm.label, block), {}).get(quantile, BLANK) for block in blocks] for quantile in rows]
         for arm in arms
     }
     notes = ["one column a block", "blank: no trial that counts"]
-    return Field([percent(q) for q in common], block_ticks(trials, blocks), "block, and minute of the session", notes, values)
+    names, time = [percent(quantile) for quantile in rows], "block, and minute of the session"
+    return Field(names, block_ticks(trials, blocks), time, notes, values)
+
+
+def rows_of(samples):
+    """The quantiles nearest to the wanted ones, of those that most trials have."""
+    shared = [
+        quantile
+        for quantile in sorted(set().union(*samples))
+        if 2 * sum(quantile in sample for sample in samples) > len(samples)
+    ]
+    return sorted({min(shared, key=lambda q: abs(nines(q) - nines(wanted))) for wanted in QUANTILES if shared})
 
 
 def block_ticks(trials, blocks):

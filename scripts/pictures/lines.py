@@ -1,6 +1,7 @@
 """Axes, and curves of medians with their quartiles, each labelled at its end."""
 
 import math
+from itertools import pairwise
 
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -13,7 +14,7 @@ LABEL_LETTERS = 14  # a longer name takes two lines
 
 def log_ticks(bottom, top):
     decades = range(math.floor(math.log10(bottom)), math.ceil(math.log10(top)) + 1)
-    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
         ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if bottom <= tick <= top]
         if len(ticks) >= 4:
@@ -137,7 +138,7 @@ def label_ends(axes, ends):
 def pushed_apart(heights, sizes, floor, ceiling):
     """Moves things at sorted heights apart until none overlaps another, and no farther (least squares)."""
     offsets = [0.0]
-    for below, above in zip(sizes, sizes[1:]):
+    for below, above in pairwise(sizes):
         offsets.append(offsets[-1] + (below + above) / 2)
     crowds = []
     for height, offset in zip(heights, offsets):

@@ -1,5 +1,6 @@
 """Latency against percentile on an axis of nines; echo and status are never pooled."""
 
+import functools
 import math
 from collections import defaultdict
 
@@ -43,6 +44,7 @@ def draw(session):
     return figure
 
 
+@functools.cache  # three pictures read this longest of the tables
 def eligible_quantiles(session):
     """Eligible latencies in microseconds: metric -> trial -> quantile."""
     samples = defaultdict(lambda: defaultdict(dict))

@@ -15,16 +15,16 @@ PANELS = (("p50", "response_ns_p50"), ("p99", "response_ns_p99"))
 def draw(session):
     trials = session.trials_in(r"rate-\d+")
     # Without its saturated trials a server would look the better the more of them it has.
-    counts = lambda trial: trial.counts_or_is_saturated  # noqa: E731
     panels = [
-        (f"response {name}", swept(points(session, trials, latency, counts), "offered rates"))
-        for name, latency in PANELS
+        (f"response {name}", swept(points(session, trials, latency), "offered rates")) for name, latency in PANELS
     ]
     saturated = saturated_counts(session, trials)
     arms = list(panels[0][1])
     room = label_room(arms)
     grid = Grid(1, 2, 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
-    notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has a scale of its own", *saturation_notes(saturated)]
+    notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has a scale of its own"]
+    notes += ["dotted: what the slowest bore in the pilot"] if session.slowest_rate_per_sec else []
+    notes += saturation_notes(saturated)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid, counts)
     for cell, (heading, curves) in zip(cells, panels):
         axes = figure.add_subplot(cell)
@@ -40,26 +40,19 @@ def draw(session):
     return figure
 
 
-def points(session, trials, latency, counts):
+def counts(trial):
+    return trial.counts_or_is_saturated
+
+
+def points(session, trials, latency):
     return curves_of(session, trials, thousand_messages_per_sec, column(latency, 1000), counts)
 
 
 def mark_limit(axes, rate_per_sec):
-    if rate_per_sec is None:
-        return
-    limit = rate_per_sec / 1000
-    axes.set_xlim(0, max(axes.get_xlim()[1], 1.1 * limit))
-    axes.axvline(limit, color=FAINT_INK, linewidth=1.0, linestyle=(0, (2, 2)))
-    axes.annotate(
-        "what the slowest bore in the pilot",
-        xy=(limit, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 4),
-        textcoords="offset points",
-        rotation=90,
-        fontsize=8,
-        color=FAINT_INK,
-    )
+    if rate_per_sec is not None:
+        limit = rate_per_sec / 1000
+        axes.set_xlim(0, max(axes.get_xlim()[1], 1.02 * limit))
+        axes.axvline(limit, color=FAINT_INK, linewidth=1.0, linestyle=(0, (1, 2)))
 
 
 def saturated_counts(session, trials):
@@ -94,7 +87,5 @@ RING = {
 def saturation_notes(saturated):
     if not saturated:
         return ["no trial was saturated"]
-    named = [
-        f"{label} {count} of {of} at {grouped(1000 * rate)}/s" for (label, rate), (count, of) in saturated.items()
-    ]
+    named = [f"{label} {count} of {of} at {grouped(1000 * rate)}/s" for (label, rate), (count, of) in saturated.items()]
     return ["ring: saturated, " + named[0], *named[1:]]

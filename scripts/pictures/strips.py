@@ -12,7 +12,7 @@ DOT = {"linestyle": "none", "markersize": 3.6, "markeredgewidth": 0, "alpha": 0.
 CROSS = {"linestyle": "none", "marker": "X", "markersize": 7, "markerfacecolor": "none", "clip_on": False, "zorder": 4}
 MEDIAN = {"color": INK, "linewidth": 1.8, "solid_capstyle": "butt", "zorder": 3}
 
-LETTER = 0.078  # inches, with something between the words
+LETTER = 0.074  # inches, with something between the words
 
 
 def strips_of(session, trials, value_of):
@@ -70,9 +70,8 @@ def name_columns(axes, arms):
     """The names below their strips; many are slanted, of a few the long ones are broken at their hyphens."""
     is_crowded = len(arms) > 5
     names = [arm.label if is_crowded else arm.label.replace("-", "-\n") for arm in arms]
-    inches = axes.get_position().width * axes.figure.get_figwidth() / len(names)
-    if not is_crowded and any(LETTER * (len(one) + len(next_)) / 2 > inches for one, next_ in zip(names, names[1:])):
-        names = ["\n" * (i % 2) + name for i, name in enumerate(names)]
+    if not is_crowded:
+        names = staggered(names, axes.get_position().width * axes.figure.get_figwidth() / len(names))
     axes.set_xticks(range(len(names)), names)
     axes.tick_params(axis="x", length=0, pad=8, rotation=25 if is_crowded else 0)
     for tick, arm in zip(axes.get_xticklabels(), arms):
@@ -80,6 +79,19 @@ def name_columns(axes, arms):
         tick.set_linespacing(1.0)
         if is_crowded:
             tick.set_horizontalalignment("right")
+
+
+def staggered(names, inches):
+    """Names side by side at this distance; one that would touch the name before it begins a line lower."""
+    placed = []
+    for name in names:
+        before = placed[-1].split("\n") if placed else []
+        touches = any(
+            one and other and LETTER * (len(one) + len(other)) / 2 > inches
+            for one, other in zip(before, name.split("\n"))
+        )
+        placed.append("\n" + name if touches else name)
+    return placed
 
 
 def draw_key(axes, entries):

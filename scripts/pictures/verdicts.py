@@ -12,7 +12,6 @@ from .values import grouped
 
 TITLE = "What may be claimed"
 LEAD = "Left of the line the first of the two is lower, right of it the second; in the grey band they are equal enough"
-UNTRUSTED = "UNTRUSTED: a server differs from itself, so nothing is claimed"
 RATIO_MARGIN = 0.03
 # Metrics that may be 0 compare by differences: unit and margin.
 DIFFERENCES = {"idle wake-ups": ("wake-ups per second", 1.0)}
@@ -33,12 +32,11 @@ def draw(session):
     panels = [panel for panel in panels if any(interval(finding) for _, group in panel for finding in group)]
     if not panels:
         raise LeftOut("no claim has an interval")
-    is_trusted = not any(differs(finding) for finding in findings if finding.get("family") == "control")
     arms = {arm.label: arm for arm in session.arms}
     trials = [trial for trial in session.trials if trial.text("cell") in (session.latency_cell, session.cpu_cell)]
     heights = [ROW * sum(len(group) + 1.4 for _, group in panel) for panel in panels]
-    names = max(len(pair(finding)) for finding in findings)
-    texts = max(len(claim(finding, is_trusted)) for finding in findings)
+    names = [*map(pair, findings), *(heading(metric, session) + "  " for metric in groups)]
+    texts = max(len(claim(finding)) for finding in findings)
     grid = Grid(
         len(panels),
         1,
@@ -47,21 +45,21 @@ def draw(session):
         below=0.5,
         right=0.25 + 0.073 * texts,
         gap=0.0,
-        left=0.45 + 0.073 * names,
+        left=0.45 + 0.073 * max(map(len, names)),
         between=0.6,
         heights=heights,
     )
     notes = ["lower is better everywhere", "the intervals of the servers hold together with 95 %"]
     notes += ["grey band: a ratio within 3 %, a difference within 1 a second", f"blocks compared: {blocks(findings)}"]
     notes += ["in grey blue: a server against itself"] if any(f.get("family") == "control" for f in findings) else []
-    figure, cells = card(TITLE, LEAD if is_trusted else UNTRUSTED, session, trials, notes, grid)
+    figure, cells = card(TITLE, silence(findings) or LEAD, session, trials, notes, grid)
     for cell, panel in zip(cells, panels):
         axes = figure.add_subplot(cell)
-        draw_panel(axes, session, panel, arms, is_trusted)
+        draw_panel(axes, session, panel, arms)
     return figure
 
 
-def draw_panel(axes, session, panel, arms, is_trusted):
+def draw_panel(axes, session, panel, arms):
     unit, margin = DIFFERENCES.get(panel[0][0], ("", None))
     y, names = 0.0, []
     for metric, group in panel:
@@ -69,7 +67,7 @@ def draw_panel(axes, session, panel, arms, is_trusted):
         axes.annotate(heading(metric, session), xy=(0, y - 0.1), xycoords=("axes fraction", "data"), **HEADING)
         for finding in group:
             y += 1
-            draw_finding(axes, y, finding, arms, is_trusted)
+            draw_finding(axes, y, finding, arms)
             names.append((y, pair(finding)))
     axes.set_ylim(y + 0.7, 0.3)
     axes.set_yticks([place for place, _ in names], [name for _, name in names])
@@ -107,11 +105,11 @@ def heading(metric, session):
     return f"{metric} ({cell})" if cell else metric
 
 
-def draw_finding(axes, y, finding, arms, is_trusted):
+def draw_finding(axes, y, finding, arms):
     low_high, estimate = interval(finding), number(finding.get("estimate"))
-    colour, marker = look(finding, arms, is_trusted)
+    colour, marker = look(finding, arms)
     axes.annotate(
-        claim(finding, is_trusted),
+        claim(finding),
         xy=(1, y),
         xycoords=("axes fraction", "data"),
         xytext=(8, 0),
@@ -125,20 +123,20 @@ def draw_finding(axes, y, finding, arms, is_trusted):
         axes.plot([estimate], [y], color=colour, marker=marker, markersize=5, zorder=3)
 
 
-def look(finding, arms, is_trusted):
+def look(finding, arms):
     """The identity of the server that is claimed to be lower, if one is."""
     if finding.get("family") == "control":
         return CONTROL_COLOUR, "o"
-    lower = arms.get(claim(finding, is_trusted).split(" ")[0])
+    lower = arms.get(claim(finding).split(" ")[0])
     if lower:
         return lower.colour, lower.marker
-    return (INK if "equivalent" in claim(finding, is_trusted) else FAINT_INK), "d"
+    return (INK if "equivalent" in claim(finding) else FAINT_INK), "d"
 
 
-def claim(finding, is_trusted):
+def claim(finding):
     """The sentence of verdicts.csv without what the picture shows anyway."""
     sentence = finding.get("verdict") or ""
-    if "no claim" in sentence or not is_trusted:
+    if "no claim" in sentence:
         return "no claim"
     if "undecided" in sentence:
         return "undecided"
@@ -160,9 +158,11 @@ def ends(panel):
     return [end for _, group in panel for finding in group for end in interval(finding) or ()]
 
 
-def differs(finding):
-    p_value = number(finding.get("p_adjusted"))
-    return p_value is not None and p_value <= 0.05
+def silence(findings):
+    """Why nothing at all is claimed, if so: then every verdict gives the same reason."""
+    reasons = {(finding.get("verdict") or "").removeprefix("no claim: ") for finding in findings}
+    everywhere = all((finding.get("verdict") or "").startswith("no claim: ") for finding in findings)
+    return f"Nothing is claimed. {reasons.pop()}" if everywhere and len(reasons) == 1 else None
 
 
 def blocks(findings):

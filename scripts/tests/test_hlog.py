@@ -87,9 +87,9 @@ def rows(path):
 
 def load_hdrhistogram():
     try:
+        import hdrh.log
         from hdrh.histogram import HdrHistogram
         from hdrh.log import HistogramLogReader  # noqa: F401
-        import hdrh.log
     except ImportError as error:
         if RESTARTED in os.environ:
             sys.exit(f"hdrhistogram still cannot be imported in {VENV}: {error}")

@@ -19,7 +19,7 @@ use crate::{
   loadgen compare --servers mio,mio        how much noise there is
   loadgen compare --profile full
   loadgen compare --rate 50k --connections 1000 --seed 7
-  loadgen compare --resume results/2026-11-22T214310Z-vm
+  loadgen compare --resume results/2026-11-23T032040Z-vm
   loadgen compare --servers mio --command guest='python3 servers/guests/echo.py {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
     /// Which servers; one named twice is compared with itself, and if none is the first one runs twice

@@ -91,7 +91,7 @@ pub enum Command {
 /// Recorded sessions.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  loadgen report results/2026-11-22T214310Z-vm\n  loadgen report results/MONDAY results/TUESDAY"
+    after_help = "Examples:\n  loadgen report results/2026-11-23T032040Z-vm\n  loadgen report results/MONDAY results/TUESDAY"
 )]
 pub struct ReportArgs {
     /// Folder of a session; two are put side by side

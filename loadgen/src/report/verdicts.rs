@@ -17,6 +17,9 @@ pub(super) fn verdicts(judgement: &Judgement, complete: bool) -> String {
         text.push_str(&sentences(judgement.control.iter().filter(differs)));
         return text;
     }
+    if judgement.findings.is_empty() {
+        return text;
+    }
     text.push_str(&sentences(judgement.findings.iter()));
     text.push_str(&format!(
         "Intervals hold together with {:.0} %; the family is {} comparisons (Holm).\n",
@@ -79,7 +82,9 @@ pub(super) fn sentences<'a>(findings: impl Iterator<Item = &'a Finding>) -> Stri
 fn wrapped(line: &str) -> String {
     const WIDTH: usize = 80;
     const INDENT: usize = 20;
-    match line.get(..WIDTH).and_then(|beginning| beginning.rfind(' ')) {
+    // In front of what stands in brackets, rather than within it.
+    let place = |beginning: &str| beginning.rfind(" (").or_else(|| beginning.rfind(' '));
+    match line.get(..WIDTH).and_then(place) {
         Some(at) if line.len() > WIDTH => format!("{}\n{:INDENT$}{}\n", &line[..at], "", &line[at + 1..]),
         _ => format!("{line}\n"),
     }
@@ -129,7 +134,8 @@ pub(super) fn amounts(finding: &Finding, comparison: &Comparison, second_is_lowe
             // Of the lower to the other one.
             let ratios =
                 [comparison.estimate, low, high].map(|ratio| if second_is_lower { ratio } else { 1.0 / ratio });
-            let percent = |ratio: f64| (1.0 - ratio) * 100.0;
+            // Rounded, and 0 without a sign.
+            let percent = |ratio: f64| ((1.0 - ratio) * 100.0).round() + 0.0;
             let (least, most) = (percent(ratios[1].max(ratios[2])), percent(ratios[1].min(ratios[2])));
             (format!("{:.0} %", percent(ratios[0])), format!("{least:.0} to {most:.0} %"))
         }
