@@ -13,8 +13,9 @@ use slab::Slab;
 use super::{
     Options,
     connection::Connection,
-    ledger::{Found, Sent},
+    ledger::Found,
     message::{Message, Size},
+    under_way::Sent,
 };
 
 /// Tokens from here on belong to cohorts.

@@ -12,8 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Options,
-    ledger::{Ledger, Sent},
+    ledger::Ledger,
     message::{Message, Size},
+    under_way::Sent,
 };
 
 /// Bytes offered to a socket with one write when messages wait behind it.

@@ -7,26 +7,8 @@ use protocol::status::{LINE_BYTES_MAX, Status};
 
 use super::{
     message::{Message, Size},
-    under_way::UnderWay,
+    under_way::{Sent, UnderWay},
 };
-
-/// A message on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
-    /// When it was due.
-    pub(crate) intended_ns: u64,
-    /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
-    pub(crate) tried_ns: u64,
-    /// Its size.
-    pub(crate) size: Size,
-}
-
-impl Sent {
-    /// Whether its first byte was handed to the kernel.
-    pub(super) fn was_tried(&self) -> bool {
-        self.tried_ns != 0
-    }
-}
 
 /// What was found in the bytes received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,25 @@
 
 use std::{collections::VecDeque, iter};
 
-use super::ledger::Sent;
+use super::message::Size;
+
+/// A message on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// When it was due.
+    pub(crate) intended_ns: u64,
+    /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
+    pub(crate) tried_ns: u64,
+    /// Its size.
+    pub(crate) size: Size,
+}
+
+impl Sent {
+    /// Whether its first byte was handed to the kernel.
+    pub(super) fn was_tried(&self) -> bool {
+        self.tried_ns != 0
+    }
+}
 
 /// A queue whose oldest message lies in place: with one under way, a connection touches no other memory.
 #[derive(Debug, Default)]

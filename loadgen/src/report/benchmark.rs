@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{comparison::FIGURES, session::Recorded};
+use super::{comparison::FIGURES, recorded::Recorded};
 use crate::stats::quantile;
 
 /// Those of which less is better.

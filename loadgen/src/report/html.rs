@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     markdown::{limits, quotable},
+    recorded::Recorded,
     scorecard::show,
-    session::Recorded,
     verdicts,
 };
 use crate::{

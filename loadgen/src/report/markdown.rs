@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{session::Recorded, verdicts};
+use super::{recorded::Recorded, verdicts};
 use crate::{
     stats::verdict::{Margin, Verdict},
     verdicts::{Finding, Places},

@@ -5,6 +5,7 @@ mod cells;
 mod comparison;
 mod html;
 mod markdown;
+mod recorded;
 mod scorecard;
 mod session;
 mod side_by_side;

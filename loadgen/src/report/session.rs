@@ -8,19 +8,19 @@ use serde_json::Value;
 use super::{
     benchmark::benchmark,
     cells::{self, findings, tables},
-    comparison::{self, Used},
+    comparison,
     html::{Content, page},
     markdown::{Parts, markdown},
+    recorded::Recorded,
     side_by_side::side_by_side,
     verdicts::{sentence, verdicts},
 };
 use crate::{
     cli::{Format, ReportArgs},
     failure::{Exit, Usage},
-    record::{Figures, Row, read_rows},
+    record::Figures,
     scorecard::scorecard,
     terminal,
-    verdicts::{Judgement, Places, blocks, judge},
 };
 
 /// Renders a session again and prints it; two of them side by side.
@@ -46,58 +46,6 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
     };
     terminal::print(&text);
     Ok(Exit::Ok)
-}
-
-/// A session, read from its files and judged.
-pub(super) struct Recorded {
-    pub(super) about: Value,
-    pub(super) rows: Vec<Row>,
-    pub(super) arms: Vec<String>,
-    pub(super) places: Places,
-    pub(super) judgement: Judgement,
-}
-
-impl Recorded {
-    /// # Errors
-    /// If the folder holds no session.
-    pub(super) fn read(folder: &Path) -> Result<Self> {
-        let file = folder.join("session.json");
-        let about = fs::read_to_string(&file)
-            .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
-        let about: Value = serde_json::from_str(&about).with_context(|| format!("cannot read {}", file.display()))?;
-        let rows = read_rows(folder)?;
-        let arms = arms(&about, &rows);
-        let place = |key: &str| about["configuration"]["primary"][key].as_str().unwrap_or_default().to_owned();
-        let places = Places { latency: place("latency"), cpu: place("cpu") };
-        let judgement = judge(&rows, &arms, &places);
-        Ok(Self { about, rows, arms, places, judgement })
-    }
-
-    /// The rows of the blocks that the primary claims rest on.
-    pub(super) fn used(&self) -> Used<'_> {
-        let of = |cell: &str| blocks(&self.rows, &self.arms, cell).into_iter().flatten().collect();
-        Used { latency: of(&self.places.latency), cpu: of(&self.places.cpu) }
-    }
-
-    /// Why nothing is claimed, if so.
-    pub(super) fn silence(&self) -> Option<&'static str> {
-        self.judgement.silence(self.is_complete())
-    }
-
-    fn is_complete(&self) -> bool {
-        self.about["state"] == "complete"
-    }
-
-    fn configuration(&self) -> &Value {
-        &self.about["configuration"]
-    }
-
-    /// The plan of a cell, or of the only load.
-    pub(super) fn plan_of(&self, cell: &str) -> &Value {
-        let cells = self.configuration()["cells"].as_array();
-        let found = cells.and_then(|cells| cells.iter().find(|other| other["cell"] == cell));
-        found.map_or(&self.configuration()["plan"], |cell| &cell["plan"])
-    }
 }
 
 /// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the terminal.
@@ -168,23 +116,6 @@ fn splice(file: &Path, recorded: &Recorded, parts: &Parts) -> Result<()> {
         }
     }
     fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))
-}
-
-/// The arms of the primary claims in the order in which they were asked for; a single run has one.
-fn arms(about: &Value, rows: &[Row]) -> Vec<String> {
-    let configuration = &about["configuration"];
-    let cells = configuration["cells"].as_array().into_iter().flatten();
-    let primary = cells.into_iter().find(|cell| cell["cell"] == configuration["primary"]["latency"]);
-    let named = primary.map_or(&configuration["arms"], |cell| &cell["arms"]);
-    let mut arms: Vec<String> =
-        named.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    for row in rows.iter().map(Figures).filter(|_| named.is_null()) {
-        let arm = row.text("arm").to_owned();
-        if !arms.contains(&arm) {
-            arms.push(arm);
-        }
-    }
-    arms
 }
 
 /// Lines of logic as they were when the session was recorded; of an older one, those of today.

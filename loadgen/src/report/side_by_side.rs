@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     comparison::{FIGURES, cell},
-    session::Recorded,
+    recorded::Recorded,
     table,
     verdicts::sentence,
 };
