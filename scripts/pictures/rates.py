@@ -23,7 +23,8 @@ def draw(session):
     room = label_room(arms)
     grid = Grid(1, 2, 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has a scale of its own"]
-    notes += ["dotted: the highest rate that the slowest server bore in the pilot"] if session.slowest_rate_per_sec else []
+    if session.slowest_rate_per_sec is not None:
+        notes.append("dotted: the highest rate that the slowest server bore in the pilot")
     notes += saturation_notes(saturated)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid, counts)
     for cell, (heading, curves) in zip(cells, panels):

@@ -162,7 +162,7 @@ def silence(findings):
     """Why nothing at all is claimed, if so: then every verdict gives the same reason."""
     reasons = {(finding.get("verdict") or "").removeprefix("no claim: ") for finding in findings}
     everywhere = all((finding.get("verdict") or "").startswith("no claim: ") for finding in findings)
-    return f"Nothing is claimed. {reasons.pop()}" if everywhere and len(reasons) == 1 else None
+    return f"Nothing is claimed: {reasons.pop()}" if everywhere and len(reasons) == 1 else None
 
 
 def blocks(findings):

@@ -139,7 +139,7 @@ class ManyLoads(WithSession):
         self.rewrite_rows("verdicts.csv", lambda row: row.update(verdict=f"no claim: {reason}"))
         self.drawn("--only", "verdicts")
         claims = texts(self.session / "verdicts.svg")
-        self.assertIn(f"Nothing is claimed. {reason}", claims)
+        self.assertIn(f"Nothing is claimed: {reason}", claims)
         self.assertFalse(any(text.endswith(" % lower") for text in claims))
 
     def test_what_a_session_does_not_have_leaves_out_its_pictures_with_a_word_why(self):

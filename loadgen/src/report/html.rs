@@ -76,7 +76,7 @@ fn origin(about: &Value) -> String {
 
 fn sentences(recorded: &Recorded) -> String {
     if let Some(reason) = recorded.silence() {
-        return paragraph(&format!("Nothing is claimed. {reason}"));
+        return paragraph(&format!("Nothing is claimed: {reason}."));
     }
     let sentence = |finding: &Finding| {
         let plan = recorded.plan_of(finding.cell(&recorded.places));

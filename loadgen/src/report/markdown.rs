@@ -62,7 +62,7 @@ fn fenced(text: &str) -> String {
 fn sentences(recorded: &Recorded) -> String {
     let judgement = &recorded.judgement;
     if let Some(reason) = recorded.silence() {
-        return format!("Nothing is claimed. {reason}");
+        return format!("Nothing is claimed: {reason}.");
     }
     let mut text: String = judgement
         .findings

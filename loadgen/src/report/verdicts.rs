@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn verdicts(judgement: &Judgement, complete: bool) -> String {
     let mut text = format!("verdicts on {}; lower is better\n{}\n", blocks(judgement), control(judgement));
     if let Some(reason) = judgement.silence(complete) {
-        text.push_str(&format!("nothing is claimed. {reason}\n"));
+        text.push_str(&wrapped(&format!("nothing is claimed: {reason}")));
         text.push_str(&sentences(judgement.control.iter().filter(differs)));
         return text;
     }
@@ -54,7 +54,7 @@ pub(super) fn control(judgement: &Judgement) -> String {
             comparison.interval.0,
             comparison.interval.1
         ),
-        _ => "no control: too few blocks, or no server runs twice".to_owned(),
+        _ => "no control".to_owned(),
     }
 }
 
