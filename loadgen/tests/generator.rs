@@ -110,6 +110,19 @@ fn a_stall_counts_from_the_intended_time_of_every_message_that_it_delays() {
 }
 
 #[test]
+fn a_server_that_cannot_keep_up_is_saturated() {
+    // Two connections bear 333 messages/s each at most, and are offered 500.
+    let addr = line_peer(|_, line| {
+        // The fault itself, and no waiting for anything.
+        thread::sleep(Duration::from_millis(3));
+        line.to_vec()
+    });
+    let row = record(&run(addr, &CONSTANT), 0);
+    let expected = if row["valid"] == "invalid" { "unclear" } else { "saturated" };
+    assert_eq!((&row["outcome"], &row["lost_count"]), (&expected.into(), &0.into()), "{row}");
+}
+
+#[test]
 fn altered_lines_are_counted_one_by_one() {
     let addr = line_peer(|number, line| {
         let mut line = line.to_vec();

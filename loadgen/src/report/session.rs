@@ -86,7 +86,6 @@ fn rendered(folder: &Path) -> Result<(Recorded, Parts)> {
     write_verdicts(&folder.join("verdicts.csv"), &recorded)?;
     write("report.md", markdown(&recorded, &parts))?;
     write("report.html", page(folder, &recorded, &content))?;
-    drop((all, used));
     Ok((recorded, parts))
 }
 
