@@ -1,6 +1,8 @@
 //! `tokio` and `tokio-current-thread`: one task a connection, on the multi-thread runtime or on a single thread.
 //!
-//! Statuses travel through a `watch` channel, which keeps only the latest. A task reads into a buffer of its worker
+//! Statuses travel through `watch` channels, which keep only the latest. There are several, for a channel wakes all of its
+//! tasks at once: what is read meanwhile would stand behind every one of them in the run queue, so the broadcaster yields
+//! between channels (B5). A task reads into a buffer of its worker
 //! thread and writes from there at once, so that an idle task holds none; `readable().await` and `try_read` would pay
 //! for a second recvfrom on every message. The future that waits for the next status is kept across echoes, since
 //! making it anew takes the channel's locks.
@@ -16,8 +18,8 @@ use std::{
 };
 
 use protocol::{
-    Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    Counters, Outgoing, Schedule, Tick,
+    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::{Status, StatusLine},
 };
 use tokio::{
@@ -74,7 +76,9 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     broadcaster.abort();
     // Cancelled or finished: either way no connection and no tick comes after it.
     drop((acceptor.await, broadcaster.await));
-    server.latest.send_modify(|latest| latest.stopping = true);
+    for channel in &server.channels {
+        channel.send_modify(|latest| latest.stopping = true);
+    }
     drop(timeout(SHUTDOWN_FLUSH, server.places.acquire_many(server.max_connections)).await);
     Ok(())
 }
@@ -82,13 +86,17 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
 struct Server {
     max_connections: u32,
     places: Arc<Semaphore>,
-    latest: watch::Sender<Latest>,
+    /// Connections have them in turn.
+    channels: Vec<watch::Sender<Latest>>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     active: u64,
+    accepted: usize,
+    /// Statuses so far; a channel knows of the newest a little later.
+    emitted: u64,
     counters: Counters,
 }
 
@@ -104,12 +112,23 @@ struct Latest {
 impl Server {
     fn new(max_connections: usize) -> Self {
         let max_connections = u32::try_from(max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        let channels = (max_connections as usize).div_ceil(FAN_OUT_CHUNK).min(CHANNELS_MAX);
         Self {
             max_connections,
             places: Arc::new(Semaphore::new(max_connections as usize)),
-            latest: watch::Sender::default(),
+            channels: (0..channels).map(|_| watch::Sender::default()).collect(),
             state: Mutex::default(),
         }
+    }
+
+    /// Counts a tick and those who are to get it.
+    fn emit(&self, tick: &Tick, emit_ns: u64) -> Latest {
+        let mut state = lock(&self.state);
+        state.counters.ticks += 1;
+        state.counters.ticks_skipped += tick.skipped;
+        state.emitted += 1;
+        let line = Status { active: state.active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line();
+        Latest { line: Some(line), emitted: state.emitted, stopping: false }
     }
 }
 
@@ -139,14 +158,16 @@ async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
         sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
         let emit_ns = clock::now_ns();
         let Some(tick) = schedule.take(emit_ns) else { continue };
-        let mut state = lock(&server.state);
-        state.counters.ticks += 1;
-        state.counters.ticks_skipped += tick.skipped;
-        let line = Status { active: state.active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line();
-        server.latest.send_modify(|latest| {
-            latest.line = Some(line);
-            latest.emitted += 1;
-        });
+        let latest = server.emit(&tick, emit_ns);
+        let mut woken = 0;
+        for channel in server.channels.iter().filter(|channel| channel.receiver_count() > 0) {
+            channel.send_modify(|held| held.clone_from(&latest));
+            woken += channel.receiver_count();
+            if woken >= FAN_OUT_CHUNK {
+                woken = 0;
+                yield_now().await;
+            }
+        }
     }
 }
 
@@ -164,8 +185,10 @@ impl Connection {
     fn new(server: &Arc<Server>, stream: TcpStream, place: OwnedSemaphorePermit) -> (Self, watch::Receiver<Latest>) {
         let mut state = lock(&server.state);
         state.active += 1;
-        let statuses = server.latest.subscribe();
-        let emitted_seen = statuses.borrow().emitted;
+        state.accepted += 1;
+        // The channel may still have to be told of the newest, which does not count this connection.
+        let emitted_seen = state.emitted;
+        let statuses = server.channels[state.accepted % server.channels.len()].subscribe();
         drop(state);
         let connection = Self {
             stream,
@@ -248,8 +271,8 @@ impl Connection {
     }
 
     fn take_status(&mut self, latest: Latest) -> io::Result<()> {
-        let missed = latest.emitted - self.emitted_seen;
-        self.emitted_seen = latest.emitted;
+        let missed = latest.emitted.saturating_sub(self.emitted_seen);
+        self.emitted_seen = latest.emitted.max(self.emitted_seen);
         match latest.line {
             Some(line) if missed > 0 => {
                 self.counters.statuses_replaced += missed - 1;
@@ -267,7 +290,7 @@ impl Drop for Connection {
         self.outgoing.abandon(&mut self.counters);
         let mut state = lock(&self.server.state);
         // Statuses that it was counted for and never saw: the last would still be held.
-        let missed = self.server.latest.borrow().emitted - self.emitted_seen;
+        let missed = state.emitted - self.emitted_seen;
         self.counters.statuses_replaced += missed.saturating_sub(1);
         self.counters.statuses_dropped_at_eof += missed.min(1);
         state.active -= 1;
@@ -282,6 +305,13 @@ async fn next(mut statuses: watch::Receiver<Latest>) -> (Latest, watch::Receiver
     let latest = statuses.borrow_and_update().clone();
     (latest, statuses)
 }
+
+// The runtime runs so many tasks before it looks at I/O and lets the broadcaster go on: were more woken, the queue would
+// grow all the same (tokio::runtime::Builder::event_interval).
+const _: () = assert!(FAN_OUT_CHUNK < 61);
+
+/// Beyond some 30,000 connections a channel has more of them.
+const CHANNELS_MAX: usize = 1024;
 
 thread_local! {
     /// What the tasks of a worker read into, one after another.

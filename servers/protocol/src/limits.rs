@@ -12,7 +12,7 @@ pub const UNSENT_BYTES_MAX: usize = 256 * 1024;
 pub const TURN_BYTES: usize = 256 * 1024;
 
 /// How many connections a fan-out serves before I/O has its turn again (B5).
-pub const FAN_OUT_CHUNK: usize = 128;
+pub const FAN_OUT_CHUNK: usize = 32;
 
 /// The shortest interval between ticks (B4).
 pub const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(10);
