@@ -214,7 +214,7 @@ impl<'a> Measurement<'a> {
         });
         let before = observe::machine();
         let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
-        if engine.connected() == 0 && plan.connections > 0 && !ramp.interrupted {
+        if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() {
             let problem = engine.first_problem().unwrap_or("no connection was established");
             return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
         }
@@ -236,14 +236,12 @@ impl<'a> Measurement<'a> {
         self.progress.enter(Phase::Idle);
         let idle = if windows.idle.is_zero() { None } else { Some(self.idle()?) };
         let kernel_memory = self.kernel_memory();
-        let undisturbed = if self.plan.cohorts.is_empty() { None } else { Some(self.load()?) };
+        let undisturbed = if self.plan.cohorts.is_empty() { None } else { self.load()? };
         self.engine.set_cohorts_active(true);
-        let load = if windows.load.is_zero() { None } else { Some(self.load()?) };
+        let load = if windows.load.is_zero() { None } else { self.load()? };
         self.engine.set_cohorts_active(false);
         self.progress.enter(Phase::Peak);
-        let peak = if windows.peak.is_zero() { None } else { Some(self.loaded(Self::peak)?) };
-        let loaded = undisturbed.iter().chain(&load).chain(&peak).map(|loaded| &loaded.window);
-        let interrupted = loaded.chain(idle.iter().map(|idle| &idle.window)).any(|window| window.interrupted);
+        let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
         Ok(Trial {
             started_at_unix_ms: 0,
             ramp: self.ramp,
@@ -257,12 +255,12 @@ impl<'a> Measurement<'a> {
             counters: None,
             last_words: String::new(),
             problem: self.engine.first_problem().map(str::to_owned),
-            interrupted,
+            interrupted: self.engine.is_interrupted(),
         })
     }
 
-    /// Warm-up and load.
-    fn load(&mut self) -> Result<Loaded> {
+    /// Warm-up and load; none after a signal.
+    fn load(&mut self) -> Result<Option<Loaded>> {
         let windows = &self.plan.windows;
         if !windows.warmup.is_zero() {
             self.progress.enter(Phase::WarmUp);
@@ -301,7 +299,7 @@ impl<'a> Measurement<'a> {
         let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
         Ok(Idle {
             window,
-            ticks: ticks.filter(|_| aligned && self.plan.connections > 0),
+            ticks: ticks.filter(|_| aligned && self.plan.connections > 0 && !self.engine.is_interrupted()),
             surroundings: surroundings(self.plan, &around, self.pid),
             server,
             memory: self.process.as_ref().map(Process::memory),
@@ -346,14 +344,18 @@ impl<'a> Measurement<'a> {
         self.engine.closed_loop(1, self.plan.windows.peak, Pacing::Timer)
     }
 
-    fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Loaded> {
+    /// A window with what was used around it; none after a signal.
+    fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Option<Loaded>> {
+        if self.engine.is_interrupted() {
+            return Ok(None);
+        }
         let server_before = self.usage();
         self.catch_up()?;
         let (around, start_ns) = (observe::machine(), clock::now_ns());
         let window = window(self)?;
         let span_ns = clock::now_ns() - start_ns;
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, self.pid), server })
+        Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, self.pid), server }))
     }
 
     /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.

@@ -220,6 +220,18 @@ impl Clients {
         }
     }
 
+    /// Nothing that is due from then on is sent any more.
+    pub(super) fn stop_at(&mut self, at_ns: u64) {
+        match &mut self.work {
+            Work::Open { slots, start_ns, .. } => {
+                slots.truncate(slots.partition_point(|slot| *start_ns + slot.due_ns < at_ns));
+                self.tally.counts.scheduled = slots.len() as u64;
+            }
+            Work::Closed { until_ns } => *until_ns = at_ns.min(*until_ns),
+            Work::None => {}
+        }
+    }
+
     /// Sends the slots that are due; says whether there were any. None is skipped or moved: one that is late keeps its
     /// intended time.
     pub(super) fn send_due(&mut self, mut now_ns: u64) -> bool {

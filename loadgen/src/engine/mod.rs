@@ -85,14 +85,12 @@ pub struct Window {
     pub cohorts: [CohortTally; 3],
     /// The ticks that arrived, in order.
     pub ticks: Vec<Tick>,
-    /// From its start to its planned end, in nanoseconds: what rates divide by.
+    /// From its start to its planned end, or until a signal came, in nanoseconds: what rates divide by.
     pub planned_ns: u64,
     /// What the engine's threads used from its start until the drain was over.
     pub usage: ThreadUsage,
     /// The busiest thread's time with something to do, in nanoseconds.
     pub busy_ns: u64,
-    /// A signal cut it short.
-    pub interrupted: bool,
 }
 
 /// Open connections and the loops that drive them.
@@ -116,7 +114,7 @@ impl Engine {
         let shards = (0..options.threads).map(|index| Shard::new(options, index, options.threads));
         let shards = shards.collect::<io::Result<Vec<_>>>()?;
         let mut engine = Self { shards, cpus: options.cpus.clone(), ticks_seen: Vec::new() };
-        let window = engine.window(0, |shard, _| shard.connect())?;
+        let window = engine.window(clock::now_ns(), 0, |shard, _| shard.connect())?;
         Ok((engine, window))
     }
 
@@ -128,6 +126,11 @@ impl Engine {
     /// What the first connection that failed ran into.
     pub fn first_problem(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_problem)
+    }
+
+    /// Whether a signal came. The window under way ended then, and nothing is sent in one that begins now.
+    pub fn is_interrupted(&self) -> bool {
+        self.shards.iter().any(Shard::is_interrupted)
     }
 
     /// The newest tick that any connection has seen.
@@ -148,8 +151,8 @@ impl Engine {
     /// # Errors
     /// If polling fails.
     pub fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
-        let planned_ns = until_ns.saturating_sub(clock::now_ns());
-        self.window(planned_ns, |shard, _| shard.idle_until(until_ns))
+        let start_ns = clock::now_ns();
+        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard, _| shard.idle_until(until_ns))
     }
 
     /// Sends every slot when it is due, for the length of `window`; then waits for what is on its way.
@@ -164,7 +167,7 @@ impl Engine {
         }
         let planned_ns = window.as_nanos() as u64;
         let start_ns = clock::now_ns() + LEAD.as_nanos() as u64;
-        self.window(planned_ns, |shard, _| shard.open_loop(start_ns, start_ns + planned_ns))
+        self.window(start_ns, planned_ns, |shard, _| shard.open_loop(start_ns, start_ns + planned_ns))
     }
 
     /// Keeps `depth` messages under way on every connection for the length of `window`.
@@ -173,8 +176,8 @@ impl Engine {
     /// If polling fails.
     pub fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
-        let until_ns = clock::now_ns() + planned_ns;
-        self.window(planned_ns, |shard, _| shard.closed_loop(depth, until_ns, pacing))
+        let start_ns = clock::now_ns();
+        self.window(start_ns, planned_ns, |shard, _| shard.closed_loop(depth, start_ns + planned_ns, pacing))
     }
 
     /// Has the bad clients begin, or ends them.
@@ -184,6 +187,7 @@ impl Engine {
 
     fn window(
         &mut self,
+        start_ns: u64,
         planned_ns: u64,
         run: impl Fn(&mut Shard, usize) -> io::Result<Part> + Sync,
     ) -> io::Result<Window> {
@@ -192,6 +196,10 @@ impl Engine {
             let part = run(shard, index)?;
             Ok((part, observe::thread_usage().since(&before)))
         })?;
+        let interrupted_ns = parts.iter().filter_map(|(part, _)| part.interrupted_ns).max();
+        // Rates divide by it, so it is never nothing.
+        let planned_ns =
+            interrupted_ns.map_or(planned_ns, |at_ns| at_ns.saturating_sub(start_ns).min(planned_ns).max(1));
         Ok(self.merge(parts, planned_ns))
     }
 
@@ -225,7 +233,6 @@ impl Engine {
         let live = u64::from(self.connected());
         let usage = parts.iter().fold(ThreadUsage::default(), |sum, (_, usage)| sum.plus(usage));
         let busy_ns = parts.iter().map(|(part, _)| part.busy_ns).max().unwrap_or(0);
-        let interrupted = parts.iter().any(|(part, _)| part.interrupted);
         let mut responses = Vec::new();
         let mut parts = parts.into_iter().map(|(part, _)| part);
         // There is at least one thread.
@@ -249,7 +256,7 @@ impl Engine {
         let gaps = harvests.iter().flat_map(|harvest| harvest.gaps.iter().copied());
         tally.counts.statuses_missed = broadcast::missed(gaps, &self.ticks_seen);
         record_interference(&mut tally, &ticks, &responses);
-        Window { tally, cohorts, ticks, planned_ns, usage, busy_ns, interrupted }
+        Window { tally, cohorts, ticks, planned_ns, usage, busy_ns }
     }
 }
 

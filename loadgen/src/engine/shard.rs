@@ -40,7 +40,8 @@ pub(super) struct Part {
     pub(super) responses: Vec<(u64, u64)>,
     pub(super) cohorts: [CohortTally; 3],
     pub(super) busy_ns: u64,
-    pub(super) interrupted: bool,
+    /// When a signal ended it, if one did.
+    pub(super) interrupted_ns: Option<u64>,
 }
 
 /// One thread's connections and the loop that drives them.
@@ -57,11 +58,12 @@ pub(super) struct Shard {
     /// Time in rounds of the loop that had something to do, in nanoseconds.
     busy_ns: u64,
     /// How long messages are waited for.
-    drain: Duration,
+    patience: Duration,
     progress: Arc<Progress>,
     /// Echoes that the progress knows of.
     shown: u64,
-    interrupted: bool,
+    /// When a signal came, if one did: nothing is sent from then on.
+    interrupted_ns: Option<u64>,
 }
 
 impl Shard {
@@ -79,10 +81,10 @@ impl Shard {
             slots: Vec::new(),
             ramp,
             busy_ns: 0,
-            drain: DRAIN,
+            patience: DRAIN,
             progress: Arc::clone(&options.progress),
             shown: 0,
-            interrupted: false,
+            interrupted_ns: None,
         })
     }
 
@@ -92,6 +94,10 @@ impl Shard {
 
     pub(super) fn first_problem(&self) -> Option<&str> {
         self.clients.first_problem()
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted_ns.is_some()
     }
 
     pub(super) fn newest_tick(&self) -> Option<&Tick> {
@@ -149,12 +155,14 @@ impl Shard {
         self.clients.work = Work::Open { slots, next: 0, start_ns };
         self.run(self.pacing, until_ns, |_| false)?;
         self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
+        let until_ns = self.interrupted_ns.unwrap_or(until_ns);
+        self.clients.stop_at(until_ns);
         let pause_ns = clock::now_ns().max(until_ns) + PAUSE.as_nanos() as u64;
-        self.run(self.pacing, pause_ns, |clients| clients.next_due_ns().is_none() && clients.in_flight() == 0)?;
+        self.drain(self.pacing, pause_ns, |clients| clients.next_due_ns().is_none() && clients.in_flight() == 0)?;
         self.clients.tally.counts.backlog = self.clients.in_flight() as u64;
         // A generator that is late at the end owes the last slots all the same.
         let grace_ns = clock::now_ns() + CATCH_UP.as_nanos() as u64;
-        self.run(self.pacing, grace_ns, |clients| clients.next_due_ns().is_none())?;
+        self.drain(self.pacing, grace_ns, |clients| clients.next_due_ns().is_none())?;
         if self.clients.live() == 0 {
             // The server left nobody to send them to: that the rest had no turn is not the generator's fault.
             self.clients.tally.counts.handled = self.clients.tally.counts.scheduled;
@@ -169,6 +177,7 @@ impl Shard {
         self.clients.start_closed_loop(depth, until_ns);
         self.run(pacing, until_ns, |_| false)?;
         self.clients.tally.counts.echoed_in_time = self.clients.tally.counts.echoed;
+        self.clients.stop_at(self.interrupted_ns.unwrap_or(until_ns));
         self.finish(pacing)
     }
 
@@ -185,10 +194,10 @@ impl Shard {
 
     /// Ends a window: no more is sent, what is on its way is waited for, what does not come is lost.
     fn finish(&mut self, pacing: Pacing) -> io::Result<Part> {
-        let until_ns = clock::now_ns() + self.drain.as_nanos() as u64;
-        self.run(pacing, until_ns, |clients| clients.in_flight() == 0)?;
+        let until_ns = clock::now_ns() + self.patience.as_nanos() as u64;
+        self.drain(pacing, until_ns, |clients| clients.in_flight() == 0)?;
         if self.clients.in_flight() > 0 {
-            self.drain = DRAIN_IN_VAIN;
+            self.patience = DRAIN_IN_VAIN;
         }
         self.clients.settle();
         self.clients.work = Work::None;
@@ -197,9 +206,18 @@ impl Shard {
 
     /// Runs the loop until a time, until `done`, until a signal, or until no connection is left.
     fn run(&mut self, pacing: Pacing, until_ns: u64, done: impl Fn(&Clients) -> bool) -> io::Result<()> {
+        self.turn(pacing, until_ns, |shard| shard.is_over() || done(&shard.clients))
+    }
+
+    /// The same for what is still under way, which is waited for even if a signal has come.
+    fn drain(&mut self, pacing: Pacing, until_ns: u64, done: impl Fn(&Clients) -> bool) -> io::Result<()> {
+        self.turn(pacing, until_ns, |shard| shard.is_abandoned() || done(&shard.clients))
+    }
+
+    fn turn(&mut self, pacing: Pacing, until_ns: u64, is_over: impl Fn(&Self) -> bool) -> io::Result<()> {
         // When a round began that had something to do.
         let mut busy_since_ns = None;
-        while !self.is_over() && !done(&self.clients) {
+        while !is_over(self) {
             self.clients.open_more(self.ramp);
             let now_ns = clock::now_ns();
             if let Some(since_ns) = busy_since_ns.take() {
@@ -229,7 +247,7 @@ impl Shard {
         for event in self.waiter.wait(pacing, next_ns)? {
             received = true;
             if event.token() == INTERRUPT {
-                self.interrupted = true;
+                self.interrupted_ns = Some(clock::now_ns());
             } else if Mob::is_mine(event.token()) {
                 self.mob.on_event(event);
                 self.clients.send_due(clock::now_ns());
@@ -252,7 +270,12 @@ impl Shard {
     }
 
     fn is_over(&self) -> bool {
-        self.interrupted || (self.clients.are_wanted() && self.clients.live() == 0 && self.clients.unanswered() == 0)
+        self.interrupted_ns.is_some() || self.is_abandoned()
+    }
+
+    /// Whether the server has left nobody to talk to.
+    fn is_abandoned(&self) -> bool {
+        self.clients.are_wanted() && self.clients.live() == 0 && self.clients.unanswered() == 0
     }
 
     fn part(&mut self) -> Part {
@@ -264,7 +287,7 @@ impl Shard {
             responses: mem::take(&mut self.clients.responses),
             cohorts: self.mob.take(),
             busy_ns: self.busy_ns,
-            interrupted: self.interrupted,
+            interrupted_ns: self.interrupted_ns,
         }
     }
 }

@@ -90,8 +90,19 @@ fn validity(verdict: &Verdict, trial: &Trial) -> String {
         Validity::Invalid => "INVALID",
     };
     let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
+    let partial = if trial.interrupted { partial(trial) } else { String::new() };
     let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
-    format!("validity    {word}{}\noutcome     {}{problem}\n", reasons(&why), verdict.outcome.name())
+    format!("validity    {word}{}\n{partial}outcome     {}{problem}\n", reasons(&why), verdict.outcome.name())
+}
+
+fn partial(trial: &Trial) -> String {
+    match &trial.load {
+        None => "PARTIAL     it was interrupted before the load\n".to_owned(),
+        Some(load) => {
+            let seconds = load.window.planned_ns as f64 / 1e9;
+            format!("PARTIAL     it was interrupted after {seconds:.1} s of load, which the figures are of\n")
+        }
+    }
 }
 
 /// Reasons behind a word, on as many lines as they need, beginning with a new one if there are several.
