@@ -1,8 +1,7 @@
 //! `loadgen`: parse, dispatch, one error printer.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::Parser;
 use loadgen::{
     capacity,
     cli::{Cli, Command, manual},
@@ -12,7 +11,7 @@ use loadgen::{
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(env::args_os().collect());
     terminal::choose(cli.color);
     let result = match cli.command {
         Command::List => report::list(),

@@ -1,9 +1,10 @@
 //! Printing results: the only place that knows of colours.
 
-use std::io::Write;
+use std::{ffi::OsString, io::Write};
 
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Color, Style};
+use clap::ValueEnum;
 
 /// When results are coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -15,6 +16,29 @@ pub enum Colour {
     Always,
     /// Nowhere
     Never,
+}
+
+impl Colour {
+    /// What a command line asks for, found before the rest of it is understood: what is wrong there is said in that colour.
+    pub fn asked_for(words: &[OsString]) -> Self {
+        let mut words = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+        let mut asked = None;
+        while let Some(word) = words.next() {
+            let value = if word == "--color" { words.next() } else { word.strip_prefix("--color=") };
+            asked = value.or(asked);
+        }
+        asked.and_then(|value| Self::from_str(value, false).ok()).unwrap_or_default()
+    }
+}
+
+impl From<Colour> for clap::ColorChoice {
+    fn from(colour: Colour) -> Self {
+        match colour {
+            Colour::Auto => Self::Auto,
+            Colour::Always => Self::Always,
+            Colour::Never => Self::Never,
+        }
+    }
 }
 
 /// Decides for all that is printed from here on.
@@ -81,6 +105,16 @@ mod tests {
         assert_eq!(painted("validity    VALID\n"), format!("validity    {GOOD}VALID{GOOD:#}\n"));
         for plain in ["p99 89 us, NODELAY\n", "NOTHING\n", "\n", ""] {
             assert_eq!(painted(plain), plain);
+        }
+    }
+
+    #[test]
+    fn a_command_line_asks_for_colours_in_two_ways() {
+        let asked = |words: &str| Colour::asked_for(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(asked("loadgen --color never run"), Colour::Never);
+        assert_eq!(asked("loadgen run --color=always --rate"), Colour::Always);
+        for auto in ["loadgen list", "loadgen --color", "loadgen --color=pink", "loadgen -- --color=never"] {
+            assert_eq!(asked(auto), Colour::Auto, "{auto}");
         }
     }
 

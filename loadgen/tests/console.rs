@@ -56,6 +56,20 @@ fn every_command_in_a_document_can_be_typed() {
 }
 
 #[test]
+fn every_file_in_a_console_block_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for document in DOCUMENTS {
+        let text = read(document);
+        let blocks = text.split("```").skip(1).step_by(2);
+        let typed = blocks.filter(|block| block.starts_with("console\n") || block.starts_with("sh\n"));
+        for word in typed.flat_map(str::split_whitespace).map(|word| word.trim_matches(['\'', '"'])) {
+            let is_ours = ["results/20", "scripts/", "servers/", "benches/"].iter().any(|ours| word.starts_with(ours));
+            assert!(!is_ours || root.join(word).exists(), "{document} names {word}, which is not there");
+        }
+    }
+}
+
+#[test]
 fn every_example_in_a_help_text_can_be_typed() {
     let mut count = 0;
     for command in Cli::command().get_subcommands() {
@@ -75,6 +89,18 @@ fn every_command_has_an_example_or_needs_none() {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let plain = command.get_arguments().next().is_none();
         assert!(plain || help.contains("Example"), "loadgen {} --help has no example", command.get_name());
+    }
+}
+
+#[test]
+fn every_help_text_fits_80_columns() {
+    let mut commands = Cli::command();
+    commands.build();
+    for command in commands.get_subcommands_mut() {
+        let help = command.render_long_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "loadgen {} --help: {line}", command.get_name());
+        }
     }
 }
 

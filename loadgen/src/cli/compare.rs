@@ -20,7 +20,7 @@ use crate::{
   loadgen compare --profile full
   loadgen compare --rate 50k --connections 1000 --seed 7
   loadgen compare --resume results/2026-11-23T032040Z-vm
-  loadgen compare --servers mio --command guest='python3 servers/guests/echo.py {addr} {status_interval_ms}'")]
+  loadgen compare --command mine='./mine {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
     /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]

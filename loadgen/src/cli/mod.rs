@@ -6,9 +6,9 @@ pub mod manual;
 mod run;
 mod selftest;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
 use clap_complete::Shell;
 use servers::cli::ServeArgs;
 
@@ -32,6 +32,7 @@ use crate::{
 #[command(
     version,
     about,
+    max_term_width = 80,
     after_help = "Examples:
   loadgen compare                        mio, threads and tokio side by side
   loadgen run --server mio --rate 50k    one server alone
@@ -45,6 +46,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Understands the words of a command line, the program's name first, or ends the process saying what is wrong.
+    pub fn read(words: Vec<OsString>) -> Self {
+        let matches = Self::command().color(Colour::asked_for(&words).into()).get_matches_from(words);
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// The sub-commands.
@@ -126,11 +135,11 @@ pub(crate) struct TargetArgs {
 
     /// Any program that says `listening on ADDR:PORT` first, in a fresh process; {addr}, {status_interval_ms} and
     /// {max_connections} are filled in
-    #[arg(long, value_name = "PROG ...", value_parser = Template::parse, help_heading = "Target")]
+    #[arg(long, value_name = "PROG", value_parser = Template::parse, help_heading = "Target")]
     command: Option<Template>,
 
     /// Whatever echoes there
-    #[arg(long, value_name = "HOST:PORT", value_parser = target::resolve, help_heading = "Target")]
+    #[arg(long, value_name = "ADDR", value_parser = target::resolve, help_heading = "Target")]
     target: Option<SocketAddr>,
 }
 
@@ -222,7 +231,7 @@ pub(crate) struct CpuList(pub(crate) Vec<usize>);
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   loadgen verify --server mio
-  loadgen verify --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'
+  loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
 Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]

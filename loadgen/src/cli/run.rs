@@ -19,9 +19,9 @@ use crate::{
   loadgen run --server mio --rate 10k..100k --payload 64B,16KiB:0.01
   loadgen run --server mio --slow-readers 4 --churn 200
   loadgen run --server tokio --closed --depth 4
-  loadgen run --server mio --connections 0 --duration 0s    what it does when nobody is there
+  loadgen run --server mio --connections 0 --duration 0s    idle, nobody there
   loadgen run --target 127.0.0.1:9000 --pid 4711 --json
-  loadgen run --command 'python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}'")]
+  loadgen run --command './mine {addr} {status_interval_ms}'")]
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,

@@ -1,19 +1,25 @@
 //! report.html: the report as one page that needs nothing else, neither script nor font nor network.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    markdown::{limits, quotable},
+    forest::Scale,
+    markdown::{conditions, limits},
     recorded::Recorded,
     scorecard::show,
     verdicts,
 };
 use crate::{
     scorecard::{Figure, Kept, Section},
-    verdicts::Finding,
+    stats::verdict::Verdict,
+    verdicts::{Finding, Metric},
 };
 
 /// A table: a line of headings and lines of cells, the first of each a name.
@@ -38,7 +44,7 @@ pub(super) fn page(folder: &Path, recorded: &Recorded, content: &Content<'_>) ->
     let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escape(&title), escape(&origin(about)));
     let control = verdicts::control(&recorded.judgement);
     body.push_str(&section("May it be believed?", &(lines(content.head) + &paragraph(&control))));
-    body.push_str(&section("Verdicts", &sentences(recorded)));
+    body.push_str(&section("Verdicts", &judged(recorded)));
     if !content.sections.is_empty() {
         body.push_str(&section("The four rules", &card(content.sections, content.contestants)));
     }
@@ -48,9 +54,8 @@ pub(super) fn page(folder: &Path, recorded: &Recorded, content: &Content<'_>) ->
         body.push_str(&section("Load by load", &tables));
     }
     let pictures = pictures(folder);
-    if !pictures.is_empty() {
-        body.push_str(&section("Pictures", &pictures));
-    }
+    let hint = "None yet: `scripts/plot.py DIR` draws them, and `loadgen report DIR` then shows them here.";
+    body.push_str(&section("Pictures", &if pictures.is_empty() { paragraph(hint) } else { pictures }));
     body.push_str(&section("The host", &environment(about)));
     let limits: String = limits(recorded).lines().map(|line| item(line.trim_start_matches("- "))).collect();
     body.push_str(&section("What this session cannot tell", &format!("<ul>\n{limits}</ul>\n")));
@@ -74,20 +79,56 @@ fn origin(about: &Value) -> String {
     )
 }
 
-fn sentences(recorded: &Recorded) -> String {
+/// Every finding under its metric, with its interval drawn; last the server that runs twice.
+fn judged(recorded: &Recorded) -> String {
     if let Some(reason) = recorded.silence() {
         return paragraph(&format!("Nothing is claimed: {reason}."));
     }
-    let sentence = |finding: &Finding| {
-        let plan = recorded.plan_of(finding.cell(&recorded.places));
-        item(&quotable(finding, plan))
-    };
-    let items: String = recorded.judgement.findings.iter().map(sentence).collect();
-    let together = format!(
-        "The intervals hold together with 95 %: a family of {} comparisons. Lower is better.",
-        recorded.judgement.findings.len()
+    let judgement = &recorded.judgement;
+    let mut html = paragraph(
+        "Each line is a ratio of two servers with its interval: left of the line the first named is lower, and lower is \
+         better. In the grey margin the two are equal enough.",
     );
-    format!("<ul>\n{items}</ul>\n{}", paragraph(&together))
+    for group in judgement.findings.chunk_by(|one, other| one.metric.name == other.metric.name) {
+        let Metric { name, margin, .. } = group[0].metric;
+        let scale = Scale::of(judgement.findings.iter().chain(&judgement.control), margin);
+        let control = judgement.control.iter().filter(|finding| finding.metric.name == name);
+        let rows: String = group.iter().chain(control).map(|finding| verdict(finding, &scale)).collect();
+        html.push_str(&format!(
+            "<h3>{}</h3>\n<p class=\"faint\">{}</p>\n<table class=\"verdicts\">\n{rows}\
+             <tr><th></th><td><div>{}</div></td></tr>\n</table>\n",
+            escape(name),
+            escape(&place(recorded, group[0].cell(&recorded.places))),
+            scale.axis(),
+        ));
+    }
+    let together = format!(
+        "The intervals hold together with 95 %: a family of {} comparisons. report.md has each as a sentence that can be \
+         quoted by itself.",
+        judgement.findings.len()
+    );
+    html + &paragraph(&together)
+}
+
+fn verdict(finding: &Finding, scale: &Scale) -> String {
+    let claims = !finding.ends_differ
+        && finding.comparison.is_some_and(|comparison| !matches!(comparison.verdict, Verdict::Undecided { .. }));
+    let is_control = finding.second.contains('#');
+    let class = if claims && !is_control { "claim" } else { "faint" };
+    let drawing = finding.comparison.as_ref().map_or_else(String::new, |comparison| scale.interval(comparison));
+    format!(
+        "<tr class=\"{class}\"><th>{} / {}</th><td><div>{drawing}<span>{}</span></div></td></tr>\n",
+        escape(&finding.second),
+        escape(&finding.first),
+        escape(&verdicts::sentence(finding))
+    )
+}
+
+/// Where the figures of a metric come from.
+fn place(recorded: &Recorded, cell: &str) -> String {
+    let used = recorded.judgement.blocks.iter().find(|(name, ..)| name == cell).map_or(0, |(_, used, _)| *used);
+    let name = if cell.is_empty() { String::new() } else { format!("{cell}: ") };
+    format!("{name}{}; {used} blocks", conditions(recorded.plan_of(cell)))
 }
 
 fn card(sections: &[Section], arms: &[String]) -> String {
@@ -131,20 +172,41 @@ fn table(rows: &Table) -> String {
     html + "</table></div>\n"
 }
 
-/// Every SVG of the folder. As images, since what one defines must not reach into another.
+/// Every SVG of the folder, in reading order. As images, since what one defines must not reach into another.
 fn pictures(folder: &Path) -> String {
     let Ok(files) = fs::read_dir(folder) else { return String::new() };
     let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
     files.retain(|file| file.extension().is_some_and(|suffix| suffix == "svg"));
-    files.sort();
-    let picture = |file: &std::path::PathBuf| {
-        let name = file.file_stem()?.to_str()?.to_owned();
-        let data = STANDARD.encode(fs::read(file).ok()?);
-        let name = escape(&name);
+    let rank = |file: &PathBuf| {
+        let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        READING_ORDER.iter().position(|other| *other == name).unwrap_or(READING_ORDER.len())
+    };
+    files.sort_by_cached_key(|file| (rank(file), file.clone()));
+    let picture = |file: &PathBuf| {
+        let svg = fs::read_to_string(file).ok()?;
+        // What it says of itself is said to those who do not see it.
+        let title = svg.split_once("<title>").and_then(|(_, rest)| Some(rest.split_once("</title>")?.0));
+        let name = escape(title.or(file.file_stem()?.to_str())?);
+        let data = STANDARD.encode(svg);
         Some(format!("<figure><img alt=\"{name}\" src=\"data:image/svg+xml;base64,{data}\"></figure>\n"))
     };
     files.iter().filter_map(picture).collect()
 }
+
+/// What answers the question comes first, what explains the answer next, and the host's own doings last.
+const READING_ORDER: [&str; 11] = [
+    "verdicts",
+    "trials",
+    "percentiles",
+    "rates",
+    "cpu",
+    "idle",
+    "memory",
+    "spread",
+    "interference",
+    "lateness",
+    "heatmap",
+];
 
 fn environment(about: &Value) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();

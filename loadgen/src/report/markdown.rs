@@ -80,12 +80,7 @@ fn sentences(recorded: &Recorded) -> String {
 pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
     let short = verdicts::sentence(finding);
     let metric = finding.metric.name;
-    let place = format!(
-        "{} placement, {}, {} pacing",
-        plan["placement"].as_str().unwrap_or("?"),
-        workers(plan["server_cpus"].as_array().map_or(0, Vec::len)),
-        plan["pacing"].as_str().unwrap_or("?"),
-    );
+    let place = conditions(plan);
     let Some(comparison) = finding.comparison.as_ref().filter(|_| !finding.ends_differ) else {
         return format!("**{metric}**: {short}");
     };
@@ -104,6 +99,16 @@ pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
         }
         _ => format!("**{metric}**: {short} ({place}; {blocks} blocks)"),
     }
+}
+
+/// What a figure depends on besides the load.
+pub(super) fn conditions(plan: &Value) -> String {
+    format!(
+        "{} placement, {}, {} pacing",
+        plan["placement"].as_str().unwrap_or("?"),
+        workers(plan["server_cpus"].as_array().map_or(0, Vec::len)),
+        plan["pacing"].as_str().unwrap_or("?"),
+    )
 }
 
 fn workers(count: usize) -> String {

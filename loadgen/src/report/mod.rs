@@ -3,6 +3,7 @@
 mod benchmark;
 mod cells;
 mod comparison;
+mod forest;
 mod html;
 mod markdown;
 mod recorded;
