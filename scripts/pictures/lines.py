@@ -12,24 +12,23 @@ LEADER = {"arrowstyle": "-", "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 0,
 LABEL_LETTERS = 14  # a longer name takes two lines
 
 
-def log_ticks(bottom, top):
+def log_ticks(bottom, top, at_least=4):
     decades = range(math.floor(math.log10(bottom)), math.ceil(math.log10(top)) + 1)
     for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
         ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if bottom <= tick <= top]
-        if len(ticks) >= 4:
+        if len(ticks) >= at_least:
             break
     return ticks
 
 
-def log_axis(axes, low, high):
+def log_axis(axes, low, high, which="y", ticks_at_least=4):
     bottom, top = low / 1.1, high * 1.1
     if top / bottom < 2:  # lest noise fill the panel
         widened = math.sqrt(2 * bottom / top)
         bottom, top = bottom / widened, top * widened
-    axes.set_yscale("log")
-    axes.set_ylim(bottom, top)
-    fix_ticks(axes.yaxis, log_ticks(bottom, top))
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (bottom, top)})
+    fix_ticks(getattr(axes, f"{which}axis"), log_ticks(bottom, top, ticks_at_least))
 
 
 def zero_log_axis(axes, low, high, linear_to):
@@ -45,11 +44,12 @@ def zero_log_axis(axes, low, high, linear_to):
     fix_ticks(axes.yaxis, ticks)
 
 
-def linear_axis(axes, low, high):
+def linear_axis(axes, low, high, which="y", ticks_at_most=6):
     room = (high - low or abs(high) or 1) * 0.08
-    axes.set_ylim(max(low - room, 0) if low >= 0 else low - room, high + room)
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(grouped)
+    axes.set(**{f"{which}lim": (max(low - room, 0) if low >= 0 else low - room, high + room)})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(MaxNLocator(ticks_at_most, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(grouped)
 
 
 def fix_ticks(axis, ticks):

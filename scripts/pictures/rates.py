@@ -54,6 +54,8 @@ def mark_limit(axes, rate_per_sec):
         limit = rate_per_sec / 1000
         axes.set_xlim(0, max(axes.get_xlim()[1], 1.02 * limit))
         axes.axvline(limit, color=FAINT_INK, linewidth=1.0, linestyle=(0, (1, 2)))
+        place = {"xy": (limit, 1), "xycoords": ("data", "axes fraction"), "xytext": (-4, 0), "textcoords": "offset points"}
+        axes.annotate("slowest in the pilot", **place, rotation=90, ha="right", va="top", color=FAINT_INK, fontsize=8)
 
 
 def saturated_counts(session, trials):

@@ -1,6 +1,7 @@
 """The session folder as it was written: trials, arms, and what session.json says of them. Draws nothing."""
 
 import csv
+import gzip
 import json
 import math
 import re
@@ -76,12 +77,16 @@ class Session:
         return [arm for arm in self.arms if arm.label in labels and (with_control or not arm.is_control)]
 
     def rows_of(self, name):
-        """The rows of another table of the session, one after the other."""
+        """The rows of another table of the session, one after the other; a large one may be kept as NAME.gz."""
+        path, packed = self.folder / name, self.folder / f"{name}.gz"
+        reader, path = (gzip.open, packed) if packed.exists() and not path.exists() else (open, path)
         try:
-            with open(self.folder / name, encoding="utf-8", newline="") as file:
+            with reader(path, "rt", encoding="utf-8", newline="") as file:
                 yield from csv.DictReader(file)
-        except (OSError, ValueError, csv.Error) as error:
-            raise LeftOut(str(error)) from error
+        except FileNotFoundError as error:
+            raise LeftOut(f"there is no {name}") from error
+        except (OSError, EOFError, ValueError, csv.Error) as error:
+            raise LeftOut(f"cannot read {path.name}: {error}") from error
 
 
 def read_session(folder):

@@ -1,31 +1,29 @@
-"""Strips: every trial of an arm as a dot, over its median."""
+"""Strips: every trial of an arm as a dot over its median, the arms below each other along one scale."""
 
 import statistics
 
-from matplotlib.lines import Line2D
-
-from .lines import linear_axis, log_axis
+from .lines import broken, linear_axis, log_axis
 from .style import INK
 from .values import readable
 
-DOT = {"linestyle": "none", "markersize": 3.6, "markeredgewidth": 0, "alpha": 0.55, "clip_on": False}
-CROSS = {"linestyle": "none", "marker": "X", "markersize": 7, "markerfacecolor": "none", "clip_on": False, "zorder": 4}
-MEDIAN = {"color": INK, "linewidth": 1.8, "solid_capstyle": "butt", "zorder": 3}
+DOT = {"linestyle": "none", "markersize": 3.4, "markeredgewidth": 0, "alpha": 0.5, "clip_on": False}
+CROSS = {"linestyle": "none", "marker": "X", "markersize": 6.5, "markerfacecolor": "none", "clip_on": False, "zorder": 4}
+MEDIAN = {"color": INK, "linewidth": 1.8, "zorder": 3}
+# Where things are within a strip of height 1, from its middle downwards: the dots are below the figure.
+FIGURE, MEDIAN_TOP, DOTS_TOP, DOTS_BOTTOM = -0.32, -0.16, -0.1, 0.36
+FEW = 2  # ticks of a logarithmic axis at least, since a panel is narrow
 
-LETTER = 0.074  # inches, with something between the words
 
-
-def strips_of(session, trials, value_of):
+def strips_of(arms, trials, value_of):
     """For every arm (place within its strip, value, whether it counts) of each trial that has the value."""
-    strips = {}
-    for arm in session.arms_in(trials):
-        strips[arm] = []
-        for trial in trials:
-            value = value_of(trial) if trial.text("arm") == arm.label else None
-            if value is not None:
-                block = trial.number("block") or 0
-                # Multiples of the golden ratio fill a strip evenly, and a block has the same place in each.
-                strips[arm].append(((block * 0.6180339887 % 1 - 0.5) * 0.6, value, trial.counts))
+    strips = {arm: [] for arm in arms}
+    by_label = {arm.label: found for arm, found in strips.items()}
+    for trial in trials:
+        value = value_of(trial)
+        if value is not None and trial.text("arm") in by_label:
+            # Multiples of the golden ratio fill a strip evenly, and a block has the same place in each.
+            place = (trial.number("block") or 0) * 0.6180339887 % 1
+            by_label[trial.text("arm")].append((place, value, trial.counts))
     return strips
 
 
@@ -34,69 +32,49 @@ def strip_axis(axes, strips):
     counted = [value for found in strips.values() for _, value, is_counted in found if is_counted]
     shown = counted or [value for found in strips.values() for _, value, _ in found]
     is_log = min(shown) > 0 and max(shown) / min(shown) > 8
-    (log_axis if is_log else linear_axis)(axes, min(shown), max(shown))
+    if is_log:
+        log_axis(axes, min(shown), max(shown), "x", FEW)
+    else:
+        linear_axis(axes, min(shown), max(shown), "x", 3)
     return is_log
 
 
-def draw_strips(axes, strips, prefix_of=lambda arm: ""):
+def draw_strips(axes, strips, prefix_of):
     """The limits of the axis must be final: what does not count and is off the scale stands on its edge."""
-    bottom, top = axes.get_ylim()
-    for column, (arm, found) in enumerate(strips.items()):
+    left, right = axes.get_xlim()
+    for row, (arm, found) in enumerate(strips.items()):
+        dots = []
         for place, value, is_counted in found:
-            if not is_counted:
-                axes.plot(column + place, min(max(value, bottom), top), **CROSS, markeredgecolor=arm.colour)
-        dots = [(column + place, value) for place, value, is_counted in found if is_counted]
+            height = row + DOTS_TOP + place * (DOTS_BOTTOM - DOTS_TOP)
+            if is_counted:
+                dots.append((value, height))
+            else:
+                axes.plot(min(max(value, left), right), height, **CROSS, markeredgecolor=arm.colour)
         if dots:
             axes.plot(*zip(*dots), **DOT, marker=arm.marker, color=arm.colour)
-            draw_median(axes, column, arm, statistics.median(value for _, value in dots), prefix_of(arm))
-    axes.set_xlim(-0.55, len(strips) - 0.45)
+            draw_median(axes, row, arm, statistics.median(value for value, _ in dots), prefix_of(arm))
+    axes.set_ylim(len(strips) - 0.5, -0.55)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
 
 
-def draw_median(axes, column, arm, median, prefix):
-    axes.plot([column - 0.38, column + 0.38], [median, median], **MEDIAN)
+def draw_median(axes, row, arm, median, prefix):
+    axes.plot([median, median], [row + MEDIAN_TOP, row + DOTS_BOTTOM + 0.04], **MEDIAN)
     axes.annotate(
         prefix + readable(median),
-        xy=(column, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 8),
-        textcoords="offset points",
+        xy=(median, row + FIGURE),
         ha="center",
+        va="center",
         color=arm.colour,
         fontweight="bold",
+        annotation_clip=False,
     )
 
 
-def name_columns(axes, arms):
-    """The names below their strips; many are slanted, of a few the long ones are broken at their hyphens."""
-    is_crowded = len(arms) > 5
-    names = [arm.label if is_crowded else arm.label.replace("-", "-\n") for arm in arms]
-    if not is_crowded:
-        names = staggered(names, axes.get_position().width * axes.figure.get_figwidth() / len(names))
-    axes.set_xticks(range(len(names)), names)
-    axes.tick_params(axis="x", length=0, pad=8, rotation=25 if is_crowded else 0)
-    for tick, arm in zip(axes.get_xticklabels(), arms):
-        tick.set_color(arm.colour)
-        tick.set_linespacing(1.0)
-        if is_crowded:
-            tick.set_horizontalalignment("right")
-
-
-def staggered(names, inches):
-    """Names side by side at this distance; one that would touch the name before it begins a line lower."""
-    placed = []
-    for name in names:
-        before = placed[-1].split("\n") if placed else []
-        touches = any(
-            one and other and LETTER * (len(one) + len(other)) / 2 > inches
-            for one, other in zip(before, name.split("\n"))
-        )
-        placed.append("\n" + name if touches else name)
-    return placed
-
-
-def draw_key(axes, entries):
-    """`entries` are (style of a line or None, text)."""
-    axes.set_axis_off()
-    handles = [Line2D([], [], **(style or {"linestyle": "none"})) for style, _ in entries]
-    texts = [text for _, text in entries]
-    axes.legend(handles, texts, loc="center left", frameon=False, labelspacing=0.9, borderaxespad=0)
+def name_rows(axes, arms, is_first):
+    """The names to the left of the first panel, in their colours."""
+    axes.tick_params(axis="y", length=0, pad=8)
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks(range(len(arms)), [broken(arm.label) if is_first else "" for arm in arms])
+    for tick, arm in zip(axes.get_yticklabels(), arms):
+        tick.set(color=arm.colour, linespacing=1.0, fontweight="normal" if arm.is_control else "bold")

@@ -1,16 +1,13 @@
 """Every trial of the primary load as a dot, with the median of each server."""
 
-import math
-import textwrap
-
 from . import LeftOut, say
 from .card import RESPONSE, Grid, card, control_notes
-from .strips import CROSS, DOT, MEDIAN, draw_key, draw_strips, name_columns, strip_axis, strips_of
-from .style import INK
+from .lines import label_room
+from .strips import draw_strips, name_rows, strip_axis, strips_of
 from .values import column, cpu_us_per_message, idle_cpu_ms_per_sec
 
 TITLE = "Every trial, and the median of each server"
-LEAD = "One dot a trial, one place in the strip a block: lower is better, but for the peak throughput"
+LEAD = "A dot is a trial, the black line the median of its server: lower is better, but for the peak throughput"
 
 PEAK = "peak throughput"
 CPU = "CPU per message"
@@ -18,19 +15,21 @@ PANELS = [
     ("response p50", "µs", column("response_ns_p50", 1000)),
     ("response p99", "µs", column("response_ns_p99", 1000)),
     (CPU, "µs", cpu_us_per_message),
-    (PEAK, "thousand messages/s", column("peak_rate_per_sec", 1000)),
-    ("idle CPU", "ms of CPU per second", idle_cpu_ms_per_sec),
+    ("idle CPU", "ms per second", idle_cpu_ms_per_sec),
+    (PEAK, "thousand/s", column("peak_rate_per_sec", 1000)),
 ]
+STRIP_HEIGHT = 0.46  # inches
 
 
 def draw(session):
     primary = session.trials_in(session.latency_cell)
     # Where a cell of its own has a client that sleeps, the claims on CPU per message are made there.
     places = {CPU: session.trials_in(session.cpu_cell)}
+    arms = session.arms_in([trial for trials in (primary, *places.values()) for trial in trials])
     panels = []
     for heading, unit, value_of in PANELS:
         trials = places.get(heading, primary)
-        strips = strips_of(session, trials, value_of)
+        strips = strips_of(arms, trials, value_of)
         if any(strips.values()):
             panels.append((heading, unit, strips, trials))
         else:
@@ -38,26 +37,37 @@ def draw(session):
     if not panels:
         raise LeftOut("nothing to draw")
     everything = unique([trial for *_, trials in panels for trial in trials])
-    arms = session.arms_in(everything)
-    is_crowded = len(arms) > 5
-    columns = 2 if len(panels) in (1, 3) or is_crowded else 3
-    rows = math.ceil((len(panels) + 1) / columns)
-    below = 0.7 if is_crowded or any("-" in arm.label for arm in arms) else 0.35
-    notes = [RESPONSE, "the vertical axes do not start at 0"]
-    if session.cpu_cell != session.latency_cell:
-        others = f"all else of {session.latency_cell}"
-        notes.append(f"{CPU} is of cell {session.cpu_cell}, with a client that sleeps; {others}")
-    grid = Grid(rows, columns, 2.3, above=0.7, below=below, right=0.1, gap=0.75)
-    figure, cells = card(TITLE, LEAD, session, everything, notes, grid)
-    for cell, (heading, unit, strips, trials) in zip(cells, panels):
+    grid = Grid(
+        rows=1,
+        columns=len(panels),
+        row_height=STRIP_HEIGHT * len(arms),
+        above=0.5,
+        below=0.55,
+        left=label_room(arms) + 0.3,
+        right=0.2,
+        gap=0.35,
+    )
+    figure, cells = card(TITLE, LEAD, session, everything, notes(session, everything, arms, primary), grid)
+    for index, (cell, (heading, unit, strips, trials)) in enumerate(zip(cells, panels)):
         axes = figure.add_subplot(cell)
         is_log = strip_axis(axes, strips)
         draw_strips(axes, strips, at_least(trials) if heading == PEAK else lambda arm: "")
-        name_columns(axes, strips)
-        axes.set_title(heading, loc="left", pad=24)
-        axes.set_ylabel(f"{unit} (log scale)" if is_log else unit)
-    draw_key(figure.add_subplot(cells[len(panels)]), key(arms, everything, any(map(is_bounded, primary))))
+        name_rows(axes, arms, is_first=index == 0)
+        axes.set_title(heading, loc="left", pad=8)
+        axes.set_xlabel(f"{unit} (log scale)" if is_log else unit, loc="left")
     return figure
+
+
+def notes(session, trials, arms, primary):
+    facts = [RESPONSE, "a block has the same height in every strip", "the axes do not start at 0"]
+    if not all(trial.counts for trial in trials):
+        facts.append("cross: a trial that does not count, on the edge if off the scale")
+    if any(map(is_bounded, primary)):
+        facts.append("≥ the generator was at its limit, not the server")
+    if session.cpu_cell != session.latency_cell:
+        others = f"all else of {session.latency_cell}"
+        facts.append(f"{CPU} is of cell {session.cpu_cell}, with a client that sleeps; {others}")
+    return facts + control_notes(arms)
 
 
 def unique(trials):
@@ -76,16 +86,3 @@ def at_least(trials):
 
 def is_bounded(trial):
     return trial.text("bound_by") in ("generator", "both")
-
-
-def key(arms, trials, some_bounded):
-    entries = [
-        ({**DOT, "marker": "o", "color": INK}, "one trial"),
-        (MEDIAN, "median of the trials;\nits value stands above"),
-    ]
-    if not all(trial.counts for trial in trials):
-        meaning = "a trial that does not count,\nnot in the median; on the\nedge if off the scale"
-        entries.append(({**CROSS, "markeredgecolor": INK}, meaning))
-    if some_bounded:
-        entries.append((None, "≥ the generator was at\nits limit, not the server"))
-    return [*entries, *((None, textwrap.fill(note, 26)) for note in control_notes(arms))]

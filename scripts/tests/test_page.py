@@ -21,6 +21,7 @@ from pathlib import Path
 
 BYTES_MAX = 2_000_000
 WIDTHS = (390, 1200)
+HEIGHT = 9000  # of a screenshot
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 QUIET = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
@@ -85,24 +86,33 @@ def main():
 
 
 def overflow(browser, text, width):
-    """Whether the page is wider than the window: a script in a copy of it writes both widths into the title."""
-    probe = "<script>document.title = document.documentElement.scrollWidth + ' ' + window.innerWidth</script></body>"
+    """Whether the page is wider than a window of that width, which a frame stands for: a real one is never so narrow."""
+    probe = "<script>parent.postMessage(document.documentElement.scrollWidth + ' ' + innerWidth, '*')</script></body>"
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "page.html"
+        copy, outer = Path(folder) / "page.html", Path(folder) / "outer.html"
         copy.write_text(text.replace("</body>", probe), encoding="utf-8")
-        shown = run(browser, folder, f"--window-size={width},900", "--dump-dom", copy.as_uri())
+        listen = "<script>onmessage = event => document.title = event.data</script>"
+        outer.write_text(listen + framed(copy, width, 900), encoding="utf-8")
+        shown = run(browser, folder, "--virtual-time-budget=5000", "--dump-dom", outer.as_uri())
     found = re.search(r"<title>(\d+) (\d+)</title>", shown)
     if not found:
         yield f"at {width} pixels: the browser showed nothing"
-    elif int(found[1]) > int(found[2]):
+    elif int(found[2]) != width or int(found[1]) > width:
         yield f"at {width} pixels: the page is {found[1]} wide in a window of {found[2]}"
+
+
+def framed(page, width, height):
+    style = f"width:{width}px;height:{height}px;border:0;display:block"
+    return f'<body style="margin:0"><iframe src="{page.name}" style="{style}"></iframe></body>'
 
 
 def shoot(browser, text, width, scheme, picture):
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "page.html"
+        copy, outer = Path(folder) / "page.html", Path(folder) / "outer.html"
         copy.write_text(text.replace("color-scheme: light dark", f"color-scheme: {scheme}"), encoding="utf-8")
-        run(browser, folder, f"--window-size={width},4000", f"--screenshot={picture.resolve()}", copy.as_uri())
+        outer.write_text(framed(copy, width, HEIGHT), encoding="utf-8")
+        size = f"--window-size={max(width, 600)},{HEIGHT}"
+        run(browser, folder, size, f"--screenshot={picture.resolve()}", outer.as_uri())
 
 
 def run(browser, folder, *arguments):
