@@ -229,6 +229,7 @@ pub(crate) struct CpuList(pub(crate) Vec<usize>);
 
 /// A conformance check.
 #[derive(Args, Clone, Debug)]
+#[command(override_usage = "loadgen verify [OPTIONS] <--server NAME|--command PROG|--target ADDR>")]
 #[command(after_help = "Examples:
   loadgen verify --server mio
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
