@@ -19,7 +19,7 @@ use crate::{
   loadgen compare --servers mio,mio        how much noise there is
   loadgen compare --profile full
   loadgen compare --rate 50k --connections 1000 --seed 7
-  loadgen compare --resume results/2026-11-23T032040Z-vm
+  loadgen compare --resume results/SESSION
   loadgen compare --command mine='./mine {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
     /// Which servers; one named twice is compared with itself, and if none is the first one runs twice

@@ -99,9 +99,7 @@ pub enum Command {
 
 /// Recorded sessions.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Examples:\n  loadgen report results/2026-11-23T032040Z-vm\n  loadgen report results/MONDAY results/TUESDAY"
-)]
+#[command(after_help = "Examples:\n  loadgen report results/SESSION\n  loadgen report results/MONDAY results/TUESDAY")]
 pub struct ReportArgs {
     /// Folder of a session; two are put side by side
     #[arg(required = true, value_name = "DIR", num_args = 1..)]
@@ -111,7 +109,8 @@ pub struct ReportArgs {
     #[arg(long, default_value = "text", value_enum)]
     pub format: Format,
 
-    /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file, likewise scorecard and loads
+    /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file, likewise verdicts, scorecard and
+    /// loads
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{comparison::arm_median, table, verdicts::sentences};
+use super::{comparison::arm_median, scorecard::heading, table, verdicts::sentences};
 use crate::{
     record::{Figures, Row},
     units::{show_count, show_us},
@@ -57,15 +57,17 @@ pub(super) fn tables(configuration: &Value, rows: &[Row], arms: &[String]) -> Ve
 pub(super) fn text(tables: &[Vec<Vec<String>>]) -> String {
     let mut text = String::new();
     for lines in tables {
-        let mut lines = lines.clone();
-        for name in lines.first_mut().into_iter().flat_map(|header| header.iter_mut().skip(1)) {
-            *name = name.chars().take(WIDTHS.1 - 1).collect();
-        }
-        text.push_str(&table(&lines, WIDTHS.0, WIDTHS.1));
+        let Some((header, rows)) = lines.split_first() else { continue };
+        let names: Vec<String> = header.iter().skip(1).cloned().collect();
+        text.push_str(&heading(&header[0], &names, WIDTHS));
+        text.push_str(&table(rows, WIDTHS.0, WIDTHS.1 - 1));
         text.push('\n');
     }
     text + "medians over blocks; sat. 3/15: saturated in 3 of 15, so nothing is claimed\n\
-            connections-10000 has as many status lines as messages: the fan-out costs\n"
+            rate-N: N % of what the slowest server bore in the pilot, or of --rate\n\
+            cpu: as rate-50 with a client that sleeps; shared: nobody is pinned\n\
+            connections-10000 has as many status lines as messages, and CPU/message pays\n\
+            for both; stuck: beside four clients that hardly read\n"
 }
 
 /// What may be said of each cell beside the primary ones; each is a family of its own.

@@ -85,7 +85,7 @@ fn piloted(pilot: &Value) -> String {
     match found.is_empty() {
         true => String::new(),
         false => {
-            format!("the pilot found borne (>=: the generator was busy first), messages/s:\n  {}\n", found.join(", "))
+            format!("sustained in the pilot, messages/s (>=: the generator was busy first):\n  {}\n", found.join(", "))
         }
     }
 }
@@ -112,12 +112,12 @@ fn configuration(plan: &Value) -> String {
     };
     format!(
         "{} connections, {} messages, {load}; status {status}\n\
-         {} placement, server CPUs {}, as many workers; {} pacing\n",
+         {} placement: server on CPUs {}, as many workers; the client {}\n",
         plan["connections"],
         text("payloads"),
         text("placement"),
         plan["server_cpus"],
-        text("pacing"),
+        if text("pacing") == "spin" { "spins" } else { "sleeps" },
     )
 }
 
@@ -136,6 +136,7 @@ fn validity(rows: &[Figures<'_>], state: &str) -> String {
     };
     format!(
         "validity: {} trials in {blocks} blocks: {} valid, {} flagged, {} invalid{partial}\n\
+         (flagged ones count; a block with an invalid one is run again)\n\
          outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (left out)\n{}",
         rows.len(),
         count("valid"),
@@ -191,5 +192,9 @@ fn caveats(plan: &Value, cpu_cell: &str, arms: &[String]) -> String {
         ("", _) => String::new(),
         (cell, _) => format!("CPU/message is of the load {cell}, whose client sleeps and has to be woken too.\n"),
     };
-    format!("median (quartiles) over blocks; response counts from the intended send time\n{control}{spinning}")
+    format!(
+        "median (quartiles) over blocks; response counts from the intended send time\n\
+         idle CPU is without messages, but with status lines to everybody\n\
+         >= of a peak: the generator's CPU was full, the server's often as well\n{control}{spinning}"
+    )
 }

@@ -1,17 +1,12 @@
 //! report.html: the report as one page that needs nothing else, neither script nor font nor network.
 
-use std::{
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
     forest::Scale,
     markdown::{conditions, limits},
+    pictures::Picture,
     recorded::Recorded,
     scorecard::show,
     verdicts,
@@ -37,8 +32,8 @@ pub(super) struct Content<'a> {
     pub(super) loads: Vec<Table>,
 }
 
-/// The whole page; pictures are taken from the folder if `plot.py` has been there.
-pub(super) fn page(folder: &Path, recorded: &Recorded, content: &Content<'_>) -> String {
+/// The whole page.
+pub(super) fn page(recorded: &Recorded, content: &Content<'_>, pictures: &[Picture]) -> String {
     let about = &recorded.about;
     let title = format!("Session {}", text_of(&about["session_id"]));
     let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escape(&title), escape(&origin(about)));
@@ -53,9 +48,7 @@ pub(super) fn page(folder: &Path, recorded: &Recorded, content: &Content<'_>) ->
         let tables: String = content.loads.iter().map(table).collect();
         body.push_str(&section("Load by load", &tables));
     }
-    let pictures = pictures(folder);
-    let hint = "None yet: `scripts/plot.py DIR` draws them, and `loadgen report DIR` then shows them here.";
-    body.push_str(&section("Pictures", &if pictures.is_empty() { paragraph(hint) } else { pictures }));
+    body.push_str(&section("Pictures", &figures(pictures)));
     body.push_str(&section("The host", &environment(about)));
     let limits: String = limits(recorded).lines().map(|line| item(line.trim_start_matches("- "))).collect();
     body.push_str(&section("What this session cannot tell", &format!("<ul>\n{limits}</ul>\n")));
@@ -172,41 +165,17 @@ fn table(rows: &Table) -> String {
     html + "</table></div>\n"
 }
 
-/// Every SVG of the folder, in reading order. As images, since what one defines must not reach into another.
-fn pictures(folder: &Path) -> String {
-    let Ok(files) = fs::read_dir(folder) else { return String::new() };
-    let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|suffix| suffix == "svg"));
-    let rank = |file: &PathBuf| {
-        let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-        READING_ORDER.iter().position(|other| *other == name).unwrap_or(READING_ORDER.len())
+/// As images, since what one defines must not reach into another.
+fn figures(pictures: &[Picture]) -> String {
+    let figure = |picture: &Picture| {
+        let (title, data) = (escape(&picture.title), STANDARD.encode(&picture.svg));
+        format!("<figure><img alt=\"{title}\" src=\"data:image/svg+xml;base64,{data}\"></figure>\n")
     };
-    files.sort_by_cached_key(|file| (rank(file), file.clone()));
-    let picture = |file: &PathBuf| {
-        let svg = fs::read_to_string(file).ok()?;
-        // What it says of itself is said to those who do not see it.
-        let title = svg.split_once("<title>").and_then(|(_, rest)| Some(rest.split_once("</title>")?.0));
-        let name = escape(title.or(file.file_stem()?.to_str())?);
-        let data = STANDARD.encode(svg);
-        Some(format!("<figure><img alt=\"{name}\" src=\"data:image/svg+xml;base64,{data}\"></figure>\n"))
-    };
-    files.iter().filter_map(picture).collect()
+    if pictures.is_empty() {
+        return paragraph("None yet: `scripts/plot.py DIR` draws them, and `loadgen report DIR` then shows them here.");
+    }
+    pictures.iter().map(figure).collect()
 }
-
-/// What answers the question comes first, what explains the answer next, and the host's own doings last.
-const READING_ORDER: [&str; 11] = [
-    "verdicts",
-    "trials",
-    "percentiles",
-    "rates",
-    "cpu",
-    "idle",
-    "memory",
-    "spread",
-    "interference",
-    "lateness",
-    "heatmap",
-];
 
 fn environment(about: &Value) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
@@ -275,8 +244,7 @@ mod tests {
 
     #[test]
     fn what_a_record_says_is_text_and_never_markup() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("b<i>.svg"), "<svg/>").unwrap();
+        let pictures = [Picture { name: "b".to_owned(), title: "b<i>".to_owned(), svg: "<svg/>".to_owned() }];
         let arms = vec!["<b>mio</b>".to_owned(), "tokio".to_owned()];
         let recorded = Recorded {
             about: json!({ "session_id": "</title><script>", "environment": { "host": "\"&<" }, "command": ["<x>"] }),
@@ -288,7 +256,7 @@ mod tests {
         let figures = vec![vec!["<u>".to_owned(), arms[0].clone()], vec!["p50 <".to_owned(), "1".to_owned()]];
         let content =
             Content { head: "validity: <none>\n", sections: &[], contestants: &arms, figures, loads: Vec::new() };
-        let page = page(folder.path(), &recorded, &content);
+        let page = page(&recorded, &content, &pictures);
         for markup in ["<script", "<b>", "<u>", "<x>", "<none>", "<i>"] {
             assert!(!page.contains(markup), "{markup} got through:\n{page}");
         }

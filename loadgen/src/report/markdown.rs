@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{recorded::Recorded, verdicts};
+use super::{pictures::Picture, recorded::Recorded, verdicts};
 use crate::{
     stats::verdict::{Margin, Verdict},
     verdicts::{Finding, Places},
@@ -23,7 +23,7 @@ pub(super) struct Parts {
 }
 
 /// The whole report.
-pub(super) fn markdown(recorded: &Recorded, parts: &Parts) -> String {
+pub(super) fn markdown(recorded: &Recorded, parts: &Parts, pictures: &[Picture]) -> String {
     let about = &recorded.about;
     let of = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let (environment, build) = (&about["environment"], &about["build"]);
@@ -41,6 +41,10 @@ pub(super) fn markdown(recorded: &Recorded, parts: &Parts) -> String {
         section(&mut text, "The four rules", &fenced(&parts.scorecard));
     }
     section(&mut text, "Figures", &fenced(&parts.table));
+    if !pictures.is_empty() {
+        let shown = |picture: &Picture| format!("![{}]({}.svg)\n\n", picture.title, picture.name);
+        section(&mut text, "Pictures", &pictures.iter().map(shown).collect::<String>());
+    }
     if !parts.loads.is_empty() {
         section(&mut text, "Load by load", &fenced(&parts.loads));
         let secondary = "Secondary: each load is a family of its own, so one of twenty errs by chance.\n\n";
@@ -131,7 +135,9 @@ pub(super) fn limits(recorded: &Recorded) -> String {
          (`loadgen report A B`).\n\
          - \"Undecided\" is not \"the same\"; \"equivalent\" is, within the margin.\n\
          - CPU time in a fan-out contains the clients' receive path, since loopback does it in the sender's system call.\n\
-         - Peak throughput marked `>=` is what the generator could do, not what the server can.\n"
+         - Peak throughput marked `>=`: the generator's CPU was full in most trials, the server's often as well, so the \
+         server may do more.\n\
+         - A guest of a hypervisor does not know whose cores its CPUs are: two of them may share one.\n"
     )
 }
 

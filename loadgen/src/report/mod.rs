@@ -6,6 +6,7 @@ mod comparison;
 mod forest;
 mod html;
 mod markdown;
+mod pictures;
 mod recorded;
 mod scorecard;
 mod session;

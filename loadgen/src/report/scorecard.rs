@@ -10,11 +10,11 @@ pub(super) fn scorecard(sections: &[Section], arms: &[String]) -> String {
     if sections.is_empty() {
         return String::new();
     }
-    let mut text = "medians over blocks; kept: by the 95 % interval, each by itself\n\n".to_owned();
+    let mut text = "medians over blocks; kept: by 95 % intervals, not corrected for their number\n\n".to_owned();
     for first in (0..arms.len()).step_by(ARMS) {
         let arms = &arms[first..arms.len().min(first + ARMS)];
         for section in sections {
-            text.push_str(&format!("{}\n{}", section.title, header(arms)));
+            text.push_str(&format!("{}\n{}", section.title, heading("", arms, WIDTHS)));
             for line in section.lines.iter().filter(|line| !line.figures.is_empty()) {
                 let figures = &line.figures[first..first + arms.len()];
                 text.push_str(&row(&line.name, figures, show));
@@ -33,28 +33,29 @@ pub(super) fn scorecard(sections: &[Section], arms: &[String]) -> String {
 /// Arms in one table.
 const ARMS: usize = 4;
 
-/// The names of the arms, long ones on several lines, broken at their hyphens.
-fn header(arms: &[String]) -> String {
-    let broken: Vec<Vec<String>> = arms.iter().map(|arm| broken(arm)).collect();
+/// A title and the names of the arms, long ones on several lines, broken at their hyphens.
+pub(super) fn heading(title: &str, arms: &[String], (first, others): (usize, usize)) -> String {
+    let broken: Vec<Vec<String>> = arms.iter().map(|arm| broken(arm, others)).collect();
     let height = broken.iter().map(Vec::len).max().unwrap_or(0);
     let line = |line: usize| {
         let cell = |name: &Vec<String>| {
             let part = (line + name.len()).checked_sub(height).and_then(|part| name.get(part));
-            format!("{:>1$}", part.map_or("", String::as_str), WIDTHS.1)
+            format!("{:>others$}", part.map_or("", String::as_str))
         };
         let cells: String = broken.iter().map(cell).collect();
-        format!("{:<1$}{cells}", "", WIDTHS.0).trim_end().to_owned() + "\n"
+        let title = if line + 1 == height { title } else { "" };
+        format!("{title:<first$}{cells}").trim_end().to_owned() + "\n"
     };
     (0..height).map(line).collect()
 }
 
 /// A name in parts that are narrower than a column.
-fn broken(name: &str) -> Vec<String> {
+fn broken(name: &str, width: usize) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for word in name.split_inclusive('-') {
-        let word: String = word.chars().take(WIDTHS.1 - 1).collect();
+        let word: String = word.chars().take(width - 1).collect();
         match parts.last_mut() {
-            Some(last) if last.len() + word.len() < WIDTHS.1 => last.push_str(&word),
+            Some(last) if last.len() + word.len() < width => last.push_str(&word),
             _ => parts.push(word),
         }
     }

@@ -11,6 +11,7 @@ use super::{
     comparison,
     html::{Content, page},
     markdown::{Parts, markdown},
+    pictures::pictures,
     recorded::Recorded,
     side_by_side::side_by_side,
     verdicts::{sentence, verdicts},
@@ -84,8 +85,9 @@ fn rendered(folder: &Path) -> Result<(Recorded, Parts)> {
         fs::write(folder.join(name), text).with_context(|| format!("cannot write {name} in {}", folder.display()))
     };
     write_verdicts(&folder.join("verdicts.csv"), &recorded)?;
-    write("report.md", markdown(&recorded, &parts))?;
-    write("report.html", page(folder, &recorded, &content))?;
+    let pictures = pictures(folder);
+    write("report.md", markdown(&recorded, &parts, &pictures))?;
+    write("report.html", page(&recorded, &content, &pictures))?;
     Ok((recorded, parts))
 }
 
@@ -100,8 +102,11 @@ fn terminal(folder: &Path, recorded: &Recorded, parts: &Parts) -> String {
 /// Puts parts of a report into a Markdown file, each between its two marks, of which it must have those of the report.
 fn splice(file: &Path, recorded: &Recorded, parts: &Parts) -> Result<()> {
     let mut document = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let report = format!("{}{}\n{}", parts.head, parts.table, verdicts(&recorded.judgement, recorded.is_complete()));
-    for (name, text) in [("report", &report), ("scorecard", &parts.scorecard), ("loads", &parts.loads)] {
+    let (report, verdicts) =
+        (format!("{}{}", parts.head, parts.table), verdicts(&recorded.judgement, recorded.is_complete()));
+    let texts =
+        [("report", &report), ("verdicts", &verdicts), ("scorecard", &parts.scorecard), ("loads", &parts.loads)];
+    for (name, text) in texts {
         let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
         let place = document.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?.1)));
         match place {

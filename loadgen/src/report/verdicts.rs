@@ -5,7 +5,6 @@ use crate::{
         comparison::Comparison,
         verdict::{Margin, Verdict},
     },
-    units::show_count,
     verdicts::{ALPHA, Finding, Judgement},
 };
 
@@ -22,7 +21,9 @@ pub(super) fn verdicts(judgement: &Judgement, complete: bool) -> String {
     }
     text.push_str(&sentences(judgement.findings.iter()));
     text.push_str(&format!(
-        "Intervals hold together with {:.0} %; the family is {} comparisons (Holm).\n",
+        "The intervals hold together with {:.0} % (Bonferroni over {}); which of two is\n\
+         lower is Holm's test, which is sharper. Could find: the smallest difference\n\
+         that four sessions of five would have found.\n",
         (1.0 - ALPHA) * 100.0,
         judgement.findings.len()
     ));
@@ -47,9 +48,9 @@ pub(super) fn control(judgement: &Judgement) -> String {
         .max_by(|(_, one), (_, other)| width(one).total_cmp(&width(other)));
     match (judgement.is_trusted(), widest) {
         (Some(trusted), Some((finding, comparison))) => format!(
-            "{} against itself: {} ({} {:.2} to {:.2})",
+            "{} against itself: {} ({} known to {:.2} to {:.2})",
             finding.first,
-            if trusted { "no difference" } else { "DIFFERENT" },
+            if trusted { "no difference found" } else { "DIFFERENT" },
             finding.metric.name,
             comparison.interval.0,
             comparison.interval.1
@@ -110,6 +111,11 @@ pub(super) fn sentence(finding: &Finding) -> String {
     match comparison.verdict {
         Verdict::Lower | Verdict::Higher => format!("{one} {size} lower than {other} ({range})"),
         Verdict::LowerSizeUnclear | Verdict::HigherSizeUnclear => {
+            // That it is lower is known by the sharper test; its interval may reach past "equal" all the same.
+            let range = match range.split_once(" to ") {
+                Some((least, most)) if least.starts_with('-') => format!("up to {most}"),
+                _ => range,
+            };
             format!("{one} lower than {other}, size unclear ({range})")
         }
         Verdict::Equivalent => format!("{second} and {first} equivalent within {margin} ({range})"),
@@ -119,9 +125,11 @@ pub(super) fn sentence(finding: &Finding) -> String {
                 Margin::Ratio(_) => format!("{:.0} %", (1.0 - 1.0 / smallest_effect) * 100.0),
                 Margin::Difference(_) => format!("{smallest_effect:.1}{}", finding.metric.unit),
             };
-            let more = blocks_needed.saturating_sub(comparison.blocks);
-            let more = show_count(more as f64);
-            format!("{second}, {first} undecided (could find {found}; {more} more blocks)")
+            let more = match blocks_needed.saturating_sub(comparison.blocks) {
+                more if more > BLOCKS_MAX => "too noisy here".to_owned(),
+                more => format!("{more} more blocks"),
+            };
+            format!("{second}, {first} undecided (could find {found}; {more})")
         }
     }
 }
@@ -149,6 +157,9 @@ pub(super) fn amounts(finding: &Finding, comparison: &Comparison, second_is_lowe
     }
 }
 
+/// Nobody measures for more, and the host will not be the same in the end.
+const BLOCKS_MAX: usize = 1000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,10 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn a_direction_that_is_known_comes_with_no_range_to_the_other_side() {
+        let unclear = finding(1, 0.8, (0.6, 1.05), Verdict::LowerSizeUnclear);
+        assert_eq!(sentence(&unclear), "mio lower than tokio, size unclear (up to 40 %)");
+    }
+
+    #[test]
     fn what_is_not_decided_says_what_it_could_have_found() {
         let undecided = Verdict::Undecided { smallest_effect: 1.06, blocks_needed: 120 };
         let text = sentence(&finding(1, 1.01, (0.95, 1.07), undecided));
         assert_eq!(text, "mio, tokio undecided (could find 6 %; 80 more blocks)");
+        let hopeless = Verdict::Undecided { smallest_effect: 1.06, blocks_needed: 20_000 };
+        let text = sentence(&finding(1, 1.01, (0.95, 1.07), hopeless));
+        assert_eq!(text, "mio, tokio undecided (could find 6 %; too noisy here)");
         let none = Finding { comparison: None, ..finding(1, 1.0, (1.0, 1.0), Verdict::Equivalent) };
         assert!(sentence(&none).contains("no claim"));
         let differ = Finding { ends_differ: true, ..finding(1, 0.8, (0.7, 0.9), Verdict::Lower) };
