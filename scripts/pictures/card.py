@@ -39,9 +39,9 @@ class Grid:
     widths: tuple = None  # relative, if the columns differ
 
 
-def card(title, lead, session, trials, notes, grid, counts=lambda trial: trial.counts):
+def card(title, lead, session, trials, notes, grid, counts=lambda trial: trial.counts, conditions=None):
     """A figure with its texts, and the free cells of the grid between them."""
-    subtitle = [*wrap(trial_facts(session, trials, counts)), *wrap(session_facts(session))]
+    subtitle = [*wrap(trial_facts(session, trials, counts, conditions)), *wrap(session_facts(session))]
     footnote = wrap(notes)
     texts = MARGIN + TITLE_HEIGHT + LEAD_HEIGHT
     top = texts + LINE * len(subtitle) + grid.above
@@ -78,13 +78,13 @@ def wrap(facts):
     return [line.removesuffix(" ·").replace("\u00a0", " ") for line in lines]
 
 
-def trial_facts(session, trials, counts):
+def trial_facts(session, trials, counts, conditions):
     facts = [sample_sizes(session, trials, counts)]
     left_out = Counter(trial.why_not for trial in trials if not counts(trial))
     if left_out:
         facts.append("not counted: " + ", ".join(f"{count} {why}" for why, count in sorted(left_out.items())))
     loaded = [trial for trial in trials if trial.number("load_ms") != 0]
-    for name, divisor, form in CONDITIONS if loaded else IDLE_CONDITIONS:
+    for name, divisor, form in conditions or (CONDITIONS if loaded else IDLE_CONDITIONS):
         values = [value for value in distinct(loaded or trials, name) if value != "0" or name == "connections"]
         if values:
             facts.append(form.format(several([with_unit(value, divisor) for value in values])))

@@ -17,7 +17,7 @@ from .style import FAINT_INK
 from .values import grouped, point_of
 
 TITLE = "Echo latency over time"
-LEAD = "Dark is slow: a dark column in every panel is a slow moment of the host, a dark panel a slow server"
+LEAD = "Dark is slow: a column that is dark in every panel is a slow moment of the host; compare rows across panels"
 LONG_SECONDS = 10  # from here on a trial has a history of its own
 QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
 BLANK = float("nan")
@@ -42,7 +42,7 @@ def draw(session):
         raise LeftOut("no trial that counts has eligible quantiles")
     values = [value for arm in arms for value in measured(field.values[arm])]
     norm = LogNorm(min(values) / 1.02, max(values) * 1.02)
-    notes = [RESPONSE, *field.notes, *control_notes(arms)]
+    notes = [RESPONSE, "rows: percentiles of a trial", *field.notes, *control_notes(arms)]
     height = 0.17 * len(field.rows) + 0.05
     grid = Grid(len(arms), 1, height, above=0.4, below=0.65, right=1.0, gap=0.0, left=0.95, between=0.33)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)

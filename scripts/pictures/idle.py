@@ -17,7 +17,8 @@ def draw(session):
         raise LeftOut("no cells idle-*")
     trials = [trial for _, group in groups for trial in group]
     room = label_room(session.arms_in(trials))
-    notes = [MEDIAN_DOT, BARS, "the steps between connections are not to scale", "CPU: linear below 100 µs/s"]
+    notes = [MEDIAN_DOT, BARS, "servers stand side by side at each number of connections"]
+    notes += ["the steps between these are not to scale", "CPU: linear below 100 µs/s"]
     grid = Grid(2, len(groups), 2.3, above=0.45, below=0.5, right=room, gap=room + 0.7)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     for row, (what, unit, value_of) in enumerate(ROWS):

@@ -21,7 +21,7 @@ def draw(session):
     grid = Grid(1, len(panels), 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     notes = [RESPONSE, MEDIAN_DOT, BARS]
     notes += ["in a broadcast: intended between a tick's due time and its last arrival"]
-    notes += [f"cell {cell}"] if cell else []
+    notes += [f"load {cell}"] if cell else []
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     for place, (heading, curves) in zip(cells, panels):
         axes = figure.add_subplot(place)

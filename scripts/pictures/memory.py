@@ -1,7 +1,7 @@
 """Memory of user and kernel, and threads, against connections."""
 
 from . import LeftOut
-from .card import BAND, MEDIAN_LINE, Grid, card
+from .card import BAND, IDLE_CONDITIONS, MEDIAN_LINE, Grid, card
 from .lines import connections_axis, draw_bands, label_curve_ends, label_room, log_axis, zero_log_axis
 from .style import FAINT_INK
 from .values import MIB, column, connections, curves_of, extent, kernel_mib, swept
@@ -35,7 +35,8 @@ def draw(session):
     swept(panels[0][-1], "numbers of connections")
     room = label_room(session.arms_in(trials))
     grid = Grid(2, 2, 2.5, above=0.45, below=0.5, right=room, gap=room + 0.7)
-    figure, cells = card(TITLE, LEAD, session, trials, [MEDIAN_LINE, BAND], grid)
+    # All but the most threads is read before the load.
+    figure, cells = card(TITLE, LEAD, session, trials, [MEDIAN_LINE, BAND], grid, conditions=IDLE_CONDITIONS)
     for cell, (heading, unit, value_of, curves) in zip(cells, panels):
         axes = figure.add_subplot(cell)
         if value_of is kernel_mib:

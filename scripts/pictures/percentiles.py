@@ -29,7 +29,7 @@ def draw(session):
         raise LeftOut("nothing to draw")
     arms = session.arms_in(trials)
     notes = [RESPONSE, "status from the tick's due time", MEDIAN_LINE, BAND]
-    notes += ["percentiles with fewer than 100 samples beyond them are not drawn", *control_notes(arms)]
+    notes += ["a line ends where fewer than 100 samples of a trial lie beyond", *control_notes(arms)]
     room = label_room(arms)
     grid = Grid(1, len(panels), 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
@@ -76,7 +76,7 @@ def nines(quantile):
 def nines_axis(axes, last):
     last = max(last, nines(0.5))
     whole = [1 - 10.0**-count for count in range(1, math.floor(last + 1e-9) + 1)]
-    ticks = [0, *whole] if len(whole) > 1 else [q for q in (0, 0.5, 0.8, 0.9, 0.95) if nines(q) <= last + 1e-9]
+    ticks = [0.5, *whole] if len(whole) > 1 else [q for q in (0, 0.5, 0.8, 0.9, 0.95) if nines(q) <= last + 1e-9]
     axes.set_xlim(0, last)
     axes.set_xticks([nines(quantile) for quantile in ticks], [percent(quantile) for quantile in ticks])
     axes.set_xlabel("percentile (log scale of what is beyond)")

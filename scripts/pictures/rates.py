@@ -24,7 +24,7 @@ def draw(session):
     grid = Grid(1, 2, 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has a scale of its own"]
     if session.slowest_rate_per_sec is not None:
-        notes.append("dotted: the highest rate that the slowest server bore in the pilot")
+        notes.append("dotted: the rate that the others are fractions of")
     notes += saturation_notes(saturated)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid, counts)
     for cell, (heading, curves) in zip(cells, panels):
@@ -54,8 +54,13 @@ def mark_limit(axes, rate_per_sec):
         limit = rate_per_sec / 1000
         axes.set_xlim(0, max(axes.get_xlim()[1], 1.02 * limit))
         axes.axvline(limit, color=FAINT_INK, linewidth=1.0, linestyle=(0, (1, 2)))
-        place = {"xy": (limit, 1), "xycoords": ("data", "axes fraction"), "xytext": (-4, 0), "textcoords": "offset points"}
-        axes.annotate("slowest in the pilot", **place, rotation=90, ha="right", va="top", color=FAINT_INK, fontsize=8)
+        place = {
+            "xy": (limit, 1),
+            "xycoords": ("data", "axes fraction"),
+            "xytext": (-4, 0),
+            "textcoords": "offset points",
+        }
+        axes.annotate("100 %", **place, rotation=90, ha="right", va="top", color=FAINT_INK, fontsize=8)
 
 
 def saturated_counts(session, trials):

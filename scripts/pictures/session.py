@@ -42,7 +42,7 @@ class Trial:
     def why_not(self):
         """Why the trial is in no median, in a word; None if it is."""
         if self.is_repeated:
-            return "repeated"
+            return "run again"
         if self.text("valid") not in ("valid", "flagged"):
             return "invalid"
         return None if self.text("outcome") in ("ok", "") else self.text("outcome")

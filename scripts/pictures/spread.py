@@ -9,7 +9,8 @@ LEAD = "How long after the first connection the last one gets the same status li
 
 
 def draw(session):
-    trials = session.trials_in(r"connections-\d+")
+    # With one connection the first arrival is the last.
+    trials = [trial for trial in session.trials_in(r"connections-\d+") if connections(trial) != 1]
     spread = swept(curves_of(session, trials, connections, spread_ms), "numbers of connections with a spread")
     each = curves_of(session, trials, connections, spread_us_per_connection)
     room = label_room(spread)
@@ -19,8 +20,8 @@ def draw(session):
     left, right = figure.add_subplot(cells[0]), figure.add_subplot(cells[1])
     log_axis(left, *extent(spread))
     linear_axis(right, *extent(each))
-    left.set_title("of a tick", loc="left", pad=10)
-    right.set_title("divided by the connections", loc="left", pad=10)
+    left.set_title("a whole fan-out", loc="left", pad=10)
+    right.set_title("a connection's share of it", loc="left", pad=10)
     left.set_ylabel("last - first arrival (ms, log scale)")
     right.set_ylabel("last - first arrival, µs per connection")
     for axes, curves in ((left, spread), (right, each)):

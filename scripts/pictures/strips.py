@@ -7,7 +7,14 @@ from .style import INK
 from .values import readable
 
 DOT = {"linestyle": "none", "markersize": 3.4, "markeredgewidth": 0, "alpha": 0.5, "clip_on": False}
-CROSS = {"linestyle": "none", "marker": "X", "markersize": 6.5, "markerfacecolor": "none", "clip_on": False, "zorder": 4}
+CROSS = {
+    "linestyle": "none",
+    "marker": "X",
+    "markersize": 6.5,
+    "markerfacecolor": "none",
+    "clip_on": False,
+    "zorder": 4,
+}
 MEDIAN = {"color": INK, "linewidth": 1.8, "zorder": 3}
 # Where things are within a strip of height 1, from its middle downwards: the dots are below the figure.
 FIGURE, MEDIAN_TOP, DOTS_TOP, DOTS_BOTTOM = -0.32, -0.16, -0.1, 0.36

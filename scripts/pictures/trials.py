@@ -44,8 +44,8 @@ def draw(session):
         above=0.5,
         below=0.55,
         left=label_room(arms) + 0.3,
-        right=0.2,
-        gap=0.35,
+        right=0.15,
+        gap=0.45,
     )
     figure, cells = card(TITLE, LEAD, session, everything, notes(session, everything, arms, primary), grid)
     for index, (cell, (heading, unit, strips, trials)) in enumerate(zip(cells, panels)):
@@ -63,7 +63,7 @@ def notes(session, trials, arms, primary):
     if not all(trial.counts for trial in trials):
         facts.append("cross: a trial that does not count, on the edge if off the scale")
     if any(map(is_bounded, primary)):
-        facts.append("≥ the generator was at its limit, not the server")
+        facts.append("≥ the generator's CPU was full, the server's often as well")
     if session.cpu_cell != session.latency_cell:
         others = f"all else of {session.latency_cell}"
         facts.append(f"{CPU} is of cell {session.cpu_cell}, with a client that sleeps; {others}")

@@ -11,7 +11,7 @@ from .style import CONTROL_COLOUR, FAINT_INK, INK
 from .values import grouped
 
 TITLE = "What may be claimed"
-LEAD = "Left of the line the first of the two is lower, right of it the second; in the grey band they are equal enough"
+LEAD = "Left of the line the first of the two is lower, right of it the second; the grey band is the margin of equality"
 RATIO_MARGIN = 0.03
 # Metrics that may be 0 compare by differences: unit and margin.
 DIFFERENCES = {"idle wake-ups": ("wake-ups per second", 1.0)}

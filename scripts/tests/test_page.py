@@ -24,8 +24,16 @@ WIDTHS = (390, 1200)
 HEIGHT = 9000  # of a screenshot
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 VOID = {"meta", "br", "img", "hr", "link", "input"}
-QUIET = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
-         "--disable-component-update", "--disable-quic", "--hide-scrollbars"]
+QUIET = [
+    "--headless",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-quic",
+    "--hide-scrollbars",
+]
 
 
 class Page(HTMLParser):

@@ -1,6 +1,7 @@
 """Runs scripts/plot.py on two small sessions, of many loads and of one: `python3 scripts/tests/test_plot.py`."""
 
 import csv
+import gzip
 import os
 import re
 import shutil
@@ -117,7 +118,7 @@ class ManyLoads(WithSession):
 
         self.rewrite_rows("trials.csv", repeat)
         self.drawn("--only", "percentiles")
-        self.assertIn("not counted: 4 repeated", "\n".join(texts(self.session / "percentiles.svg")))
+        self.assertIn("not counted: 4 run again", "\n".join(texts(self.session / "percentiles.svg")))
 
     def test_a_saturated_server_is_marked_where_it_bends_and_left_out_elsewhere(self):
         def saturate(row):
@@ -189,6 +190,14 @@ class OneLoad(WithSession):
         self.drawn("-o", out)
         self.assertEqual(sorted(path.name for path in out.iterdir()), sorted(files(OF_ONE_LOAD)))
         self.assertFalse((self.session / "trials.svg").exists())
+
+    def test_a_table_may_be_compressed(self):
+        table = self.session / "quantiles.csv"
+        (self.session / "quantiles.csv.gz").write_bytes(gzip.compress(table.read_bytes()))
+        table.unlink()
+        self.assertEqual(self.names_drawn(self.drawn("--only", "percentiles")), ["percentiles"])
+        (self.session / "quantiles.csv.gz").write_bytes(b"no gzip")
+        self.assertIn("cannot read quantiles.csv.gz", self.drawn("--only", "percentiles").stderr)
 
     def test_only_draws_one_picture(self):
         printed = self.drawn("--only", "trials").stdout.split()

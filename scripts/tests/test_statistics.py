@@ -50,7 +50,9 @@ def main(folder):
         for name, expected in expectations(wilcoxon, logs, family).items():
             found = float(verdict[name])
             if not math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12):
-                failures.append(f"{verdict['metric']}, {verdict['second']}/{verdict['first']}: {name} {found}, not {expected}")
+                failures.append(
+                    f"{verdict['metric']}, {verdict['second']}/{verdict['first']}: {name} {found}, not {expected}"
+                )
     failures += wrong_adjustments(verdicts)
     print(f"{checked} comparisons computed again, {len(failures)} differences")
     for failure in failures[:20]:
@@ -68,7 +70,9 @@ def differences(folder, about, verdict):
             blocks[int(row["block"])].append(row)
     value = METRICS[verdict["metric"]]
     # Every arm of the primary claims must be sound for a block to count, whichever two are compared.
-    arms = next((other["arms"] for other in about.get("cells", []) if other["cell"] == primary["latency"]), about["arms"])
+    arms = next(
+        (other["arms"] for other in about.get("cells", []) if other["cell"] == primary["latency"]), about["arms"]
+    )
     logs = []
     for block in blocks.values():
         last = max(int(row.get("attempt") or 1) for row in block)
