@@ -75,7 +75,7 @@ def wrap(facts):
     """Lines of facts; a line ends between two facts, never within one."""
     text = " · ".join(fact.replace(" ", "\u00a0") for fact in facts)
     lines = textwrap.wrap(text, LINE_LETTERS, break_long_words=False, break_on_hyphens=False)
-    return [line.removesuffix(" ·").replace("\u00a0", " ") for line in lines]
+    return [line.removeprefix("· ").removesuffix(" ·").replace("\u00a0", " ") for line in lines]
 
 
 def trial_facts(session, trials, counts, conditions):

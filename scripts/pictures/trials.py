@@ -4,6 +4,7 @@ from . import LeftOut, say
 from .card import RESPONSE, Grid, card, control_notes
 from .lines import label_room
 from .strips import draw_strips, name_rows, strip_axis, strips_of
+from .style import FONT_POINTS
 from .values import column, cpu_us_per_message, idle_cpu_ms_per_sec
 
 TITLE = "Every trial, and the median of each server"
@@ -44,8 +45,8 @@ def draw(session):
         above=0.5,
         below=0.55,
         left=label_room(arms) + 0.3,
-        right=0.15,
-        gap=0.45,
+        right=0.35,
+        gap=0.42,
     )
     figure, cells = card(TITLE, LEAD, session, everything, notes(session, everything, arms, primary), grid)
     for index, (cell, (heading, unit, strips, trials)) in enumerate(zip(cells, panels)):
@@ -53,7 +54,7 @@ def draw(session):
         is_log = strip_axis(axes, strips)
         draw_strips(axes, strips, at_least(trials) if heading == PEAK else lambda arm: "")
         name_rows(axes, arms, is_first=index == 0)
-        axes.set_title(heading, loc="left", pad=8)
+        axes.set_title(heading, loc="left", pad=8, fontsize=FONT_POINTS)  # longer ones would touch
         axes.set_xlabel(f"{unit} (log scale)" if is_log else unit, loc="left")
     return figure
 
