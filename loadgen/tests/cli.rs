@@ -1,17 +1,20 @@
 //! The commands as a user meets them: every server end to end, bad input, signals, and what is left behind.
 
+mod support;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use servers::SERVERS;
+use support::{Killed, wait_for};
 
 fn loadgen(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
@@ -276,24 +279,6 @@ fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
     let row: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&row["outcome"], &row["reset_count"]), (&"failed".into(), &64.into()), "{row}");
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
-}
-
-/// Kills the process when the test ends, however it ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        drop((self.0.kill(), self.0.wait()));
-    }
-}
-
-/// Waits for a condition with a deadline.
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} does not happen");
-        std::thread::yield_now();
-    }
 }
 
 fn comparison(out: &Path) -> Killed {

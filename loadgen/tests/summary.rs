@@ -1,13 +1,15 @@
 //! What `loadgen run` tells of one trial: the summary, the record that it prints as JSON and the row that it writes are the
 //! same, in colour or not, and as far as it came when it is interrupted.
 
+mod support;
+
 use std::{
     collections::BTreeMap,
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +21,7 @@ use std::{
 use loadgen::units::{show_count, show_us};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use support::{Killed, wait_for};
 
 const SMALL: [&str; 20] = [
     "run",
@@ -135,24 +138,6 @@ fn colours_are_for_those_who_ask() {
             Command::new(env!("CARGO_BIN_EXE_loadgen")).args([&colour, "run", "--rat", "1k"]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(String::from_utf8_lossy(&output.stderr).contains('\u{1b}'), coloured, "--color {when}");
-    }
-}
-
-/// Kills the process when the test ends, however it ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        drop((self.0.kill(), self.0.wait()));
-    }
-}
-
-/// Waits for a condition with a deadline.
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} does not happen");
-        thread::yield_now();
     }
 }
 
