@@ -201,6 +201,9 @@ impl Server {
     fn close(&mut self, key: usize) {
         let mut connection = self.connections.remove(key);
         connection.outgoing.abandon(&mut self.counters);
+        // A fan-out that counts it and has not come to it yet (B1).
+        let is_awaited = |fan_out: &FanOut| key >= fan_out.cursor && connection.serial < fan_out.before_serial;
+        self.counters.statuses_dropped_at_eof += u64::from(self.fan_out.as_ref().is_some_and(is_awaited));
         self.acceptor.retry_ns = None;
     }
 
@@ -296,9 +299,8 @@ impl Server {
     }
 
     fn finish(mut self) -> Counters {
-        for mut connection in self.connections.drain() {
-            connection.outgoing.abandon(&mut self.counters);
-        }
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.close(key));
         self.counters
     }
 }
