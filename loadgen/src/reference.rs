@@ -48,7 +48,7 @@ pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
     interrupt::install()?;
     listen::raise_descriptor_limit();
     let options = SocketOptions { nodelay: true, congestion: Some(args.congestion.clone()) };
-    let listener = listen::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &options)?;
+    let listener = listen::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], &options)?;
     println!("listening on {}", listener.local_addr()?);
     listener.set_nonblocking(true)?;
     let mut server = Server {

@@ -1,8 +1,7 @@
 //! The command line of a server, shared by `servers NAME` and `loadgen serve NAME`.
 
 use std::{
-    io::{self, Write},
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
     thread::available_parallelism,
     time::Duration,
@@ -12,7 +11,10 @@ use anyhow::Context;
 use clap::{Args, builder::PossibleValuesParser};
 use protocol::limits::STATUS_INTERVAL_MIN;
 
-use crate::{Config, SERVERS, by_name, listen};
+use crate::{
+    Config, SERVERS, by_name,
+    listen::{self, log},
+};
 
 /// What one server is to do.
 #[derive(Args, Clone, Debug)]
@@ -22,8 +24,8 @@ pub struct ServeArgs {
     pub name: String,
 
     /// Address to listen on; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:9000", value_name = "HOST:PORT")]
-    pub addr: SocketAddr,
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "HOST:PORT", value_parser = Addrs::resolve)]
+    pub addr: Addrs,
 
     /// Time between two status lines; 0s turns them off, otherwise 10ms or more
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = status_interval)]
@@ -46,6 +48,22 @@ pub struct ServeArgs {
     pub congestion: String,
 }
 
+/// The addresses of a host's name; a server listens on the first that it can have.
+#[derive(Clone, Debug)]
+pub struct Addrs(Vec<SocketAddr>);
+
+impl Addrs {
+    /// Resolves `HOST:PORT`.
+    ///
+    /// # Errors
+    /// One line that says what would be right.
+    pub fn resolve(text: &str) -> Result<Self, String> {
+        let addrs = text.to_socket_addrs().map_err(|error| format!("{error}; write for example 127.0.0.1:9000"))?;
+        let addrs: Vec<SocketAddr> = addrs.collect();
+        if addrs.is_empty() { Err("it has no address".to_owned()) } else { Ok(Self(addrs)) }
+    }
+}
+
 /// Binds, says `listening on ADDR:PORT`, serves until a signal, and prints the counters.
 ///
 /// # Errors
@@ -54,7 +72,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let server = by_name(&args.name).with_context(|| format!("no server is called {}", args.name))?;
     let descriptor_limit = listen::raise_descriptor_limit();
     let options = listen::SocketOptions { nodelay: !args.nagle, congestion: Some(args.congestion.clone()) };
-    let listener = listen::bind(args.addr, &options)?;
+    let listener = listen::bind(&args.addr.0, &options)?;
     listen::grow_descriptor_table(&listener, args.max_connections.get(), descriptor_limit);
     let config = Config {
         status_interval: args.status_interval,
@@ -62,13 +80,12 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         workers: args.workers.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
     };
 
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "listening on {}", listener.local_addr()?)?;
-    stdout.flush()?;
-    drop(stdout);
-
+    let addr = listener.local_addr()?;
+    if !addr.ip().is_loopback() {
+        log(format_args!("warning: {addr} is no loopback address: every host that reaches this one can connect"));
+    }
     let counters = (server.run)(listener, &config).with_context(|| format!("{} cannot serve", server.name))?;
-    eprintln!("{}", serde_json::to_string(&counters)?);
+    log(format_args!("{}", serde_json::to_string(&counters)?));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod listen;
 
 mod event_loop;
+mod linger;
 mod one_connection;
 mod polling_loop;
 #[cfg(target_os = "linux")]
@@ -31,7 +32,8 @@ pub struct Server {
     pub violates: &'static [&'static str],
     /// Its source, so that it can be counted.
     pub source: &'static str,
-    /// Serves the listener until SIGTERM or SIGINT and returns what it counted.
+    /// Says that it listens once all stands that it needs, signal handlers above all; serves the listener until SIGTERM or
+    /// SIGINT, and returns what it counted.
     ///
     /// # Errors
     /// Only what keeps it from starting; whatever happens to a connection ends that connection alone (F2).

@@ -1,7 +1,7 @@
 //! The listening socket and what accepted sockets inherit from it (S1): one place for all servers.
 
 use std::{
-    io,
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
     time::{Duration, Instant},
 };
@@ -22,11 +22,37 @@ pub struct SocketOptions {
     pub congestion: Option<String>,
 }
 
-/// Binds and listens, with the options of S1.
+/// Says `listening on ADDR:PORT`, the first line on stdout.
+///
+/// From then on clients come and a signal may: whatever a server needs to survive them has to stand before.
 ///
 /// # Errors
-/// Names the address or the option that the kernel refused.
-pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+/// If stdout cannot be written: then no client would learn of the address.
+pub(crate) fn announce(addr: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening on {addr}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| explain(&error, "cannot say on stdout where it listens"))
+}
+
+/// Binds and listens, with the options of S1; of several addresses the first that can be had.
+///
+/// # Errors
+/// Names the addresses or the option that the kernel refused.
+pub fn bind(addrs: &[SocketAddr], options: &SocketOptions) -> io::Result<TcpListener> {
+    let mut refused = Vec::new();
+    for addr in addrs {
+        match bind_one(*addr, options) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused.push(error),
+        }
+    }
+    let kind = refused.first().map_or(io::ErrorKind::InvalidInput, io::Error::kind);
+    let words: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    Err(io::Error::new(kind, words.join("; ")))
+}
+
+fn bind_one(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(options.nodelay)?;
@@ -94,9 +120,15 @@ impl Warning {
         const PAUSE: Duration = Duration::from_secs(10);
         if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
             self.last = Some(Instant::now());
-            eprintln!("{what}: {error}; connections wait in the backlog until there is room");
+            log(format_args!("{what}: {error}; connections wait in the backlog until there is room"));
         }
     }
+}
+
+/// Writes a line to stderr. That it cannot be written (a full disk, a reader that has gone) is no reason to stop serving,
+/// and there is no other place to say so.
+pub fn log(line: std::fmt::Arguments<'_>) {
+    drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 fn explain(error: &io::Error, what: &str) -> io::Error {
@@ -119,7 +151,7 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_the_options_of_the_listener() {
         for nodelay in [true, false] {
-            let listener = bind(ANYWHERE, &options(nodelay)).unwrap();
+            let listener = bind(&[ANYWHERE], &options(nodelay)).unwrap();
             let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (accepted, _) = listener.accept().unwrap();
             let accepted = SockRef::from(&accepted);
@@ -131,25 +163,36 @@ mod tests {
 
     #[test]
     fn the_port_of_a_listener_that_closed_a_moment_ago_can_be_taken_again() {
-        let listener = bind(ANYWHERE, &options(true)).unwrap();
+        let listener = bind(&[ANYWHERE], &options(true)).unwrap();
         let addr = listener.local_addr().unwrap();
         let client = TcpStream::connect(addr).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         // The server's side closes first and is left in TIME_WAIT.
         drop((accepted, listener, client));
-        bind(addr, &options(true)).unwrap();
+        bind(&[addr], &options(true)).unwrap();
+    }
+
+    #[test]
+    fn of_several_addresses_the_first_that_can_be_had_is_taken_and_else_all_are_named() {
+        let taken = |addr: &str| addr.parse::<SocketAddr>().unwrap();
+        // Reserved for documentation (RFC 5737), so no host has it.
+        let strange = taken("192.0.2.1:0");
+        let listener = bind(&[strange, ANYWHERE], &options(true)).unwrap();
+        assert!(listener.local_addr().unwrap().ip().is_loopback());
+        let error = bind(&[strange, taken("192.0.2.2:0")], &options(true)).unwrap_err().to_string();
+        assert!(error.contains("192.0.2.1:0") && error.contains("192.0.2.2:0"), "{error}");
     }
 
     #[test]
     fn what_the_kernel_refuses_is_named() {
         let options = SocketOptions { nodelay: true, congestion: Some("no-such".to_owned()) };
-        let error = bind(ANYWHERE, &options).unwrap_err().to_string();
+        let error = bind(&[ANYWHERE], &options).unwrap_err().to_string();
         assert!(error.contains("congestion control no-such"), "{error}");
     }
 
     #[test]
     fn growing_the_descriptor_table_keeps_within_small_limits() {
-        let listener = bind(ANYWHERE, &options(true)).unwrap();
+        let listener = bind(&[ANYWHERE], &options(true)).unwrap();
         grow_descriptor_table(&listener, usize::MAX, 256);
         grow_descriptor_table(&listener, 10, 0);
     }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     match serve(&Cli::parse().args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            servers::listen::log(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

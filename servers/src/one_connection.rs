@@ -6,13 +6,14 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     os::{fd::AsFd, unix::net::UnixStream},
+    time::Instant,
 };
 
 use protocol::{
     Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, READ_BUFFER_BYTES, SHUTDOWN_FLUSH},
+    limits::{ACCEPT_RETRY, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH},
     status::Status,
 };
 use rustix::{
@@ -23,7 +24,8 @@ use signal_hook::low_level::pipe;
 
 use crate::{
     Config, clock,
-    listen::{Warning, concerns_one_client},
+    linger::is_settled,
+    listen::{Warning, announce, concerns_one_client},
     shutdown,
 };
 
@@ -37,6 +39,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     };
     listener.set_nonblocking(true)?;
     let mut warning = Warning::default();
+    announce(listener.local_addr()?)?;
     while server.wait(&listener, None)? {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -95,7 +98,26 @@ impl Server {
         self.buffer = buffer;
         outgoing.end_of_input(&mut self.counters);
         self.write(stream, outgoing, &[])?;
+        if is_readable(&self.stop) {
+            self.linger(stream)?;
+        }
         result
+    }
+
+    /// Shuts down the sending side, and drops what still comes until the peer's end of input (F4).
+    fn linger(&mut self, mut stream: &TcpStream) -> io::Result<()> {
+        let deadline = Instant::now() + SHUTDOWN_FLUSH;
+        stream.shutdown(Shutdown::Write)?;
+        stream.set_read_timeout(Some(LINGER_PAUSE))?;
+        while !is_settled(stream) && Instant::now() < deadline {
+            match stream.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until `socket` is readable, and meanwhile sends the ticks that come due; false once a signal has come.

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +23,8 @@ use signal_hook::flag;
 
 use crate::{
     Config, clock,
-    listen::{Warning, concerns_one_client},
+    linger::is_settled,
+    listen::{Warning, announce, concerns_one_client},
     shutdown,
 };
 
@@ -57,6 +58,7 @@ fn run(listener: &TcpListener, config: &Config, pause: impl Fn()) -> io::Result<
         buffer: vec![0; READ_BUFFER_BYTES].into(),
         counters: Counters::default(),
     };
+    announce(listener.local_addr()?)?;
     while !stop.load(Ordering::Relaxed) {
         server.accept_all(listener);
         server.tick();
@@ -80,7 +82,20 @@ struct Server {
 struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
-    ended: bool,
+    stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(PartialEq)]
+enum Stage {
+    /// Its input is echoed.
+    Open,
+    /// The end of input was read: it is closed once nothing is owed any more.
+    Ended,
+    /// The server ends: its sending side is shut down once nothing is owed any more.
+    Leaving,
+    /// That was done; what still comes is dropped, until the peer's end of input.
+    Lingering,
 }
 
 impl Server {
@@ -89,7 +104,7 @@ impl Server {
             match listener.accept() {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
                     self.counters.accepts += 1;
-                    self.connections.push(Connection { stream, outgoing: Outgoing::default(), ended: false });
+                    self.connections.push(Connection { stream, outgoing: Outgoing::default(), stage: Stage::Open });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Ok(_) => {}
@@ -129,13 +144,15 @@ impl Server {
 
     fn close(&mut self, index: usize) {
         self.connections.swap_remove(index).outgoing.abandon(&mut self.counters);
+        // After a shortage there is a descriptor again.
+        self.accept_again_ns = 0;
     }
 
     /// Reads no more and flushes what is queued (F4).
     fn drain(&mut self, pause: impl Fn()) {
         let until_ns = clock::now_ns() + SHUTDOWN_FLUSH.as_nanos() as u64;
         for connection in &mut self.connections {
-            connection.ended = true;
+            connection.stage = Stage::Leaving;
             connection.outgoing.end_of_input(&mut self.counters);
         }
         while !self.connections.is_empty() && clock::now_ns() < until_ns {
@@ -154,17 +171,26 @@ impl Connection {
         let mut turn_bytes = 0;
         // One read buffer is written before the next is read: that bounds what a connection holds (F1).
         while self.write(&[], counters)? && turn_bytes < TURN_BYTES {
-            if self.ended {
-                return Ok(false);
+            match self.stage {
+                Stage::Open => {}
+                Stage::Ended => return Ok(false),
+                Stage::Leaving => {
+                    self.stream.shutdown(Shutdown::Write)?;
+                    self.stage = Stage::Lingering;
+                }
+                Stage::Lingering if is_settled(&self.stream) => return Ok(false),
+                Stage::Lingering => {}
             }
             match self.stream.read(buffer) {
                 Ok(0) => {
-                    self.ended = true;
+                    self.stage = Stage::Ended;
                     self.outgoing.end_of_input(counters);
                 }
                 Ok(count) => {
                     turn_bytes += count;
-                    self.write(&buffer[..count], counters)?;
+                    if self.stage == Stage::Open {
+                        self.write(&buffer[..count], counters)?;
+                    }
                     if count < buffer.len() {
                         return Ok(true);
                     }

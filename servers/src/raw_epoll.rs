@@ -7,8 +7,9 @@
 //! The time of the next tick is the poll's timeout.
 
 use std::{
+    collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::Arc,
     time::Duration,
@@ -16,7 +17,7 @@ use std::{
 
 use protocol::{
     Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::{Status, StatusLine},
 };
 use rustix::{
@@ -34,7 +35,8 @@ use slab::Slab;
 
 use crate::{
     Config, clock,
-    listen::{Warning, concerns_one_client},
+    linger::is_settled,
+    listen::{Warning, announce, concerns_one_client},
     shutdown,
 };
 
@@ -45,14 +47,14 @@ const SIGNALS: u64 = u64::MAX - 1;
 const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// Connections accepted before I/O has its turn again.
-const ACCEPT_CHUNK: usize = 256;
+const ACCEPT_CHUNK: usize = 64;
 
-/// Events handled between two looks at the clock.
-const CLOCK_CHUNK: usize = 64;
+/// What an event costs at least, in bytes that could be echoed in that time; the clock is looked at once in a turn's worth.
+const EVENT_BYTES: u64 = TURN_BYTES as u64 / 64;
 
 /// Serves `listener` from this thread alone.
 pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
-    let start_ns = clock::now_ns();
+    let (start_ns, addr) = (clock::now_ns(), listener.local_addr()?);
     let (stop, write) = UnixStream::pair()?;
     for signal in shutdown::SIGNALS {
         pipe::register(signal, write.try_clone()?)?;
@@ -63,6 +65,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     let mut server = Server::new(listener, config, start_ns, Arc::clone(&epoll))?;
 
     let mut events = Vec::with_capacity(1024);
+    announce(addr)?;
     while server.is_serving() {
         let timeout = server.timeout(clock::now_ns()).map(whole_milliseconds);
         events.clear();
@@ -70,17 +73,15 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
             Err(Errno::INTR) => continue,
             result => result?,
         };
-        for (index, event) in events.iter().enumerate() {
-            if index % CLOCK_CHUNK == CLOCK_CHUNK - 1 {
-                server.tick(clock::now_ns());
-            }
+        // Before the events, of which those for connections that are queued again are passed over: one turn a pass.
+        server.take_turns();
+        for event in &events {
             match event.data.u64() {
                 LISTENER => server.acceptor.has_clients = true,
                 SIGNALS => server.stop(clock::now_ns()),
                 token => server.on_ready(token, event),
             }
         }
-        server.take_turns();
         let now_ns = clock::now_ns();
         server.tick(now_ns);
         server.accept(now_ns);
@@ -96,13 +97,24 @@ struct Server {
     accepted: u64,
     schedule: Schedule,
     fan_out: Option<FanOut>,
-    /// Connections that had their share of a turn and may have more to read.
-    turns: Vec<u64>,
+    /// Connections that had their share of a turn and may have more to read, each of them once.
+    turns: VecDeque<u64>,
+    /// Work since the clock was looked at, in bytes.
+    since_look: u64,
     /// What is read from any connection; an idle one holds no buffer.
     buffer: Box<[u8]>,
     counters: Counters,
-    /// Once it is set, nothing more is accepted or read.
-    stop_by_ns: Option<u64>,
+    /// Once it is set, nothing more is accepted or echoed.
+    stop: Option<Stop>,
+}
+
+/// The server's end (F4).
+#[derive(Clone, Copy)]
+struct Stop {
+    /// When it ends, whatever is left.
+    by_ns: u64,
+    /// When to look for connections that need not be waited for any more.
+    look_ns: u64,
 }
 
 struct Connection {
@@ -113,10 +125,24 @@ struct Connection {
     blocked: bool,
     /// EPOLLOUT is registered, which it is only while the socket is full.
     watched: bool,
+    /// It is in the run queue.
+    queued: bool,
     /// The end of input is announced, so a short read does not mean that the socket is drained.
     closing: bool,
-    /// The end of input was read.
-    ended: bool,
+    stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Its input is echoed.
+    Open,
+    /// The end of input was read: it is closed once nothing is owed any more.
+    Ended,
+    /// The server ends: its sending side is shut down once nothing is owed any more.
+    Leaving,
+    /// That was done; what still comes is dropped, until the peer's end of input.
+    Lingering,
 }
 
 /// A tick on its way to the connections that were open when it began.
@@ -124,6 +150,13 @@ struct FanOut {
     line: StatusLine,
     cursor: usize,
     before_serial: u64,
+}
+
+impl FanOut {
+    /// Whether it counts a connection and has not come to it yet (B1).
+    fn awaits(&self, key: usize, connection: &Connection) -> bool {
+        key >= self.cursor && connection.serial < self.before_serial
+    }
 }
 
 /// What became of a connection's turn.
@@ -145,15 +178,16 @@ impl Server {
             accepted: 0,
             schedule: Schedule::new(start_ns, config.status_interval),
             fan_out: None,
-            turns: Vec::new(),
+            turns: VecDeque::new(),
+            since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             counters: Counters::default(),
-            stop_by_ns: None,
+            stop: None,
         })
     }
 
     fn is_serving(&self) -> bool {
-        self.stop_by_ns.is_none_or(|by_ns| !self.connections.is_empty() && clock::now_ns() < by_ns)
+        self.stop.is_none_or(|stop| !self.connections.is_empty() && clock::now_ns() < stop.by_ns)
     }
 
     /// How long the poll may wait: not at all if work is left, else until whatever the clock has to start.
@@ -161,8 +195,9 @@ impl Server {
         if self.fan_out.is_some() || !self.turns.is_empty() || self.acceptor.is_ready(self.connections.len()) {
             return Some(Duration::ZERO);
         }
-        let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop_by_ns.is_none());
-        let next_ns = [tick_ns, self.acceptor.retry_ns, self.stop_by_ns].into_iter().flatten().min()?;
+        let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
+        let look_ns = self.stop.map(|stop| stop.look_ns.min(stop.by_ns));
+        let next_ns = [tick_ns, self.acceptor.retry_ns, look_ns].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
     }
 
@@ -172,27 +207,40 @@ impl Server {
         let (flags, failed) = (event.flags, EventFlags::ERR | EventFlags::HUP);
         connection.closing |= flags.intersects(failed | EventFlags::RDHUP);
         // What a full socket's peer sends meanwhile is read once the socket has room.
-        if !connection.blocked || flags.intersects(failed | EventFlags::OUT) {
+        if !connection.queued && (!connection.blocked || flags.intersects(failed | EventFlags::OUT)) {
             self.drive(key);
         }
     }
 
     /// Gives one more turn to the connections that did not finish theirs.
     fn take_turns(&mut self) {
-        for token in std::mem::take(&mut self.turns) {
-            if let Some(key) = self.key(token) {
-                self.drive(key);
-            }
+        for _ in 0..self.turns.len() {
+            let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
+            self.connections[key].queued = false;
+            self.drive(key);
         }
     }
 
     fn drive(&mut self, key: usize) {
+        let before = self.counters.bytes_echoed;
+        self.take_turn(key);
+        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before);
+        if self.since_look >= TURN_BYTES as u64 {
+            self.tick(clock::now_ns());
+        }
+    }
+
+    fn take_turn(&mut self, key: usize) {
         let connection = &mut self.connections[key];
         let turn = connection.drive(&mut self.buffer, &mut self.counters);
         let turn = turn.and_then(|turn| connection.watch(token(key, connection.serial), &self.epoll).map(|()| turn));
         match turn {
             Ok(Turn::Drained) => {}
-            Ok(Turn::Unfinished) => self.turns.push(token(key, connection.serial)),
+            Ok(Turn::Unfinished) if connection.queued => {}
+            Ok(Turn::Unfinished) => {
+                connection.queued = true;
+                self.turns.push_back(token(key, connection.serial));
+            }
             // Whatever went wrong concerns this connection alone (F2).
             Ok(Turn::Closed) | Err(_) => self.close(key),
         }
@@ -201,9 +249,8 @@ impl Server {
     fn close(&mut self, key: usize) {
         let mut connection = self.connections.remove(key);
         connection.outgoing.abandon(&mut self.counters);
-        // A fan-out that counts it and has not come to it yet (B1).
-        let is_awaited = |fan_out: &FanOut| key >= fan_out.cursor && connection.serial < fan_out.before_serial;
-        self.counters.statuses_dropped_at_eof += u64::from(self.fan_out.as_ref().is_some_and(is_awaited));
+        let is_awaited = self.fan_out.as_ref().is_some_and(|fan_out| fan_out.awaits(key, &connection));
+        self.counters.statuses_dropped_at_eof += u64::from(is_awaited);
         self.acceptor.retry_ns = None;
     }
 
@@ -216,8 +263,9 @@ impl Server {
 
     /// Begins the fan-out of a tick that is due, or goes on with one; a chunk at a time, so that I/O has its turn (B5).
     fn tick(&mut self, now_ns: u64) {
-        if self.stop_by_ns.is_some() {
-            return;
+        self.since_look = 0;
+        if self.stop.is_some() {
+            return self.close_settled(now_ns);
         }
         if self.fan_out.is_none()
             && let Some(tick) = self.schedule.take(now_ns)
@@ -278,24 +326,39 @@ impl Server {
                 serial,
                 blocked: false,
                 watched: false,
+                queued: false,
                 closing: false,
-                ended: false,
+                stage: Stage::Open,
             });
         }
     }
 
-    /// Accepts and reads no more; what is queued is still flushed (F4).
+    /// Accepts and echoes no more; what is queued is still flushed (F4).
     fn stop(&mut self, now_ns: u64) {
-        self.stop_by_ns = Some(now_ns + SHUTDOWN_FLUSH.as_nanos() as u64);
-        self.fan_out = None;
+        let after = |pause: Duration| now_ns + pause.as_nanos() as u64;
+        self.stop = Some(Stop { by_ns: after(SHUTDOWN_FLUSH), look_ns: after(LINGER_PAUSE) });
         self.acceptor.close();
+        if let Some(fan_out) = self.fan_out.take() {
+            let awaited = self.connections.iter().filter(|(key, connection)| fan_out.awaits(*key, connection));
+            self.counters.statuses_dropped_at_eof += awaited.count() as u64;
+        }
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let connection = &mut self.connections[key];
-            connection.ended = true;
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.stage = Stage::Leaving;
             connection.outgoing.end_of_input(&mut self.counters);
             self.drive(key);
         }
+    }
+
+    /// Now and then closes connections whose peers have got everything and are silent, though they do not close.
+    fn close_settled(&mut self, now_ns: u64) {
+        let Some(stop) = self.stop.as_mut().filter(|stop| now_ns >= stop.look_ns) else { return };
+        stop.look_ns = now_ns + LINGER_PAUSE.as_nanos() as u64;
+        let is_over = |connection: &Connection| connection.stage == Stage::Lingering && is_settled(&connection.stream);
+        let over = self.connections.iter().filter(|(_, connection)| is_over(connection));
+        let keys: Vec<usize> = over.map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.close(key));
     }
 
     fn finish(mut self) -> Counters {
@@ -312,20 +375,28 @@ impl Connection {
         let mut turn_bytes = 0;
         // One read buffer is written before the next is read: that bounds what a connection holds (F1).
         while !self.blocked {
-            if self.ended {
-                return Ok(Turn::Closed);
+            match self.stage {
+                Stage::Open | Stage::Lingering => {}
+                Stage::Ended => return Ok(Turn::Closed),
+                Stage::Leaving if is_settled(&self.stream) => return Ok(Turn::Closed),
+                Stage::Leaving => {
+                    self.stream.shutdown(Shutdown::Write)?;
+                    self.stage = Stage::Lingering;
+                }
             }
             if turn_bytes >= TURN_BYTES {
                 return Ok(Turn::Unfinished);
             }
             match self.stream.read(buffer) {
                 Ok(0) => {
-                    self.ended = true;
+                    self.stage = Stage::Ended;
                     self.outgoing.end_of_input(counters);
                 }
                 Ok(count) => {
                     turn_bytes += count;
-                    self.write(&buffer[..count], counters)?;
+                    if self.stage == Stage::Open {
+                        self.write(&buffer[..count], counters)?;
+                    }
                     // Less than asked for: drained (epoll(7)), unless the end of input is still to be read.
                     if count < buffer.len() && !self.closing && !self.blocked {
                         return Ok(Turn::Drained);

@@ -9,8 +9,9 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io::{self, ErrorKind},
-    net,
+    net::{self, Shutdown},
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -19,22 +20,24 @@ use std::{
 
 use protocol::{
     Counters, Outgoing, Schedule, Tick,
-    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::{Status, StatusLine},
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     net::{TcpListener, TcpStream},
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::yield_now,
     time::{sleep, timeout},
 };
 
 use crate::{
     Config, clock,
-    listen::{Warning, concerns_one_client},
+    linger::is_settled,
+    listen::{Warning, announce, concerns_one_client},
     shutdown,
 };
 
@@ -64,10 +67,12 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     shutdown::exit_on_second_signal()?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    let addr = listener.local_addr()?;
 
     // Spawned, since what runs in block_on runs on no worker and hands every connection over by a queue.
     let acceptor = tokio::spawn(accept_all(Arc::clone(&server), listener));
     let broadcaster = tokio::spawn(broadcast_all(Arc::clone(&server), schedule));
+    announce(addr)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -86,6 +91,8 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
 struct Server {
     max_connections: u32,
     places: Arc<Semaphore>,
+    /// A connection has ended, and its descriptor is free.
+    freed: Notify,
     /// Connections have them in turn.
     channels: Vec<watch::Sender<Latest>>,
     state: Mutex<State>,
@@ -116,6 +123,7 @@ impl Server {
         Self {
             max_connections,
             places: Arc::new(Semaphore::new(max_connections as usize)),
+            freed: Notify::new(),
             channels: (0..channels).map(|_| watch::Sender::default()).collect(),
             state: Mutex::default(),
         }
@@ -142,12 +150,13 @@ async fn accept_all(server: Arc<Server>, listener: TcpListener) {
                 Err(error) if concerns_one_client(&error) => {}
                 Err(error) => {
                     warning.print("cannot accept", &error);
-                    sleep(ACCEPT_RETRY).await;
+                    drop(timeout(ACCEPT_RETRY, server.freed.notified()).await);
                 }
             }
         };
         // Counted and subscribed in one step, before the task runs: the tick's count is that of its recipients.
-        let (connection, statuses) = Connection::new(&server, stream, place);
+        let place = Place { server: Arc::clone(&server), _permit: place };
+        let (connection, statuses) = Connection::new(stream, place);
         tokio::spawn(connection.serve(statuses));
     }
 }
@@ -177,12 +186,25 @@ struct Connection {
     counters: Counters,
     /// Statuses emitted that this connection need not account for any more.
     emitted_seen: u64,
+    // The last field, so that it is given up when the stream is closed.
+    place: Place,
+}
+
+/// What a connection takes up.
+struct Place {
     server: Arc<Server>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.freed.notify_one();
+    }
 }
 
 impl Connection {
-    fn new(server: &Arc<Server>, stream: TcpStream, place: OwnedSemaphorePermit) -> (Self, watch::Receiver<Latest>) {
+    fn new(stream: TcpStream, place: Place) -> (Self, watch::Receiver<Latest>) {
+        let server = &place.server;
         let mut state = lock(&server.state);
         state.active += 1;
         state.accepted += 1;
@@ -195,8 +217,7 @@ impl Connection {
             outgoing: Outgoing::default(),
             counters: Counters { accepts: 1, ..Counters::default() },
             emitted_seen,
-            server: Arc::clone(server),
-            _place: place,
+            place,
         };
         (connection, statuses)
     }
@@ -204,7 +225,7 @@ impl Connection {
     /// Echoes until the peer's end of input, an error, or the server's end; the last two concern nobody else (F2).
     async fn serve(mut self, statuses: watch::Receiver<Latest>) {
         let mut next_status = pin!(next(statuses));
-        let (mut ended, mut turn_bytes) = (false, 0);
+        let (mut ended, mut stopping, mut turn_bytes) = (false, false, 0);
         while !(ended && self.outgoing.is_flushed()) {
             // Neither branch loses anything when the other one wins: each does its work within one poll.
             tokio::select! {
@@ -215,7 +236,7 @@ impl Connection {
                 },
                 (latest, statuses) = &mut next_status, if !ended => {
                     next_status.set(next(statuses));
-                    ended = latest.stopping;
+                    (ended, stopping) = (latest.stopping, latest.stopping);
                     if self.take_status(latest).is_err() {
                         return;
                     }
@@ -229,13 +250,43 @@ impl Connection {
                 yield_now().await;
             }
         }
+        if stopping {
+            // An error only ends the wait.
+            drop(self.linger().await);
+        }
+    }
+
+    /// Shuts down its sending side, and drops what still comes until the peer's end of input (F4).
+    async fn linger(&mut self) -> io::Result<()> {
+        if is_settled(&self.stream) {
+            return Ok(());
+        }
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+        loop {
+            match timeout(LINGER_PAUSE, poll_fn(|context| self.poll_drop(context))).await {
+                Ok(Ok(0)) => return Ok(()),
+                Ok(dropped) => _ = dropped?,
+                // It is silent, and maybe it has got everything.
+                Err(_) if is_settled(&self.stream) => return Ok(()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads and drops; the number of bytes, 0 at the end of input.
+    fn poll_drop(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     }
 
     /// One step: writes what is owed or, if there is nothing, reads and writes that back.
     ///
     /// The number of bytes read, 0 at the end of input; `None` if it only wrote.
     async fn echo(&mut self) -> io::Result<Option<usize>> {
-        std::future::poll_fn(|context| self.poll_echo(context)).await
+        poll_fn(|context| self.poll_echo(context)).await
     }
 
     fn poll_echo(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
@@ -288,7 +339,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.outgoing.abandon(&mut self.counters);
-        let mut state = lock(&self.server.state);
+        let mut state = lock(&self.place.server.state);
         // Statuses that it was counted for and never saw: the last would still be held.
         let missed = state.emitted - self.emitted_seen;
         self.counters.statuses_replaced += missed.saturating_sub(1);

@@ -6,25 +6,26 @@
 //! the socket is full, the broadcaster comes back when it has room. The registry is never locked while sending.
 
 use std::{
-    io::{self, ErrorKind, Read},
+    io,
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use protocol::{
     Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, SHUTDOWN_FLUSH},
+    limits::{ACCEPT_RETRY, LINGER_PAUSE, SHUTDOWN_FLUSH},
     status::{Status, StatusLine},
 };
 use rustix::{
+    buffer::spare_capacity,
     event::{PollFd, PollFlags, poll},
     io::Errno,
-    net::{SendFlags, send},
+    net::{RecvFlags, SendFlags, recv, send},
     process::{Resource, getrlimit},
     time::Timespec,
 };
@@ -34,7 +35,8 @@ use socket2::SockRef;
 
 use crate::{
     Config, clock,
-    listen::{Warning, concerns_one_client},
+    linger::is_settled,
+    listen::{Warning, announce, concerns_one_client, log},
     shutdown,
 };
 
@@ -60,6 +62,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
         spawn("broadcaster", move || server.broadcast_all(schedule))?;
     }
 
+    announce(listener.local_addr()?)?;
     signals.forever().next();
     {
         // Under the lock, so that an acceptor about to wait for a place does not miss it.
@@ -202,17 +205,28 @@ impl Server {
 
     /// Has the connections end, flushing what is queued for a while (F4).
     fn drain(&self) -> Counters {
-        let some_left = |registry: &mut Registry| !registry.connections.is_empty();
+        let deadline = Instant::now() + SHUTDOWN_FLUSH;
         let mut registry = lock(&self.registry);
-        for (end, patience) in [(Shutdown::Read, SHUTDOWN_FLUSH), (Shutdown::Both, SHUTDOWN_FLUSH / 10)] {
-            for (_, connection) in &registry.connections {
-                // It may have ended just now.
-                drop(connection.stream.shutdown(end));
+        while !registry.connections.is_empty() && Instant::now() < deadline {
+            // A reader that waits although its peer has got everything is woken by an end of input. Another one is not:
+            // in a socket that does not receive, what the peer still sends is a reset.
+            for (_, connection) in registry.connections.iter().filter(|(_, connection)| is_settled(&connection.stream))
+            {
+                drop(connection.stream.shutdown(Shutdown::Read));
             }
-            registry =
-                self.freed.wait_timeout_while(registry, patience, some_left).unwrap_or_else(PoisonError::into_inner).0;
+            registry = self.wait_for_end(registry, LINGER_PAUSE);
         }
-        std::mem::take(&mut registry.counters)
+        for (_, connection) in &registry.connections {
+            // It may have ended just now.
+            drop(connection.stream.shutdown(Shutdown::Both));
+        }
+        std::mem::take(&mut self.wait_for_end(registry, SHUTDOWN_FLUSH / 10).counters)
+    }
+
+    /// Waits until no connection is left, and not for longer than that.
+    fn wait_for_end<'a>(&self, registry: MutexGuard<'a, Registry>, patience: Duration) -> MutexGuard<'a, Registry> {
+        let some_left = |registry: &mut Registry| !registry.connections.is_empty();
+        self.freed.wait_timeout_while(registry, patience, some_left).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -235,13 +249,17 @@ impl Drop for Place<'_> {
 }
 
 impl Connection {
+    /// Echoes until the end of input; once the server ends, what comes is dropped (F4).
     fn echo_all(&self, stopping: &AtomicBool) {
-        let mut buffer = vec![0; BUFFER_BYTES];
-        while !stopping.load(Ordering::Relaxed) {
-            match (&self.stream).read(&mut buffer) {
-                Ok(0) => return,
-                Ok(count) if self.echo(&buffer[..count]).is_ok() => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+        // Never written as a whole, so the pages that no message needed are not resident.
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        loop {
+            buffer.clear();
+            match recv(&self.stream, spare_capacity(&mut buffer), RecvFlags::empty()) {
+                Ok((0, _)) => return,
+                Ok(_) if stopping.load(Ordering::Relaxed) => self.hang_up(),
+                Ok(_) if self.echo(&buffer).is_ok() => {}
+                Err(Errno::INTR) => {}
                 Ok(_) | Err(_) => return,
             }
         }
@@ -289,8 +307,14 @@ impl Connection {
         }
     }
 
-    /// Finishes a status that is partly sent, drops others, and closes.
+    /// Sends nothing more, and hands over what it counted.
     fn finish(&self) -> Counters {
+        self.hang_up();
+        std::mem::take(&mut lock(&self.writer).counters)
+    }
+
+    /// Finishes a status that is partly sent, drops others, and shuts down the sending side; a second time does nothing.
+    fn hang_up(&self) {
         let mut writer = lock(&self.writer);
         let Writer { outgoing, counters } = &mut *writer;
         outgoing.end_of_input(counters);
@@ -303,7 +327,6 @@ impl Connection {
         counters.statuses_dropped_at_eof += u64::from(slot.line.take().is_some());
         // The broadcaster may hold the connection a little longer; the peer shall not wait for that.
         drop(self.stream.shutdown(Shutdown::Write));
-        std::mem::take(counters)
     }
 }
 
@@ -362,10 +385,12 @@ fn places(max_connections: usize) -> usize {
         ("vm.max_map_count", read("vm/max_map_count").map_or(usize::MAX, |max| (max / 4).saturating_sub(512))),
     ];
     let (name, limit) = limits.into_iter().min_by_key(|(_, limit)| *limit).unwrap_or(("", usize::MAX));
-    if limit < max_connections {
-        eprintln!("serving at most {limit} connections at a time instead of {max_connections}: {name}");
+    // If there is not even one, the first client shows it.
+    let places = limit.min(max_connections).max(1);
+    if places < max_connections {
+        log(format_args!("serving at most {places} connections at a time instead of {max_connections}: {name}"));
     }
-    limit.min(max_connections).max(1)
+    places
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {

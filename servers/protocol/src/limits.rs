@@ -20,6 +20,9 @@ pub const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// How long a server may take to flush what is queued when it is told to stop (F4).
 pub const SHUTDOWN_FLUSH: Duration = Duration::from_secs(1);
 
+/// How long a server that ends waits for a silent peer before it looks whether everything has arrived there (F4).
+pub const LINGER_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long an acceptor waits after a shortage of descriptors, threads or memory before it tries again (F3).
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
