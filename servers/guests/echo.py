@@ -9,11 +9,13 @@ counters as the last line on stderr.
 """
 
 import errno
+import fcntl
 import json
 import selectors
 import signal
 import socket
 import sys
+import termios
 import time
 
 READ_BYTES = 64 * 1024
@@ -40,6 +42,7 @@ class Connection:
         self.status = b""  # held or partly sent
         self.newer = b""  # came while `status` was partly sent
         self.status_begun = self.inside_line = self.ended = False
+        self.leaving = self.lingering = False
 
     def offer(self, line):
         if self.ended:
@@ -92,17 +95,31 @@ class Connection:
             if not self.flush():
                 counters["backlog_max_bytes"] = max(counters["backlog_max_bytes"], len(self.unsent))
                 return True
-            if self.ended:
+            if self.leaving and not self.lingering:
+                if is_settled(self.sock):
+                    return False
+                self.sock.shutdown(socket.SHUT_WR)
+                self.lingering = True
+            elif self.ended and not self.leaving:
                 return False
             try:
-                self.unsent = self.sock.recv(READ_BYTES)
+                received = self.sock.recv(READ_BYTES)
             except BlockingIOError:
                 return True
-            if not self.unsent:
+            if not received:
                 self.end_of_input()
+                self.leaving = False
+            elif not self.lingering:
+                self.unsent = received
         # Sent or blocked, never just left: whoever has more to read is told so again.
         self.flush()
         return True
+
+
+def is_settled(sock):
+    """Whether a close takes nothing back: all that was sent is acknowledged, and nothing is unread (F4)."""
+    queues = (termios.FIONREAD, termios.TIOCOUTQ)
+    return not any(int.from_bytes(fcntl.ioctl(sock, queue, bytes(4)), sys.byteorder) for queue in queues)
 
 
 class Server:
@@ -217,13 +234,18 @@ class Server:
     def drain(self):
         until_ns = time.monotonic_ns() + FLUSH_NS
         self.listener.close()
+        counters["statuses_dropped_at_eof"] += len(self.fan_out)
         for connection in list(self.connections.values()):
             connection.end_of_input()
+            connection.leaving = True
             self.drive(connection)
         while self.connections and time.monotonic_ns() < until_ns:
             for key, _ in self.selector.select(0.01):
                 if key.data:
                     self.drive(key.data)
+            for connection in list(self.connections.values()):
+                if connection.lingering and is_settled(connection.sock):
+                    self.close(connection)
 
 
 def main():

@@ -68,7 +68,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
         // Under the lock, so that an acceptor about to wait for a place does not miss it.
         let _registry = lock(&server.registry);
         server.stopping.store(true, Ordering::Relaxed);
-        server.freed.notify_all();
+        server.ended.notify_all();
     }
     // An accept that waits returns at once; new clients are refused.
     SockRef::from(&listener).shutdown(Shutdown::Both)?;
@@ -81,8 +81,11 @@ struct Server {
     places: usize,
     stopping: AtomicBool,
     registry: Mutex<Registry>,
+    /// Held during a fan-out, so that the end can wait until its last one is over and counted.
+    fan_out: Mutex<()>,
     /// A connection has ended.
-    freed: Condvar,
+    ended: Condvar,
+    closed: Arc<Closed>,
 }
 
 #[derive(Default)]
@@ -95,6 +98,26 @@ struct Connection {
     stream: TcpStream,
     writer: Mutex<Writer>,
     slot: Mutex<Slot>,
+    // The last field, so that the stream is closed by then, whoever holds the connection longest.
+    _descriptor: Descriptor,
+}
+
+/// What an acceptor that is short of descriptors waits for.
+#[derive(Default)]
+struct Closed {
+    /// A stream was closed since this was last asked.
+    lately: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// A stream's descriptor, which is free again when this is dropped.
+struct Descriptor(Arc<Closed>);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        *lock(&self.0.lately) = true;
+        self.0.changed.notify_one();
+    }
 }
 
 #[derive(Default)]
@@ -136,7 +159,8 @@ impl Server {
 
     /// Registers a connection and starts its thread; if there is none to be had, waits until there is (F3).
     fn admit(self: &Arc<Self>, stream: TcpStream, warning: &mut Warning) {
-        let connection = Arc::new(Connection { stream, writer: Mutex::default(), slot: Mutex::default() });
+        let _descriptor = Descriptor(Arc::clone(&self.closed));
+        let connection = Arc::new(Connection { stream, writer: Mutex::default(), slot: Mutex::default(), _descriptor });
         let key = {
             let mut registry = lock(&self.registry);
             registry.counters.accepts += 1;
@@ -162,19 +186,22 @@ impl Server {
         let full = |registry: &mut Registry| {
             registry.connections.len() >= self.places && !self.stopping.load(Ordering::Relaxed)
         };
-        drop(self.freed.wait_while(lock(&self.registry), full).unwrap_or_else(PoisonError::into_inner));
+        drop(self.ended.wait_while(lock(&self.registry), full).unwrap_or_else(PoisonError::into_inner));
         !self.stopping.load(Ordering::Relaxed)
     }
 
-    /// After a shortage: waits until a connection has ended, or for a while.
+    /// After a shortage: waits until a connection is closed, or for a while.
     fn wait_for_change(&self) {
-        drop(self.freed.wait_timeout(lock(&self.registry), ACCEPT_RETRY));
+        let Closed { lately, changed } = &*self.closed;
+        let waited = changed.wait_timeout_while(lock(lately), ACCEPT_RETRY, |lately| !*lately);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
     fn broadcast_all(&self, mut schedule: Schedule) {
         let mut owed = Vec::new();
         while let Some(due_ns) = schedule.next_due_ns() {
             wait_until(due_ns, &mut owed);
+            let _fan_out = lock(&self.fan_out);
             if self.stopping.load(Ordering::Relaxed) {
                 return;
             }
@@ -206,6 +233,7 @@ impl Server {
     /// Has the connections end, flushing what is queued for a while (F4).
     fn drain(&self) -> Counters {
         let deadline = Instant::now() + SHUTDOWN_FLUSH;
+        drop(lock(&self.fan_out));
         let mut registry = lock(&self.registry);
         while !registry.connections.is_empty() && Instant::now() < deadline {
             // A reader that waits although its peer has got everything is woken by an end of input. Another one is not:
@@ -226,7 +254,7 @@ impl Server {
     /// Waits until no connection is left, and not for longer than that.
     fn wait_for_end<'a>(&self, registry: MutexGuard<'a, Registry>, patience: Duration) -> MutexGuard<'a, Registry> {
         let some_left = |registry: &mut Registry| !registry.connections.is_empty();
-        self.freed.wait_timeout_while(registry, patience, some_left).unwrap_or_else(PoisonError::into_inner).0
+        self.ended.wait_timeout_while(registry, patience, some_left).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -244,7 +272,7 @@ impl Drop for Place<'_> {
         registry.connections.remove(self.key);
         registry.counters.merge(&counters);
         drop(registry);
-        self.server.freed.notify_all();
+        self.server.ended.notify_all();
     }
 }
 

@@ -91,8 +91,8 @@ fn held_inside_a_line(subject: &Subject) -> Result<()> {
     client.send(b"half ")?;
     // Ticks come, as the other connection sees.
     other.greet()?;
-    let first = status_of(&mut other)?;
-    while status_of(&mut other)?.tick < first.tick + 3 {}
+    let first = other.next_status()?;
+    while other.next_status()?.tick < first.tick + 3 {}
     client.send(b"a line\n")?;
     client.expect_line(b"half a line\n")
 }
@@ -142,13 +142,13 @@ fn latest_wins(subject: &Subject) -> Result<()> {
     // The line is incomplete; before it, ticks may have come.
     let mut sent = 0;
     while client.peek()? == b'S' {
-        sent = status_of(&mut client)?.tick;
+        sent = client.next_status()?.tick;
     }
     client.expect(b"open")?;
     // Every later tick that the other gets is held here. They are counted as they come, for the server may skip some.
     let mut held = Vec::new();
     while held.len() < 10 {
-        held.extend(Some(status_of(&mut other)?.tick).filter(|&tick| tick > sent));
+        held.extend(Some(other.next_status()?.tick).filter(|&tick| tick > sent));
     }
     client.send(b"\n")?;
     client.expect(b"\n")?;
@@ -208,9 +208,9 @@ fn no_drift(subject: &Subject) -> Result<()> {
     let server = subject.start(BUSY)?;
     let mut client = Client::connect(server.addr)?;
     client.greet()?;
-    let first = status_of(&mut client)?;
+    let first = client.next_status()?;
     loop {
-        let status = status_of(&mut client)?;
+        let status = client.next_status()?;
         let due_ns = first.due_ns + (status.tick - first.tick) * 10_000_000;
         ensure!(status.due_ns == due_ns, "tick {} is due {} ns off", status.tick, status.due_ns.abs_diff(due_ns));
         if status.tick >= first.tick + 200 {
@@ -225,7 +225,7 @@ fn no_burst(subject: &Subject) -> Result<()> {
     let pid = server.pid()?;
     let mut client = Client::connect(server.addr)?;
     client.greet()?;
-    let before = status_of(&mut client)?;
+    let before = client.next_status()?;
     kill_process(pid, Signal::STOP)?;
     thread::sleep(Duration::from_millis(200));
     let resumed_ns = clock::now_ns();
@@ -233,7 +233,7 @@ fn no_burst(subject: &Subject) -> Result<()> {
     let mut last = before;
     // Those that were in the socket, then one, and then the next ones in their time.
     for _ in 0..10 {
-        let status = status_of(&mut client)?;
+        let status = client.next_status()?;
         ensure!(status.tick > last.tick, "tick {} came after tick {}", status.tick, last.tick);
         let burst = status.emit_ns >= resumed_ns && status.due_ns + 20_000_000 < resumed_ns;
         ensure!(!burst, "tick {} was overdue and sent all the same", status.tick);
@@ -261,10 +261,10 @@ fn a_stuck_client(subject: &Subject) -> Result<()> {
     let mut stuck = Client::connect_small(server.addr)?;
     stuck.stuff()?;
     let mut clients = connect(server.addr, 100)?;
-    let first = status_of(&mut clients[0])?.tick;
+    let first = clients[0].next_status()?.tick;
     for client in &mut clients {
         client.greet()?;
-        while status_of(client)?.tick < first + 5 {}
+        while client.next_status()?.tick < first + 5 {}
     }
     Ok(())
 }
@@ -308,15 +308,6 @@ fn echo_behind_a_status(subject: &Subject) -> Result<()> {
         alone_ns / 1e3
     );
     Ok(())
-}
-
-/// The next status, passing over other lines.
-fn status_of(client: &mut Client) -> Result<Status> {
-    loop {
-        if let Some(status) = Status::parse(&client.line()?) {
-            return Ok(status);
-        }
-    }
 }
 
 /// Connections that are all accepted.

@@ -44,8 +44,13 @@ impl Client {
 
     /// With a receive buffer as small as the kernel allows: else megabytes go unread before anybody notices.
     pub(super) fn connect_small(to: Endpoint) -> Result<Self> {
+        Self::connect_with(to, 1)
+    }
+
+    /// With a receive buffer of so many bytes, which the kernel then leaves as it is.
+    pub(super) fn connect_with(to: Endpoint, receive_bytes: usize) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_recv_buffer_size(1)?;
+        socket.set_recv_buffer_size(receive_bytes)?;
         socket.connect(&to.addr.into())?;
         Self::new(socket.into(), to.patience)
     }
@@ -95,6 +100,15 @@ impl Client {
         Status::parse(&line).with_context(|| format!("expected a status line, got {}", show(&line)))
     }
 
+    /// The next status, passing over other lines.
+    pub(super) fn next_status(&mut self) -> Result<Status> {
+        loop {
+            if let Some(status) = Status::parse(&self.line()?) {
+                return Ok(status);
+            }
+        }
+    }
+
     /// Everything until the server closes, which must be by FIN.
     pub(super) fn rest(mut self) -> Result<Transcript> {
         while self.fill()? > 0 {}
@@ -107,6 +121,18 @@ impl Client {
             ensure!(self.fill()? > 0, "the connection ended");
         }
         Ok(self.received[0])
+    }
+
+    /// How many bytes come until the connection ends, in whichever way.
+    pub(super) fn received_until_the_end(&mut self) -> u64 {
+        let mut bytes = 0;
+        loop {
+            bytes += std::mem::take(&mut self.received).len() as u64;
+            // A reset is an end as well.
+            if !self.fill().is_ok_and(|count| count > 0) {
+                return bytes;
+            }
+        }
     }
 
     pub(super) fn end_input(&self) -> Result<()> {

@@ -1,9 +1,7 @@
 //! F1, F2, F3.
 
 use std::{
-    collections::BTreeSet,
-    io::Write,
-    net::TcpStream,
+    collections::{BTreeSet, VecDeque},
     thread,
     time::{Duration, Instant},
 };
@@ -12,15 +10,15 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
-use super::{BUSY, Check, Options, QUIET, Skipped, Subject, client::Client};
-use crate::observe::Process;
+use super::{BUSY, Check, Options, QUIET, Served, Skipped, Subject, client::Client};
+use crate::{observe::Process, stats::quantile};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::alone("F1", "a client that does not read is not read from, and later gets everything", resumes),
     Check::together("F1", "clients that do not read cost bounded memory", bounded_memory),
     Check::alone("F2", "1000 resets concern nobody else", resets),
-    Check::alone("F2", "a flood on one connection does not starve another", flood),
     Check::together("F3", "when descriptors run out nobody spins, and who waits is served later", descriptor_shortage),
+    Check::together("F3", "a close wakes an acceptor that waits a shortage out", close_ends_shortage),
     Check::together("F3", "when no thread can be started who is there is served, and who waits later", thread_shortage),
     Check::together("F3", "beyond the limit clients wait and are served when a place is free", limit),
 ];
@@ -82,24 +80,6 @@ fn resets(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-fn flood(subject: &Subject) -> Result<()> {
-    let server = subject.start(QUIET)?;
-    let addr = server.addr;
-    let flooder = TcpStream::connect(addr.addr)?;
-    let mut sink = flooder.try_clone()?;
-    let reader = thread::spawn(move || std::io::copy(&mut sink, &mut std::io::sink()));
-    let mut source = flooder.try_clone()?;
-    let writer = thread::spawn(move || {
-        let piece = vec![b'f'; 1 << 20];
-        while source.write_all(&piece).is_ok() {}
-    });
-    let mut client = Client::connect(addr)?;
-    let served: Result<()> = (0..200).try_for_each(|_| client.greet());
-    flooder.shutdown(std::net::Shutdown::Both)?;
-    drop((reader.join(), writer.join()));
-    served
-}
-
 fn limit(subject: &Subject) -> Result<()> {
     const PLACES: u32 = 4;
     let server = subject.start(Options { max_connections: Some(PLACES), ..QUIET })?;
@@ -129,26 +109,12 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
     const ROOM: usize = 20;
     const WAITING: usize = 5;
     let server = subject.start(QUIET)?;
-    server.is_ours()?;
-    let (pid, process) = (server.pid()?, server.process()?);
-    let mut served = vec![Client::connect(server.addr)?];
-    served[0].greet()?;
-    // The limit is one of numbers: the lowest that leaves so many of them free.
-    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?;
-    let open: BTreeSet<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    let free = (0..).filter(|number| !open.contains(number)).nth(ROOM).context("numbers do not run out")?;
-    let limit = Rlimit { current: Some(free), maximum: getrlimit(Resource::Nofile).maximum };
-    prlimit(Some(pid), Resource::Nofile, limit)?;
-    for _ in 0..ROOM {
-        let mut client = Client::connect(server.addr)?;
-        client.greet()?;
-        served.push(client);
-    }
+    let mut served = short_of_descriptors(&server, ROOM)?;
     let mut waiting = (0..WAITING).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
     for client in &mut waiting {
         client.send(b"hello\n")?;
     }
-    no_spinning(subject, &process)?;
+    no_spinning(subject, &server.process()?)?;
     for client in &mut served {
         client.greet()?;
     }
@@ -160,6 +126,57 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
         client.expect_line(b"hello\n")?;
     }
     Ok(())
+}
+
+/// Time from a close to the echo of the client that waited for its descriptor, against connecting where there is no
+/// shortage: an acceptor that only tries again after a while is slower by far.
+fn close_ends_shortage(subject: &Subject) -> Result<()> {
+    const ROUNDS: usize = 15;
+    const RATIO: f64 = 8.0;
+    let (short, free) = (subject.start(QUIET)?, subject.start(QUIET)?);
+    let mut served = VecDeque::from(short_of_descriptors(&short, 3)?);
+    let (mut after_a_close, mut without_shortage) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut waiting = Client::connect(short.addr)?;
+        waiting.send(b"hello\n")?;
+        // By the time that others are served, accepting has been tried.
+        for client in &mut served {
+            client.greet()?;
+        }
+        let begun = Instant::now();
+        drop(served.pop_front());
+        waiting.expect_line(b"hello\n")?;
+        after_a_close.push(begun.elapsed().as_secs_f64());
+        served.push_back(waiting);
+
+        let begun = Instant::now();
+        Client::connect(free.addr)?.greet()?;
+        without_shortage.push(begun.elapsed().as_secs_f64());
+    }
+    let median = |times: &[f64]| quantile(times, 0.5).context("there was at least one round");
+    let ratio = median(&after_a_close)? / median(&without_shortage)?;
+    ensure!(ratio <= RATIO, "after a close it takes {ratio:.0} times as long as without a shortage");
+    Ok(())
+}
+
+/// Clients that are served and, but for the first one, take the last `room` descriptors that the server can have.
+fn short_of_descriptors(server: &Served, room: usize) -> Result<Vec<Client>> {
+    server.is_ours()?;
+    let pid = server.pid()?;
+    let mut served = vec![Client::connect(server.addr)?];
+    served[0].greet()?;
+    // The limit is one of numbers: the lowest that leaves so many of them free.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?;
+    let open: BTreeSet<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let free = (0..).filter(|number| !open.contains(number)).nth(room).context("numbers do not run out")?;
+    let limit = Rlimit { current: Some(free), maximum: getrlimit(Resource::Nofile).maximum };
+    prlimit(Some(pid), Resource::Nofile, limit)?;
+    for _ in 0..room {
+        let mut client = Client::connect(server.addr)?;
+        client.greet()?;
+        served.push(client);
+    }
+    Ok(served)
 }
 
 fn thread_shortage(subject: &Subject) -> Result<()> {

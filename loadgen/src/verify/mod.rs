@@ -7,8 +7,10 @@ mod broadcast;
 mod client;
 mod command;
 mod echo;
+mod floods;
 mod flow;
-mod lifecycle;
+mod idle;
+mod shutdown;
 mod subject;
 
 use std::time::Duration;
@@ -62,7 +64,9 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every check, in the order of the clauses.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [echo::CHECKS, broadcast::CHECKS, flow::CHECKS, lifecycle::CHECKS].into_iter().flatten()
+    [echo::CHECKS, broadcast::CHECKS, flow::CHECKS, floods::CHECKS, shutdown::CHECKS, idle::CHECKS]
+        .into_iter()
+        .flatten()
 }
 
 /// Runs one check on a server.
