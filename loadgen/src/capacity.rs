@@ -68,7 +68,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
     });
     let session = Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?;
-    eprintln!("recording in {}", session.folder().display());
+    terminal::say(format_args!("recording in {}", session.folder().display()));
     let mut climb = Climb { args, conditions, session, trials: 0 };
     let mut found = Vec::new();
     for name in &args.servers {
@@ -80,7 +80,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let interrupted = found.len() < args.servers.len();
     climb.session.mark(if interrupted { State::Partial } else { State::Complete })?;
     let text = table(args, &found) + &format!("files: {}\n", climb.session.folder().display());
-    terminal::print(&text);
+    terminal::print(&text)?;
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }
 
@@ -97,7 +97,7 @@ impl Climb<'_> {
         let mut passed = None;
         for rung in 0.. {
             let rate = rung_per_sec(self.args.from, rung);
-            eprintln!("{name}: {} messages/s", show_count(rate as f64));
+            terminal::say(format_args!("{name}: {} messages/s", show_count(rate as f64)));
             let end = match self.rung(name, rung as u64 + 1, rate)? {
                 None => return Ok(None),
                 Some(Some(true)) => {

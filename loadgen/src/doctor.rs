@@ -26,7 +26,7 @@ pub struct Check {
 /// Prints every check, a line each.
 ///
 /// # Errors
-/// Never so far.
+/// If they cannot be printed.
 pub fn doctor() -> Result<Exit> {
     // As every run does.
     servers::listen::raise_descriptor_limit();
@@ -44,7 +44,7 @@ pub fn doctor() -> Result<Exit> {
         0 => "nothing seen that speaks against it; every trial is judged by itself all the same\n".to_owned(),
         warnings => format!("{warnings} of {} could be better\n", checks.len()),
     });
-    terminal::print(&text);
+    terminal::print(&text)?;
     Ok(Exit::Ok)
 }
 

@@ -1,19 +1,46 @@
 //! `loadgen`: parse, dispatch, one error printer.
 
-use std::{env, process::ExitCode};
+use std::{env, ffi::OsString, process::ExitCode};
 
+use anyhow::Result;
 use loadgen::{
     capacity,
     cli::{Cli, Command, manual},
     compare, doctor,
     failure::Exit,
-    interrupt, reference, report, run, selftest, terminal, verify,
+    interrupt, reference, report, run, selftest,
+    terminal::{self, Colour},
+    verify,
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::read(env::args_os().collect());
-    terminal::choose(cli.color);
-    let result = match cli.command {
+    // Started anew by way of /proc/self/exe it would be called `exe` in lists of processes.
+    let _ = rustix::thread::set_name(c"loadgen");
+    let words: Vec<OsString> = env::args_os().collect();
+    terminal::choose(Colour::asked_for(&words));
+    let result = match Cli::read(words) {
+        Ok(cli) => run_command(cli.command),
+        Err(error) => explain(&error),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        terminal::say(format_args!("error: {error:#}"));
+        Exit::of(&error)
+    });
+    ExitCode::from(exit.code())
+}
+
+/// Prints the help or the version that was asked for, or says what is wrong with the command line.
+fn explain(error: &clap::Error) -> Result<Exit> {
+    if error.use_stderr() {
+        // As with all that is said on stderr: if it cannot be heard, the exit code still tells.
+        let _ = error.print();
+        return Ok(Exit::Usage);
+    }
+    terminal::print_plain(&error.render().ansi().to_string()).map(|()| Exit::Ok)
+}
+
+fn run_command(command: Command) -> Result<Exit> {
+    match command {
         Command::List => report::list(),
         Command::Serve(args) => servers::cli::serve(&args).map(|()| Exit::Ok),
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
@@ -26,14 +53,9 @@ fn main() -> ExitCode {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),
         Command::Reference(args) => reference::reference(&args),
-    };
-    let exit = result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        Exit::of(&error)
-    });
-    ExitCode::from(exit.code())
+    }
 }
 
-fn install_interrupt() -> anyhow::Result<()> {
+fn install_interrupt() -> Result<()> {
     Ok(interrupt::install()?)
 }

@@ -37,7 +37,7 @@ use slab::Slab;
 use crate::{
     cli::{Fault, ReferenceArgs},
     failure::Exit,
-    interrupt,
+    interrupt, terminal,
 };
 
 /// Serves until SIGTERM, then prints what it did as one line of JSON on stderr.
@@ -49,7 +49,7 @@ pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
     listen::raise_descriptor_limit();
     let options = SocketOptions { nodelay: true, congestion: Some(args.congestion.clone()) };
     let listener = listen::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], &options)?;
-    println!("listening on {}", listener.local_addr()?);
+    terminal::print_plain(&format!("listening on {}\n", listener.local_addr()?))?;
     listener.set_nonblocking(true)?;
     let mut server = Server {
         args: args.clone(),
@@ -59,7 +59,7 @@ pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
         buffer: vec![0; 64 * 1024].into(),
     };
     server.run(TcpListener::from_std(listener))?;
-    eprintln!("{}", server.truth.json());
+    terminal::say(server.truth.json());
     Ok(Exit::Ok)
 }
 

@@ -1,6 +1,6 @@
 //! `loadgen run`: one trial of one target.
 
-use std::{io::IsTerminal, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -80,10 +80,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     } else {
         report::trial(&entry, files.as_deref())
     };
-    terminal::print(&text);
+    terminal::print(&text)?;
     let missed = missed(args.slo.as_ref(), &trial);
     if let (Some(slo), false) = (args.slo, args.json) {
-        terminal::print(&format!("slo         {slo} {}\n", if missed { "missed" } else { "met" }));
+        terminal::print(&format!("slo         {slo} {}\n", if missed { "missed" } else { "met" }))?;
     }
 
     let exits = [
@@ -108,7 +108,7 @@ fn conditions(plan: &Plan) -> Result<Conditions> {
 
 /// The trial, with its progress on a terminal.
 fn watched(plan: &Plan, target: &Target) -> Result<trial::Trial> {
-    if !std::io::stderr().is_terminal() {
+    if !terminal::is_watched() {
         return trial::run(plan, target);
     }
     let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -133,7 +133,8 @@ fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) 
         return None;
     }
     let counted = diagnosis::syscalls_per_message(plan, target);
-    counted.inspect_err(|error| eprintln!("warning: system calls are not counted: {error:#}")).ok()
+    let warn = |error: &anyhow::Error| terminal::say(format_args!("warning: system calls are not counted: {error:#}"));
+    counted.inspect_err(warn).ok()
 }
 
 fn ensure_loopback(plan: &Plan, choice: &TargetChoice) -> Result<()> {

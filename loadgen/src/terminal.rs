@@ -1,9 +1,14 @@
-//! Printing results: the only place that knows of colours.
+//! Printing: the only place that writes to stdout and stderr, and the only one that knows of colours.
 
-use std::{ffi::OsString, io::Write};
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, ErrorKind, IsTerminal, Write},
+};
 
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Color, Style};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 /// When results are coloured.
@@ -51,15 +56,38 @@ pub fn choose(colour: Colour) {
     choice.write_global();
 }
 
-/// Prints a result. A reader that has seen enough is no error.
-pub fn print(text: &str) {
+/// Prints a result, coloured where it is read.
+///
+/// # Errors
+/// See [`print_plain`].
+pub fn print(text: &str) -> Result<()> {
+    print_plain(&text.split_inclusive('\n').map(painted).collect::<String>())
+}
+
+/// Prints a text with no colours but its own.
+///
+/// # Errors
+/// If it cannot be written: a result that is not there must not look like one. A reader that has seen enough is no error.
+pub fn print_plain(text: &str) -> Result<()> {
     let mut stdout = anstream::stdout().lock();
-    for line in text.split_inclusive('\n') {
-        if write!(stdout, "{}", painted(line)).is_err() {
-            return;
-        }
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
     }
-    drop(stdout.flush());
+}
+
+/// Says a line on stderr: what goes on, a warning, why it ends.
+///
+/// Whether anybody can hear it never decides how a measurement goes on or ends, so a full disk or a closed pipe there is
+/// no error; `eprintln!` would panic.
+pub fn say(line: impl Display) {
+    // One write, so that lines of several processes do not mix.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Whether somebody watches stderr, for whom progress is drawn.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
 }
 
 const GOOD: Style = style(AnsiColor::Green);

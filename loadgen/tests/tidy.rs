@@ -1,6 +1,10 @@
 //! What the documents say is what the code does.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Map, Value};
 use servers::SERVERS;
@@ -84,23 +88,44 @@ fn every_clause_of_the_specification_is_checked() {
 
 #[test]
 fn files_stay_small_enough_to_be_held_in_mind() {
-    let mut folders = vec![workspace().join("servers"), workspace().join("loadgen"), workspace().join("benches")];
+    for folder in ["servers", "loadgen", "benches"] {
+        for (path, text) in sources(&workspace().join(folder)) {
+            let lines = text.lines().count();
+            assert!(lines <= 450, "{} has {lines} lines", path.display());
+        }
+    }
+}
+
+/// Every Rust file of a folder and those below, with its text.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
+        for path in fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let lines = fs::read_to_string(&path).unwrap().lines().count();
-                assert!(lines <= 450, "{} has {lines} lines", path.display());
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
             }
         }
     }
+    files
 }
 
 #[test]
 fn every_folder_says_what_it_is() {
     for folder in [".", "servers", "servers/protocol", "loadgen", "benches", "results", "scripts"] {
         assert!(read(&format!("{folder}/README.md")).lines().count() >= 3, "{folder}/README.md");
+    }
+}
+
+#[test]
+fn only_the_terminal_writes_to_stdout_and_stderr() {
+    // `print!` and `eprintln!` panic where a disk is full or a pipe closed, and a forgotten result hides it.
+    let writes = ["println!(", "print!(", "io::stdout()", "io::stderr()", "dbg!("];
+    for (path, text) in sources(&workspace().join("loadgen/src")) {
+        for line in text.lines().filter(|_| !path.ends_with("terminal.rs")) {
+            assert!(!writes.iter().any(|write| line.contains(write)), "{}: {line}", path.display());
+        }
     }
 }

@@ -49,10 +49,13 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Understands the words of a command line, the program's name first, or ends the process saying what is wrong.
-    pub fn read(words: Vec<OsString>) -> Self {
-        let matches = Self::command().color(Colour::asked_for(&words).into()).get_matches_from(words);
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    /// Understands the words of a command line, the program's name first.
+    ///
+    /// # Errors
+    /// What is wrong, or the help or version that is asked for.
+    pub fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().color(Colour::asked_for(&words).into()).try_get_matches_from(words)?;
+        Self::from_arg_matches(&matches)
     }
 }
 

@@ -11,7 +11,6 @@ mod pilot;
 mod resume;
 
 use std::{
-    io::IsTerminal,
     path::Path,
     time::{Duration, Instant},
 };
@@ -172,11 +171,8 @@ fn full(args: &CompareArgs, seed: u64, pilot: Option<Value>) -> Result<Outline> 
     };
     let (cells, dropped) = Full::new(args, arms, slowest, seed).cells();
     for cell in &dropped {
-        eprintln!(
-            "left out: {}: {}",
-            cell["cell"].as_str().unwrap_or_default(),
-            cell["reason"].as_str().unwrap_or_default()
-        );
+        let text = |key: &str| cell[key].as_str().unwrap_or_default();
+        terminal::say(format_args!("left out: {}: {}", text("cell"), text("reason")));
     }
     let takes: Duration = cells.iter().map(Cell::estimate).sum();
     let main = cells.iter().position(|cell| cell.label.as_ref() == Some(&Full::places().latency));
@@ -203,11 +199,11 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
     let blocks: u64 = cells.iter().map(|cell| cell.blocks).sum();
     let trials: u64 = cells.iter().map(|cell| cell.blocks * cell.arms.len() as u64).sum();
     let loads = if cells.len() > 1 { format!(" under {} loads", cells.len()) } else { String::new() };
-    eprintln!(
+    terminal::say(format_args!(
         "comparing {}{loads} in {blocks} blocks, {trials} trials{takes}; seed {seed}; {}",
         cells[0].arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
         folder.display()
-    );
+    ));
 }
 
 struct Comparison {
@@ -254,10 +250,10 @@ impl Comparison {
         }
         progress.finish_and_clear();
         if let Some(late) = self.deadline.and_then(|deadline| Instant::now().checked_duration_since(deadline)) {
-            eprintln!(
+            terminal::say(format_args!(
                 "warning: it took {} s longer than it may: this host is slower than it was at first",
                 late.as_secs()
-            );
+            ));
         }
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
         self.session.mark(state)?;
@@ -266,7 +262,7 @@ impl Comparison {
             self.exit = self.exit.min(Exit::Invalid);
         }
         let text = report::render(self.session.folder())?;
-        terminal::print(&text);
+        terminal::print(&text)?;
         Ok(self.exit)
     }
 
@@ -423,11 +419,8 @@ fn drawn_seed() -> u64 {
 
 /// Drawn by this thread between trials, and on a terminal only: it costs no measured time.
 fn progress(blocks: u64) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr_with_hz(5)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
+    let target =
+        if terminal::is_watched() { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:40} block {pos}/{len} {msg:8} {eta} left");
     // The template is a constant; if it were wrong the default would do.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());

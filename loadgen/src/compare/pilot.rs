@@ -10,6 +10,7 @@ use crate::{
     interrupt,
     plan::{Load, Plan, Windows},
     prepare::{Shape, checked},
+    terminal,
     trial::{self, Trial},
     units::show_count,
     validity::{BUSY, Conditions, Outcome, Validity, Verdict, busy_share, judge},
@@ -39,7 +40,7 @@ pub(super) fn climb(args: &CompareArgs, arms: &[Arm], seed: u64) -> Result<Value
     for arm in arms.iter().filter(|arm| !arm.is_control()) {
         let borne = ladder(args, arm, seed)?;
         let rate = show_count(borne.rate_per_sec as f64);
-        eprintln!("pilot: {} bears {rate} messages/s, then {}", arm.label, borne.ended_by);
+        terminal::say(format_args!("pilot: {} bears {rate} messages/s, then {}", arm.label, borne.ended_by));
         found.push(json!({ "arm": arm.label, "rate_per_sec": borne.rate_per_sec, "ended_by": borne.ended_by }));
     }
     Ok(Value::Array(found))

@@ -24,7 +24,7 @@ use crate::{failure::Exit, terminal};
 /// Prints the servers, a line each, with the lines of logic that they took.
 ///
 /// # Errors
-/// Never so far.
+/// If they cannot be printed.
 pub fn list() -> anyhow::Result<Exit> {
     let mut text = format!("{:<20} {:>5}  {:<8}  model\n", "name", "lines", "breaks");
     for server in servers::SERVERS {
@@ -32,7 +32,7 @@ pub fn list() -> anyhow::Result<Exit> {
         text.push_str(&format!("{:<20} {:>5}  {breaks:<8}  {}\n", server.name, server.logic_lines(), server.summary));
     }
     text.push_str("lines: of logic, without comments, imports and tests; breaks: clauses of SPEC.md, by nature\n");
-    terminal::print(&text);
+    terminal::print(&text)?;
     Ok(Exit::Ok)
 }
 

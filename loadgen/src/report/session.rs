@@ -27,7 +27,7 @@ use crate::{
 /// Renders a session again and prints it; two of them side by side.
 ///
 /// # Errors
-/// If a folder holds no session, if two may not be compared, or a file has no place for the text.
+/// If a folder holds no session, if two may not be compared, if a file has no place for the text, or it cannot be printed.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
     let text = match (&args.folders[..], &args.splice) {
         ([folder], None) if args.format == Format::Gha => benchmark(&Recorded::read(folder).map_err(Usage::from)?),
@@ -45,7 +45,7 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         ([_, _], Some(_)) => return Err(Usage::from(anyhow!("--splice takes one session: name one folder"))),
         _ => return Err(Usage::from(anyhow!("three sessions do not stand side by side: name one or two"))),
     };
-    terminal::print(&text);
+    terminal::print(&text)?;
     Ok(Exit::Ok)
 }
 

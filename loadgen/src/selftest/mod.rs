@@ -27,7 +27,7 @@ use crate::{
     plan::{Load, PacingChoice, PlacementKind, Plan, Windows},
     prepare::{Shape, checked, reference},
     target::Target,
-    terminal::print,
+    terminal::{print, say},
     trial::{self, Trial},
     units::show_us,
     validity::{Conditions, Validity, judge},
@@ -56,15 +56,17 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     let begun = Instant::now();
     let asked = if known.is_empty() { &Known::ALL[..] } else { known };
     if cfg!(debug_assertions) {
-        eprintln!("warning: this is a debug build; its own cost is part of what it measures");
+        say("warning: this is a debug build; its own cost is part of what it measures");
     }
     let (mut wrong, mut spoiled) = (0, 0);
-    print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"));
+    print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"))?;
     for known in asked {
         match check(*known) {
             Ok(answers) => {
                 wrong += answers.iter().filter(|answer| !answer.is_right()).count();
-                answers.iter().for_each(|answer| print(&format!("{answer}\n")));
+                for answer in &answers {
+                    print(&format!("{answer}\n"))?;
+                }
             }
             Err(error) if interrupt::asked() => {
                 drop(error);
@@ -72,7 +74,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
             }
             Err(error) if error.downcast_ref::<Spoiled>().is_some() => {
                 spoiled += 1;
-                print(&format!("{known:?}: not judged, {error}\n"));
+                print(&format!("{known:?}: not judged, {error}\n"))?;
             }
             Err(error) => return Err(error),
         }
@@ -82,7 +84,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
         (0, spoiled) => format!("{spoiled} not judged, since the host spoiled the measurement: try at a quieter time"),
         (wrong, _) => format!("{wrong} wrong: do not believe what this instrument says on this host"),
     };
-    print(&format!("{verdict} ({} s)\n", begun.elapsed().as_secs()));
+    print(&format!("{verdict} ({} s)\n", begun.elapsed().as_secs()))?;
     Ok(match (wrong, spoiled) {
         (0, 0) => Exit::Ok,
         (0, _) => Exit::Invalid,

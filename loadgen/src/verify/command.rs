@@ -28,12 +28,12 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
             Finding::Declared(why) => ("declared", format!(": {why}")),
             Finding::Skipped(why) => ("skipped", format!(": {why}")),
         };
-        print(&format!("{:<3} {word:<9} {}{why}\n", check.clause, check.name));
+        print(&format!("{:<3} {word:<9} {}{why}\n", check.clause, check.name))?;
         findings.push((check, finding));
     }
     let stale = stale(&subject, &findings);
     for clause in &stale {
-        print(&format!("{clause:<3} FAIL      it is declared broken and was kept: the declaration is stale\n"));
+        print(&format!("{clause:<3} FAIL      it is declared broken and was kept: the declaration is stale\n"))?;
     }
     let count = |wanted: fn(&Finding) -> bool| findings.iter().filter(|(_, finding)| wanted(finding)).count();
     let failed = count(|finding| matches!(finding, Finding::Fail(_))) + stale.len();
@@ -42,7 +42,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
         count(|finding| *finding == Finding::Pass),
         count(|finding| matches!(finding, Finding::Declared(_))),
         count(|finding| matches!(finding, Finding::Skipped(_))),
-    ));
+    ))?;
     Ok(if failed > 0 { Exit::Target } else { Exit::Ok })
 }
 
