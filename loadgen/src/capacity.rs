@@ -11,7 +11,7 @@ use crate::{
     cli::CapacityArgs,
     engine::{Arrivals, Cohorts, Rate},
     failure::{Exit, Usage},
-    interrupt,
+    interrupt::{self, Interrupted},
     plan::{Load, Plan, Windows},
     prepare::{Shape, checked, server},
     record::{Entry, Session, State},
@@ -58,6 +58,9 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     }
     let baseline = Baseline::measure(&plan)?;
     let conditions = baseline.conditions();
+    if interrupt::asked() {
+        return Err(Interrupted.into());
+    }
     let configuration = json!({
         "profile": "capacity",
         "arms": args.servers,
@@ -70,13 +73,14 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let session = Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?;
     terminal::say(format_args!("recording in {}", session.folder().display()));
     let mut climb = Climb { args, conditions, session, trials: 0 };
-    let mut found = Vec::new();
-    for name in &args.servers {
-        match climb.ladder(name)? {
-            Some(capacity) => found.push(capacity),
-            None => break,
+    let found = match climb.ladders() {
+        Ok(found) => found,
+        Err(error) => {
+            // What there is stays recorded; if that cannot be said either, the first error is the one to know.
+            let _ = climb.session.mark(State::Partial);
+            return Err(error);
         }
-    }
+    };
     let interrupted = found.len() < args.servers.len();
     climb.session.mark(if interrupted { State::Partial } else { State::Complete })?;
     let text = table(args, &found) + &format!("files: {}\n", climb.session.folder().display());
@@ -92,6 +96,18 @@ struct Climb<'a> {
 }
 
 impl Climb<'_> {
+    /// Every server's, or those that were climbed before a signal came.
+    fn ladders(&mut self) -> Result<Vec<Capacity>> {
+        let mut found = Vec::new();
+        for name in &self.args.servers {
+            match self.ladder(name)? {
+                Some(capacity) => found.push(capacity),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
     /// Goes up until a rung is not passed; `None` if a signal came.
     fn ladder(&mut self, name: &str) -> Result<Option<Capacity>> {
         let mut passed = None;
@@ -122,6 +138,9 @@ impl Climb<'_> {
             }
             let plan = Plan { seed: plan.seed + (passed + failed + spoiled) as u64, ..plan.clone() };
             let trial = trial::run(&plan, &Target::Server(server(name, &plan)?))?;
+            if interrupt::asked() {
+                return Ok(None);
+            }
             let verdict = judge(&plan, &trial, &self.conditions);
             self.record(name, rung, (passed + failed + spoiled) as u64 + 1, &plan, &trial, &verdict)?;
             match verdict.validity {

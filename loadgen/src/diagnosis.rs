@@ -30,9 +30,9 @@ pub fn syscalls_per_message(plan: &Plan, target: &Target) -> Result<f64> {
 
 fn count(plan: &Plan, running: &Running) -> Result<f64> {
     trial::pin(plan)?;
-    let pid = running.pid.context("the server's process is not known (--pid)")?;
+    running.pid().context("the server's process is not known (--pid)")?;
     // Before the first connection: threads that it starts are counted, threads that it has started might be missed.
-    let mut syscalls = Syscalls::count(pid).context("this host does not let system calls be counted")?;
+    let mut syscalls = Syscalls::count(&running.pids).context("this host does not let system calls be counted")?;
     let (mut engine, _) = Engine::connect(&trial::options(plan, running, Arc::new(Progress::default())))?;
     let before = syscalls.so_far()?;
     let window = match &plan.load {

@@ -68,7 +68,11 @@ pub fn checks(facts: &Value) -> Vec<Check> {
         ),
         check(
             "virtual machine",
-            if facts["hypervisor"] == true { "yes" } else { "no" },
+            match facts["hypervisor"].as_bool() {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "unknown",
+            },
             facts["hypervisor"] == true,
             || {
                 "slow spells of seconds that steal does not show: many short blocks, and look at the canary's flags"

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::target::Unreachable;
+use crate::{
+    interrupt::Interrupted,
+    target::{CannotStart, Unreachable},
+};
 
 /// Every exit code, the one that takes precedence first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +44,9 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<Usage>().is_some() {
             Self::Usage
-        } else if error.downcast_ref::<Unreachable>().is_some() {
+        } else if error.is::<Interrupted>() {
+            Self::Interrupted
+        } else if error.is::<Unreachable>() || error.is::<CannotStart>() {
             Self::Target
         } else {
             Self::Internal

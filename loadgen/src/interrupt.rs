@@ -1,21 +1,22 @@
 //! Ctrl-C: the first one asks to stop and keep what there is, the second one aborts.
 
 use std::{
-    io,
+    fmt, io,
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
     },
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
-    low_level::pipe,
+    low_level::{self, pipe},
 };
 
 /// Exit code of an interrupted run (what there is stays recorded).
@@ -29,6 +30,21 @@ struct Interrupt {
 
 static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 
+/// The process groups that were started and have not ended; 0 is none. As many as there ever are at a time, and more.
+static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
+
+/// A signal came before there was anything to keep.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Takes SIGINT and SIGTERM over for the rest of the process.
 ///
 /// # Errors
@@ -37,6 +53,14 @@ pub fn install() -> io::Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     let (wake, write) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
+        let abort = Arc::clone(&asked);
+        let end_groups = move || {
+            if abort.load(Ordering::Relaxed) {
+                kill_groups();
+            }
+        };
+        // SAFETY: the action reads atomics and makes system calls, which is all that a signal handler may do.
+        unsafe { low_level::register(signal, end_groups)? };
         flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&asked))?;
         flag::register(signal, Arc::clone(&asked))?;
         pipe::register(signal, write.try_clone()?)?;
@@ -51,7 +75,35 @@ pub fn asked() -> bool {
     INTERRUPT.get().is_some_and(|interrupt| interrupt.asked.load(Ordering::Relaxed))
 }
 
+/// Has a second signal kill this group as well: the death of this process reaches only the one that it started itself, and
+/// not what that one started.
+pub(crate) fn take_along(group: Pid) {
+    let group = group.as_raw_nonzero().get();
+    let taken = |slot: &&AtomicI32| slot.compare_exchange(0, group, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    // Without a free one the first process of the group still ends with this one.
+    let _ = GROUPS.iter().find(taken);
+}
+
+/// The group has ended, and its number may be another's from now on.
+pub(crate) fn has_ended(group: Pid) {
+    for slot in &GROUPS {
+        let _ = slot.compare_exchange(group.as_raw_nonzero().get(), 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+fn kill_groups() {
+    for group in GROUPS.iter().filter_map(|slot| Pid::from_raw(slot.load(Ordering::Relaxed))) {
+        // It may just have ended.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
 /// A descriptor that becomes readable when a signal comes, for a poll; `None` if nothing was installed.
 pub(crate) fn wake_fd() -> Option<RawFd> {
     INTERRUPT.get().map(|interrupt| interrupt.wake.as_raw_fd())
+}
+
+/// The same as a borrowed descriptor.
+pub(crate) fn wake() -> Option<BorrowedFd<'static>> {
+    INTERRUPT.get().map(|interrupt| interrupt.wake.as_fd())
 }

@@ -22,9 +22,16 @@ fn main() -> ExitCode {
         Ok(cli) => run_command(cli.command),
         Err(error) => explain(&error),
     };
-    let exit = result.unwrap_or_else(|error| {
-        terminal::say(format_args!("error: {error:#}"));
-        Exit::of(&error)
+    let exit = result.unwrap_or_else(|error| match Exit::of(&error) {
+        Exit::Interrupted => {
+            terminal::say(format_args!("{error:#}"));
+            Exit::Interrupted
+        }
+        exit => {
+            terminal::say(format_args!("error: {error:#}"));
+            // What goes wrong after a signal may be of its making.
+            if interrupt::asked() { exit.min(Exit::Interrupted) } else { exit }
+        }
     });
     ExitCode::from(exit.code())
 }

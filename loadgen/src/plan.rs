@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::{Arrivals, Cohorts, Pacing, Payloads, Rate},
     observe,
-    units::{show_bytes, show_payloads},
+    units::{recorded_ms, show_bytes, show_payloads},
 };
 
 /// Descriptors that a process needs besides its connections.
@@ -205,11 +205,11 @@ impl Plan {
             "depth": depth,
             "pacing": self.load_pacing().name(),
             "payloads": show_payloads(&self.payloads),
-            "idle_ms": self.windows.idle.as_millis() as u64,
-            "warmup_ms": self.windows.warmup.as_millis() as u64,
-            "load_ms": self.windows.load.as_millis() as u64,
-            "peak_ms": self.windows.peak.as_millis() as u64,
-            "status_interval_ms": self.status_interval.map(|interval| interval.as_millis() as u64),
+            "idle_ms": recorded_ms(self.windows.idle),
+            "warmup_ms": recorded_ms(self.windows.warmup),
+            "load_ms": recorded_ms(self.windows.load),
+            "peak_ms": recorded_ms(self.windows.peak),
+            "status_interval_ms": self.status_interval.map(recorded_ms),
             "seed": self.seed,
             "placement": self.placement.kind.name(),
             "server_cpus": self.placement.server_cpus,

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::{
     cli::HostArgs,
     engine::{Cohorts, Payloads},
     failure::Usage,
     plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
-    target::{GuestCommand, ServerCommand, Target, Template},
+    target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template},
+    units::show_duration,
 };
 
 /// What a status line comes after if nothing else is asked for.
@@ -58,14 +59,32 @@ pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
 }
 
 /// How any other program is started for a plan.
-pub(crate) fn guest(template: &Template, plan: &Plan) -> GuestCommand {
-    GuestCommand {
+///
+/// # Errors
+/// If it is to be told a status interval that cannot be told.
+pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
+    let status_interval = plan.status_interval.unwrap_or(STATUS_INTERVAL);
+    ensure_whole_ms(template, status_interval).map_err(Usage::from)?;
+    Ok(GuestCommand {
         template: template.clone(),
-        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
+        status_interval,
         max_connections: plan.all_connections() + SPARE_CONNECTIONS,
         cpus: server_cpus(plan),
         padding_bytes: 0,
-    }
+    })
+}
+
+/// A guest that was told less than what is asked for would be blamed for the drift.
+fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()> {
+    let floor = Duration::from_millis(status_interval.as_millis() as u64);
+    ensure!(
+        floor == status_interval || !template.takes("status_interval_ms"),
+        "--status-interval {} cannot be told with {{status_interval_ms}}: ask for {} or {}",
+        show_duration(status_interval),
+        show_duration(floor),
+        show_duration(floor + Duration::from_millis(1))
+    );
+    Ok(())
 }
 
 fn server_cpus(plan: &Plan) -> Vec<usize> {
@@ -85,7 +104,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
     }
     Ok(ServerCommand {
-        executable: std::env::current_exe()?,
+        executable: OWN_EXECUTABLE.into(),
         name: name.to_owned(),
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
         max_connections: plan.all_connections() + SPARE_CONNECTIONS,
@@ -99,8 +118,6 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
 
 /// A reference server with these arguments where the plan has its server.
 pub(crate) fn reference(plan: &Plan, arguments: &[&str]) -> Result<Target> {
-    let executable = std::env::current_exe()?.to_string_lossy().into_owned();
-    let words = [&executable, "reference"].into_iter().chain(arguments.iter().copied());
-    let template = Template::parse(&shell_words::join(words)).map_err(anyhow::Error::msg)?;
-    Ok(Target::Command(guest(&template, plan)))
+    let template = Template::own(&[&["reference"], arguments].concat());
+    guest(&template, plan).map(Target::Command)
 }

@@ -31,12 +31,12 @@ use crate::{
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let plan = plan(args).map_err(Usage::from)?;
     let choice = args.target();
-    ensure_loopback(&plan, &choice).map_err(Usage::from)?;
     let target = match &choice {
         TargetChoice::Server(name) => Target::Server(server(name, &plan)?),
-        TargetChoice::Command(template) => Target::Command(guest(template, &plan)),
-        TargetChoice::Address { addr, pid } => Target::Address { addr: *addr, pid: *pid },
+        TargetChoice::Command(template) => Target::Command(guest(template, &plan)?),
+        TargetChoice::Address { place, pid } => Target::Address { addr: place.reach()?, pid: *pid },
     };
+    ensure_loopback(&plan, &target).map_err(Usage::from)?;
     let session = match &args.out {
         None => None,
         Some(folder) => Some(Session::create(Some(folder), json!({ "plan": plan.describe() })).map_err(Usage::from)?),
@@ -87,7 +87,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     }
 
     let exits = [
-        trial.interrupted.then_some(Exit::Interrupted),
+        (trial.interrupted || interrupt::asked()).then_some(Exit::Interrupted),
         (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
         (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
         missed.then_some(Exit::Slo),
@@ -137,8 +137,8 @@ fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) 
     counted.inspect_err(warn).ok()
 }
 
-fn ensure_loopback(plan: &Plan, choice: &TargetChoice) -> Result<()> {
-    if let TargetChoice::Address { addr, .. } = choice {
+fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {
+    if let Target::Address { addr, .. } = target {
         ensure!(
             plan.source_addresses == 1 || (addr.is_ipv4() && addr.ip().is_loopback()),
             "--source-addresses are addresses of 127/8, from which {addr} cannot be reached: leave it out"

@@ -81,8 +81,7 @@ pub fn print_plain(text: &str) -> Result<()> {
 /// Whether anybody can hear it never decides how a measurement goes on or ends, so a full disk or a closed pipe there is
 /// no error; `eprintln!` would panic.
 pub fn say(line: impl Display) {
-    // One write, so that lines of several processes do not mix.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    servers::listen::log(format_args!("{line}"));
 }
 
 /// Whether somebody watches stderr, for whom progress is drawn.

@@ -118,8 +118,8 @@ impl Trial {
 /// Runs one trial. To be called from the main thread: the child's life is tied to the thread that spawns it.
 ///
 /// # Errors
-/// [`Unreachable`] if there is nothing to measure: the server does not start, refuses every connection or does not
-/// echo. Whatever happens later is an outcome and stands in the trial.
+/// [`CannotStart`](crate::target::CannotStart) or [`Unreachable`] if there is nothing to measure: the server does not
+/// start, refuses every connection or does not echo. Whatever happens later is an outcome and stands in the trial.
 pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
     run_watched(plan, target, None)
 }
@@ -199,7 +199,7 @@ struct Measurement<'a> {
     engine: Engine,
     ramp: Window,
     process: Option<Process>,
-    pid: Option<i32>,
+    pids: Vec<i32>,
     before: Machine,
     threads_max: Option<u64>,
     warmups: Vec<Window>,
@@ -209,8 +209,8 @@ struct Measurement<'a> {
 impl<'a> Measurement<'a> {
     fn new(plan: &'a Plan, running: &Running, progress: Arc<Progress>) -> Result<Self> {
         pin(plan)?;
-        let process = running.pid.map(|pid| {
-            Process::open(pid).map_err(|error| Unreachable(format!("cannot observe process {pid}: {error}")))
+        let process = running.pid().map(|pid| {
+            Process::open(&running.pids).map_err(|error| Unreachable(format!("cannot observe process {pid}: {error}")))
         });
         let before = observe::machine();
         let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
@@ -223,7 +223,7 @@ impl<'a> Measurement<'a> {
             engine,
             ramp,
             process: process.transpose()?,
-            pid: running.pid,
+            pids: running.pids.clone(),
             before,
             threads_max: None,
             warmups: Vec::new(),
@@ -300,7 +300,7 @@ impl<'a> Measurement<'a> {
         Ok(Idle {
             window,
             ticks: ticks.filter(|_| aligned && self.plan.connections > 0 && !self.engine.is_interrupted()),
-            surroundings: surroundings(self.plan, &around, self.pid),
+            surroundings: surroundings(self.plan, &around, &self.pids),
             server,
             memory: self.process.as_ref().map(Process::memory),
         })
@@ -355,7 +355,7 @@ impl<'a> Measurement<'a> {
         let window = window(self)?;
         let span_ns = clock::now_ns() - start_ns;
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, self.pid), server }))
+        Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
     }
 
     /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
@@ -383,15 +383,16 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// What was going on since the machine was looked at; `server` is the server's process.
-fn surroundings(plan: &Plan, before: &Machine, server: Option<i32>) -> Surroundings {
+/// What was going on since the machine was looked at; `server` are the server's processes.
+fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> Surroundings {
     let now = observe::machine();
     let own = std::process::id().cast_signed();
+    let measured = [server, &[own]].concat();
     Surroundings {
         steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
         machine_busy_ns: now.busy_since(before, None),
         server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),
-        foreign_cpu_ns: server.map(|server| now.used_since(before, &[server, own])),
+        foreign_cpu_ns: (!server.is_empty()).then(|| now.used_since(before, &measured)),
     }
 }
 

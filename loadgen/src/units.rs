@@ -85,6 +85,14 @@ fn scaled(text: &str, units: &[(&str, u64)], examples: &str) -> Result<u64, Stri
     if value.fract() == 0.0 && value <= (1_u64 << 53) as f64 { Ok(value as u64) } else { Err(wrong()) }
 }
 
+/// A duration in milliseconds as it is recorded: exactly, and a whole number if it is one.
+pub fn recorded_ms(duration: Duration) -> serde_json::Value {
+    match duration.as_nanos() {
+        ns if ns % 1_000_000 == 0 => ((ns / 1_000_000) as u64).into(),
+        ns => (ns as f64 / 1e6).into(),
+    }
+}
+
 /// Writes a duration with the largest unit that keeps it whole: `500ms`, `5s`, `0s`.
 pub fn show_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
@@ -167,8 +175,15 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_a_duration_is_cut_off_in_a_record() {
+        assert_eq!(recorded_ms(Duration::from_millis(10)), 10);
+        assert_eq!(recorded_ms(Duration::from_micros(10_500)), 10.5);
+        assert_eq!(recorded_ms(Duration::from_nanos(1)), 1e-6);
+    }
+
+    #[test]
     fn what_is_shown_can_be_read_again() {
-        for text in ["500ms", "5s", "2m", "0s"] {
+        for text in ["500ms", "5s", "2m", "0s", "10ms500us"] {
             assert_eq!(show_duration(duration(text).unwrap()), text);
         }
         for text in ["64B", "16KiB", "1MiB", "1025B"] {

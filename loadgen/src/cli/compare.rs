@@ -1,8 +1,11 @@
 //! `loadgen compare`.
 
-use std::path::PathBuf;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use super::{HostArgs, connections, server_names};
 use crate::{
@@ -27,7 +30,8 @@ pub struct CompareArgs {
     pub servers: Vec<String>,
 
     /// A guest beside them: any program that says `listening on ADDR:PORT` first; may be repeated
-    #[arg(long = "command", value_name = "NAME='PROG ...'", value_parser = guest)]
+    #[arg(long = "command", value_name = "NAME='PROG ...'",
+          value_parser = OsStringValueParser::new().try_map(|text| guest(&text)))]
     pub(crate) guests: Vec<Guest>,
 
     /// How thorough
@@ -96,12 +100,15 @@ pub(crate) struct Guest {
     pub(crate) template: Template,
 }
 
-fn guest(text: &str) -> Result<Guest, String> {
+/// The name is plain text, the program need not be UTF-8.
+fn guest(text: &OsStr) -> Result<Guest, String> {
+    let mut halves = text.as_bytes().splitn(2, |byte| *byte == b'=');
     let (name, program) =
-        text.split_once('=').ok_or("write NAME='PROG ...', for example echo='python3 echo.py {addr}'")?;
+        halves.next().zip(halves.next()).ok_or("write NAME='PROG ...', for example echo='python3 echo.py {addr}'")?;
+    let name = String::from_utf8_lossy(name);
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    if !plain || servers::by_name(name).is_some() {
+    if !plain || servers::by_name(&name).is_some() {
         return Err(format!("{name:?} is no name for a guest: letters, digits and -_. only, and no server's own name"));
     }
-    Ok(Guest { name: name.to_owned(), template: Template::parse(program)? })
+    Ok(Guest { name: name.into_owned(), template: Template::parse(OsStr::from_bytes(program))? })
 }

@@ -6,9 +6,12 @@ pub mod manual;
 mod run;
 mod selftest;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
 use servers::cli::ServeArgs;
 
@@ -22,7 +25,7 @@ pub(crate) use self::{compare::Guest, run::CohortArgs};
 
 use crate::{
     plan::{PacingChoice, PlacementKind, cpus},
-    target::{self, Template},
+    target::{Place, Template},
     terminal::Colour,
     units,
 };
@@ -137,21 +140,22 @@ pub(crate) struct TargetArgs {
 
     /// Any program that says `listening on ADDR:PORT` first, in a fresh process; {addr}, {status_interval_ms} and
     /// {max_connections} are filled in
-    #[arg(long, value_name = "PROG", value_parser = Template::parse, help_heading = "Target")]
+    #[arg(long, value_name = "PROG", value_parser = OsStringValueParser::new().try_map(Template::parse),
+          help_heading = "Target")]
     command: Option<Template>,
 
     /// Whatever echoes there
-    #[arg(long, value_name = "ADDR", value_parser = target::resolve, help_heading = "Target")]
-    target: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = Place::resolve, help_heading = "Target")]
+    target: Option<Place>,
 }
 
 impl TargetArgs {
     /// Which one it is; `pid` is that of a foreign target.
     pub(crate) fn choice(&self, pid: Option<i32>) -> TargetChoice {
-        match (&self.server, &self.command, self.target) {
+        match (&self.server, &self.command, &self.target) {
             (Some(server), ..) => TargetChoice::Server(server.clone()),
             (_, Some(template), _) => TargetChoice::Command(template.clone()),
-            (.., Some(addr)) => TargetChoice::Address { addr, pid },
+            (.., Some(place)) => TargetChoice::Address { place: place.clone(), pid },
             _ => unreachable!("clap requires one of the group"),
         }
     }
@@ -167,7 +171,7 @@ pub enum TargetChoice {
     /// Whatever echoes there.
     Address {
         /// Where.
-        addr: SocketAddr,
+        place: Place,
         /// Its process.
         pid: Option<i32>,
     },

@@ -35,7 +35,7 @@ impl Arm {
     pub(super) fn target(&self, plan: &Plan) -> Result<Target> {
         Ok(match &self.contestant {
             Contestant::Server(name) => Target::Server(server(name, plan)?),
-            Contestant::Guest(template) => Target::Command(guest(template, plan)),
+            Contestant::Guest(template) => Target::Command(guest(template, plan)?),
         })
     }
 

@@ -5,6 +5,7 @@
 //! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
 
 mod arms;
+mod budget;
 mod cells;
 mod order;
 mod pilot;
@@ -16,13 +17,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use self::{
     arms::{Arm, arms, ensure_names},
+    budget::{affordable, progress},
     cells::{Cell, Full, Profile},
     order::Step,
 };
@@ -31,10 +33,12 @@ use crate::{
     cli::CompareArgs,
     engine::Payloads,
     failure::{Exit, Usage},
-    interrupt,
+    interrupt::{self, Interrupted},
     plan::{PacingChoice, PlacementKind, Plan},
     record::{Entry, Row, Session, State},
-    report, terminal, trial,
+    report,
+    target::CannotStart,
+    terminal, trial,
     units::show_duration,
     validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
@@ -66,8 +70,10 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     match &args.resume {
         None => start(args, None),
         Some(folder) => {
-            let interrupted = resume::interrupted(folder).map_err(Usage::from)?;
-            start(&interrupted.args.clone(), Some((folder, interrupted)))
+            // The working folder may become another one.
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+            let interrupted = resume::interrupted(&folder).map_err(Usage::from)?;
+            start(&interrupted.args.clone(), Some((&folder, interrupted)))
         }
     }
 }
@@ -94,8 +100,14 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
     configuration["arms"] = main.arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().into();
     configuration["blocks"] = main.blocks.into();
     configuration["plan"] = main.plan.describe();
+    // What a guest's command names may be relative to it.
+    configuration["working_folder"] = std::env::current_dir().ok().map(|it| it.to_string_lossy().into_owned()).into();
     configuration["ceiling_rate_per_sec"] = (baseline.ceiling_per_sec.round() as u64).into();
 
+    if interrupt::asked() {
+        // There is nothing to record, and what was measured so far was cut short.
+        return Err(Interrupted.into());
+    }
     let (session, rows) = match resumed {
         None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
         Some((folder, interrupted)) => {
@@ -224,6 +236,26 @@ struct Comparison {
 
 impl Comparison {
     fn run(mut self, steps: &[Step]) -> Result<Exit> {
+        let ended = self.steps(steps);
+        if let Err(error) = ended {
+            // It may be the disk that is full; that it ended so is the first thing to know.
+            let _ = self.session.mark(State::Partial);
+            let folder = self.session.folder().display();
+            return Err(error.context(format!("the session is partial (loadgen compare --resume {folder} goes on)")));
+        }
+        let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
+        self.session.mark(state)?;
+        // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
+        if self.discarded * 5 > self.rows.len() as u64 {
+            self.exit = self.exit.min(Exit::Invalid);
+        }
+        let text = report::render(self.session.folder())?;
+        terminal::print(&text)?;
+        Ok(self.exit)
+    }
+
+    /// Runs every block that is missing, until a signal comes.
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
         let progress = progress(steps.len() as u64);
         let (begun, mut run) = (Instant::now(), 0);
         for (done, step) in steps.iter().enumerate() {
@@ -255,15 +287,7 @@ impl Comparison {
                 late.as_secs()
             ));
         }
-        let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
-        self.session.mark(state)?;
-        // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
-        if self.discarded * 5 > self.rows.len() as u64 {
-            self.exit = self.exit.min(Exit::Invalid);
-        }
-        let text = report::render(self.session.folder())?;
-        terminal::print(&text)?;
-        Ok(self.exit)
+        Ok(())
     }
 
     /// Every arm once; says whether every trial may be believed.
@@ -334,6 +358,11 @@ impl Comparison {
         if interrupt::asked() {
             return Ok(false);
         }
+        let trial = match trial {
+            // That is no trial of the server, and a row would take the place of one when the session is gone on with.
+            Err(error) if error.is::<CannotStart>() => return Err(error),
+            trial => trial,
+        };
         let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
         let measured = trial.as_ref().ok().map(|trial| (trial, judge(plan, trial, conditions)));
         match &measured {
@@ -398,44 +427,15 @@ fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>>
     let begun = Instant::now();
     for arm in arms {
         trial::run(plan, &arm.target(plan)?)?;
+        if interrupt::asked() {
+            return Err(Interrupted.into());
+        }
     }
     Ok(Some(begun.elapsed()))
-}
-
-/// How many blocks fit into what is left of the budget.
-fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
-    /// Blocks take a little longer than the first one now and then.
-    const MARGIN: f64 = 1.03;
-    let Some(block) = block else { return profile.blocks };
-    let left = profile.budget.saturating_sub(elapsed).as_secs_f64();
-    ((left / (block.as_secs_f64() * MARGIN)) as u64).clamp(profile.blocks_min, profile.blocks)
 }
 
 /// A seed of few digits: it has to be typed again.
 fn drawn_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.as_nanos() as u64 % 1_000_000
-}
-
-/// Drawn by this thread between trials, and on a terminal only: it costs no measured time.
-fn progress(blocks: u64) -> ProgressBar {
-    let target =
-        if terminal::is_watched() { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:40} block {pos}/{len} {msg:8} {eta} left");
-    // The template is a constant; if it were wrong the default would do.
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(blocks), target).with_style(style)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::ProfileName;
-
-    #[test]
-    fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let profile = Profile::of(ProfileName::Quick).unwrap();
-        let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
-        assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
-    }
 }

@@ -7,7 +7,7 @@ use super::{arms::Arm, cells::CONNECTIONS};
 use crate::{
     cli::CompareArgs,
     engine::{Arrivals, Cohorts, Rate},
-    interrupt,
+    interrupt::{self, Interrupted},
     plan::{Load, Plan, Windows},
     prepare::{Shape, checked},
     terminal,
@@ -58,11 +58,12 @@ pub(super) fn slowest(pilot: &Value) -> Option<u64> {
 fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
     let (mut borne, mut rate, mut tries) = (0, FROM, 0);
     let ended_by = loop {
-        if interrupt::asked() {
-            break "a signal";
-        }
         let plan = plan(args, rate as u64, seed + tries)?;
         let trial = trial::run(&plan, &arm.target(&plan)?)?;
+        if interrupt::asked() {
+            // How much it bears is not known; that is no fault of the server's.
+            return Err(Interrupted.into());
+        }
         let verdict = judge(&plan, &trial, &Conditions::default());
         match why_not(&plan, &trial, &verdict) {
             None => {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     cli::{Cli, Command, CompareArgs},
     record::{Figures, Row, read_rows},
+    terminal,
 };
 
 /// What is left of a session.
@@ -39,7 +40,32 @@ pub(super) fn interrupted(folder: &Path) -> Result<Interrupted> {
     let (seed, blocks) = (configuration["seed"].as_u64(), configuration["blocks"].as_u64());
     ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", file.display());
     (args.seed, args.blocks) = (seed, blocks);
+    if !args.guests.is_empty() {
+        return_to_begin(&about, folder)?;
+    }
     Ok(Interrupted { args: *args, pilot: configuration["pilot"].clone(), rows: read_rows(folder)? })
+}
+
+/// Goes to the folder in which the session was begun: what the commands of its guests name may be relative to it.
+fn return_to_begin(about: &Value, folder: &Path) -> Result<()> {
+    let words = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    ensure!(
+        !words.clone().any(|word| word.contains(char::REPLACEMENT_CHARACTER)),
+        "the command of {} is not UTF-8 and cannot be repeated from its record: begin a session of its own",
+        folder.display()
+    );
+    match about["configuration"]["working_folder"].as_str() {
+        Some(begun) => {
+            std::env::set_current_dir(begun).with_context(|| format!("cannot go to {begun}, where it was begun"))
+        }
+        None => {
+            terminal::say(format_args!(
+                "warning: {} does not say where it was begun: what its guests' commands name is looked for from here",
+                folder.display()
+            ));
+            Ok(())
+        }
+    }
 }
 
 /// How far a block came: its attempts so far, and whether the last of them has every arm.

@@ -174,6 +174,13 @@ impl Clients {
         self.tally.counts.connect_failed += never_opened as u64;
     }
 
+    /// Ends the ramp because a signal came: what has not answered yet might have, so it is no failure.
+    pub(super) fn forget_unanswered(&mut self) {
+        let so_far = (self.tally.counts.connect_failed, self.first_problem.take());
+        self.give_up_unanswered();
+        (self.tally.counts.connect_failed, self.first_problem) = so_far;
+    }
+
     /// Takes care of a ready socket; returns the clock's reading if it had to look.
     pub(super) fn on_event(&mut self, event: &Event) -> Option<u64> {
         let index = event.token().0;

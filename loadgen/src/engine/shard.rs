@@ -119,7 +119,11 @@ impl Shard {
                 break;
             }
         }
-        self.clients.give_up_unanswered();
+        if self.interrupted_ns.is_some() {
+            self.clients.forget_unanswered();
+        } else {
+            self.clients.give_up_unanswered();
+        }
         Ok(self.part())
     }
 

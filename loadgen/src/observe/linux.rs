@@ -8,25 +8,31 @@ use nix::{
     unistd::Pid,
 };
 use perf_event::{Builder, Counter, events::Tracepoint};
-use procfs::{Current, CurrentSI, KernelStats, Meminfo, ProcResult};
+use procfs::{Current, CurrentSI, FromRead, KernelStats, Meminfo, ProcResult};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
 use super::{Machine, Memory, ThreadUsage, Usage};
 
-/// Another process.
+/// Another process, or several that do one job.
 #[derive(Debug)]
-pub struct Process {
+pub struct Process(Vec<One>);
+
+#[derive(Debug)]
+struct One {
     cpu_clock: ClockId,
     proc: procfs::process::Process,
 }
 
 impl Process {
     /// # Errors
-    /// If there is no such process.
-    pub fn open(pid: i32) -> io::Result<Self> {
-        let proc = procfs::process::Process::new(pid).map_err(io::Error::other)?;
-        Ok(Self { cpu_clock: clock_getcpuclockid(Pid::from_raw(pid))?, proc })
+    /// If one of them does not exist.
+    pub fn open(pids: &[i32]) -> io::Result<Self> {
+        let open = |pid: &i32| -> io::Result<One> {
+            let proc = procfs::process::Process::new(*pid).map_err(io::Error::other)?;
+            Ok(One { cpu_clock: clock_getcpuclockid(Pid::from_raw(*pid))?, proc })
+        };
+        pids.iter().map(open).collect::<io::Result<_>>().map(Self)
     }
 
     /// What it has used so far.
@@ -35,18 +41,12 @@ impl Process {
     /// that have exited. /proc/PID/schedstat covers the main thread only, and utime and stime are ticks of 10 ms.
     ///
     /// # Errors
-    /// If the process is gone.
+    /// If the process, or one of them, is gone.
     pub fn usage(&self) -> io::Result<Usage> {
-        let (at_ns, cpu_ns) = (servers::clock::now_ns(), nanoseconds(self.cpu_clock)?);
+        let (at_ns, cpu_ns) = (servers::clock::now_ns(), self.cpu_ns()?);
         let mut usage = Usage { at_ns, cpu_ns, ..Usage::default() };
-        for task in self.proc.tasks().map_err(io::Error::other)? {
-            // A thread may end while the list is read.
-            let Ok(task) = task else { continue };
-            usage.threads.insert(task.tid);
-            let status = task.status().ok();
-            add(&mut usage.voluntary_switches, status.as_ref().and_then(|status| status.voluntary_ctxt_switches));
-            add(&mut usage.involuntary_switches, status.as_ref().and_then(|status| status.nonvoluntary_ctxt_switches));
-            add(&mut usage.run_delay_ns, task.schedstat().ok().map(|schedstat| schedstat.run_delay));
+        for one in &self.0 {
+            one.add_threads(&mut usage)?;
         }
         Ok(usage)
     }
@@ -54,20 +54,41 @@ impl Process {
     /// Its CPU time so far, in nanoseconds: much cheaper than [`usage`](Self::usage).
     ///
     /// # Errors
-    /// If the process is gone.
+    /// If the process, or one of them, is gone.
     pub fn cpu_ns(&self) -> io::Result<u64> {
-        nanoseconds(self.cpu_clock)
+        self.0.iter().map(|one| nanoseconds(one.cpu_clock)).sum()
     }
 
     /// Its memory now (proc_pid_smaps(5)). The RSS of statm and status is only approximate.
     pub fn memory(&self) -> Memory {
-        let rollup = self.proc.smaps_rollup().ok();
+        let rollups: Option<Vec<_>> = self.0.iter().map(|one| one.proc.smaps_rollup().ok()).collect();
         let field = |name: &str| {
-            let map = rollup.as_ref()?.memory_map_rollup.0.first()?;
-            map.extension.map.get(name).copied()
+            let maps = rollups.as_ref()?.iter().map(|rollup| rollup.memory_map_rollup.0.first());
+            maps.map(|map| map?.extension.map.get(name).copied()).sum()
         };
         Memory { rss_bytes: field("Rss"), pss_bytes: field("Pss") }
     }
+}
+
+impl One {
+    fn add_threads(&self, usage: &mut Usage) -> io::Result<()> {
+        for task in self.proc.tasks().map_err(io::Error::other)? {
+            // A thread may end while the list is read.
+            let Ok(task) = task else { continue };
+            usage.threads.insert(task.tid);
+            let status = status(task.pid, task.tid);
+            add(&mut usage.voluntary_switches, status.as_ref().and_then(|status| status.voluntary_ctxt_switches));
+            add(&mut usage.involuntary_switches, status.as_ref().and_then(|status| status.nonvoluntary_ctxt_switches));
+            add(&mut usage.run_delay_ns, task.schedstat().ok().map(|schedstat| schedstat.run_delay));
+        }
+        Ok(())
+    }
+}
+
+/// The status of a thread. Its name may be no UTF-8, for example if the kernel has cut it off within a character.
+fn status(pid: i32, tid: i32) -> Option<procfs::process::Status> {
+    let bytes = fs::read(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    procfs::process::Status::from_read(String::from_utf8_lossy(&bytes).as_bytes()).ok()
 }
 
 /// What the calling thread has used so far.
@@ -123,18 +144,22 @@ fn processes_ns() -> BTreeMap<i32, u64> {
 pub struct Syscalls(Vec<Counter>);
 
 impl Syscalls {
-    /// Counts those of all its threads, and of those that they will start. It costs the process time, so what it does
-    /// meanwhile is no measure of anything else.
+    /// Counts those of all threads of these processes, and of those that they will start. It costs them time, so what they
+    /// do meanwhile is no measure of anything else.
     ///
     /// # Errors
-    /// If that is not allowed (it takes root or CAP_PERFMON, and a readable tracefs) or the process is gone.
-    pub fn count(pid: i32) -> io::Result<Self> {
+    /// If that is not allowed (it takes root or CAP_PERFMON, and a readable tracefs) or a process is gone.
+    pub fn count(pids: &[i32]) -> io::Result<Self> {
         let id = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
             .iter()
             .find_map(|root| fs::read_to_string(format!("{root}/events/raw_syscalls/sys_enter/id")).ok())
             .ok_or_else(|| io::Error::other("tracefs is not mounted or not readable"))?;
         let event = Tracepoint::with_id(id.trim().parse().map_err(io::Error::other)?);
-        let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks()).map_err(io::Error::other)?;
+        let mut tids = Vec::new();
+        for pid in pids {
+            let tasks = procfs::process::Process::new(*pid).and_then(|it| it.tasks()).map_err(io::Error::other)?;
+            tids.extend(tasks.flatten().map(|task| task.tid));
+        }
         let counter = |tid| {
             // By default the kernel is left out, and a tracepoint in the kernel then counts 0 without a word.
             let mut counter = Builder::new(event)
@@ -147,7 +172,7 @@ impl Syscalls {
             counter.enable()?;
             Ok(counter)
         };
-        tasks.flatten().map(|task| counter(task.tid)).collect::<io::Result<_>>().map(Self)
+        tids.into_iter().map(counter).collect::<io::Result<_>>().map(Self)
     }
 
     /// How many there were.
@@ -187,7 +212,9 @@ pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
 
 /// Whether a cgroup limits the CPU time of this process (cgroup v2, or v1 where its usual mount is).
 pub fn has_cpu_quota() -> bool {
-    let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else { return false };
+    let Ok(groups) = fs::read("/proc/self/cgroup") else { return false };
+    // Their names may be any bytes.
+    let groups = String::from_utf8_lossy(&groups);
     let v2 = groups.lines().filter_map(|line| line.strip_prefix("0::")).flat_map(|path| {
         Path::new(path)
             .ancestors()
@@ -219,7 +246,7 @@ pub fn facts() -> Value {
         "cpus_online": read("/sys/devices/system/cpu/online"),
         "cpus_available": available_cpus(),
         "smt": read("/sys/devices/system/cpu/smt/control"),
-        "hypervisor": cpuinfo.lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")),
+        "hypervisor": cpuinfo.lines().find(|line| line.starts_with("flags")).map(|line| line.contains(" hypervisor")),
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clocksource": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "mitigations": mitigations(),
@@ -258,7 +285,8 @@ fn sysctls() -> Value {
 }
 
 fn read(file: impl AsRef<Path>) -> Value {
-    fs::read_to_string(file).map_or(Value::Null, |text| text.trim().into())
+    // What stands there is the kernel's or an administrator's, and need not be UTF-8.
+    fs::read(file).map_or(Value::Null, |bytes| String::from_utf8_lossy(&bytes).trim().into())
 }
 
 fn nanoseconds(clock: ClockId) -> io::Result<u64> {

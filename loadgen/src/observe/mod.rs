@@ -2,8 +2,8 @@
 //!
 //! Only this folder opens /proc. Each platform has a file with the same items, taken as `imp`:
 //!
-//! * `Process::open(pid)`, `usage()`, `memory()`: CPU time, switches, run delay, threads and memory of another process;
-//! * `Syscalls::count(pid)`, `so_far()`: system calls of another process;
+//! * `Process::open(pids)`, `usage()`, `memory()`: CPU time, switches, run delay, threads and memory of other processes;
+//! * `Syscalls::count(pids)`, `so_far()`: system calls of other processes;
 //! * `thread_usage()`, `own_cpu_ns()`: what the calling thread and this process have used;
 //! * `machine()`: counters of the whole host;
 //! * `available_cpus()`, `pin_thread(cpus)`, `has_cpu_quota()`: where threads may run;
@@ -17,6 +17,8 @@
 #[path = "linux.rs"]
 mod imp;
 
+mod relatives;
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux only");
 
@@ -26,6 +28,7 @@ pub use imp::{
     Process, Syscalls, available_cpus, ephemeral_ports, facts, has_cpu_quota, machine, own_cpu_ns, pin_thread,
     thread_usage,
 };
+pub use relatives::{group, listening};
 
 /// What a process has used so far.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use crate::{
     stats::pace::{drift, jitter},
     tally::Tally,
     trial::{Loaded, Surroundings, Trial},
-    units::show_payloads,
+    units::{recorded_ms, show_payloads},
     validity::{Conditions, Verdict, busy_share},
 };
 
@@ -110,13 +110,13 @@ fn config(row: &mut Columns, plan: &Plan) {
     row.put("depth", depth);
     row.put("payload_bytes", plan.payloads.mean_bytes().round() as u64);
     row.put("rate_offered_per_sec", rate);
-    row.put("status_interval_ms", plan.status_interval.map(|interval| interval.as_millis() as u64));
+    row.put("status_interval_ms", plan.status_interval.map(recorded_ms));
     row.put("nodelay", plan.nodelay);
     row.put("congestion_control", plan.congestion.as_str());
-    row.put("idle_ms", idle.as_millis() as u64);
-    row.put("warmup_ms", plan.windows.warmup.as_millis() as u64);
-    row.put("load_ms", plan.windows.load.as_millis() as u64);
-    row.put("peak_ms", plan.windows.peak.as_millis() as u64);
+    row.put("idle_ms", recorded_ms(idle));
+    row.put("warmup_ms", recorded_ms(plan.windows.warmup));
+    row.put("load_ms", recorded_ms(plan.windows.load));
+    row.put("peak_ms", recorded_ms(plan.windows.peak));
     row.put("server_cpus", list(&plan.placement.server_cpus));
     row.put("loadgen_cpus", list(&plan.placement.loadgen_cpus));
     row.put("loadgen_threads", plan.threads);

@@ -63,7 +63,7 @@ impl Session {
             "schema_version": SCHEMA_VERSION,
             "session_id": id,
             "started_at_unix_ms": started.as_millis() as u64,
-            "command": std::env::args().collect::<Vec<_>>(),
+            "command": std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>(),
             "configuration": configuration,
             "gates": validity::thresholds(),
             "build": environment::facts(&build),
@@ -213,9 +213,11 @@ fn stamp(since_1970: Duration) -> String {
 /// The workspace's results folder, or one in the current folder if this executable is installed elsewhere.
 fn results() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().and_then(|folder| folder.canonicalize().ok());
-    let executable = std::env::current_exe().and_then(fs::canonicalize).unwrap_or_default();
+    let executable = std::env::current_exe().unwrap_or_default();
+    // By its folder: the file itself may have been replaced by a later build.
+    let built = executable.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
     match workspace {
-        Some(workspace) if executable.starts_with(&workspace) => workspace.join("results"),
+        Some(workspace) if built.starts_with(&workspace) => workspace.join("results"),
         _ => PathBuf::from("results"),
     }
 }

@@ -90,7 +90,7 @@ fn loaded<'a>(configuration: &'a Value, rows: &[Row]) -> Vec<Cell<'a>> {
         let arms = cell["arms"].as_array()?.iter().filter_map(Value::as_str).filter(|arm| !arm.contains('#'));
         let arms = arms.map(str::to_owned).collect();
         let rate_per_sec = Figures(rows.first()?).get("rate_offered_per_sec")?;
-        (cell["plan"]["load_ms"].as_u64()? > 0).then_some(Cell { name, arms, rate_per_sec, rows })
+        (cell["plan"]["load_ms"].as_f64()? > 0.0).then_some(Cell { name, arms, rate_per_sec, rows })
     };
     configuration["cells"].as_array().into_iter().flatten().filter_map(cell).collect()
 }

@@ -106,9 +106,10 @@ fn configuration(plan: &Value) -> String {
         "open" => format!("{} messages/s, {}", text("rate_per_sec"), text("arrivals")),
         _ => format!("closed loop of depth {}", plan["depth"]),
     };
-    let status = match plan["status_interval_ms"].as_u64() {
-        None | Some(0) => "none".to_owned(),
-        Some(ms) => format!("every {}", show_duration(Duration::from_millis(ms))),
+    let interval = plan["status_interval_ms"].as_f64().unwrap_or(0.0);
+    let status = match Duration::try_from_secs_f64(interval / 1e3) {
+        Ok(interval) if !interval.is_zero() => format!("every {}", show_duration(interval)),
+        _ => "none".to_owned(),
     };
     format!(
         "{} connections, {} messages, {load}; status {status}\n\

@@ -17,7 +17,7 @@ use crate::{
     engine::Arrivals,
     plan::{Load, Plan},
     prepare::server,
-    target::Target,
+    target::{OWN_EXECUTABLE, Target},
     trial::Trial,
 };
 
@@ -51,9 +51,9 @@ pub(super) fn of_the_server() -> Result<Vec<Answer>> {
 /// A trial of mio that is stopped regularly, and how long it really stood still each time.
 fn stalled(plan: &Plan) -> Result<(Trial, f64)> {
     let running = Target::Server(server("mio", plan)?).start()?;
-    let pid = running.pid.and_then(Pid::from_raw).context("a child has a process")?;
+    let pid = running.pid().and_then(Pid::from_raw).context("a child has a process")?;
     let over = AtomicBool::new(false);
-    let target = Target::Address { addr: running.addr, pid: running.pid };
+    let target = Target::Address { addr: running.addr, pid: running.pid() };
     let (trial, stalls) = thread::scope(|scope| {
         let stopper = scope.spawn(|| stop_regularly(pid, &over));
         let trial = believable(plan, &target);
@@ -89,7 +89,7 @@ fn sleep_until(at_ns: u64) {
 pub(super) fn of_the_generator() -> Result<Vec<Answer>> {
     const PAUSE: Duration = Duration::from_millis(100);
     let arguments = "run --server mio --rate 5k --idle 0s --warmup 100ms --duration 2s --json --no-baseline";
-    let generator = Command::new(std::env::current_exe()?)
+    let generator = Command::new(OWN_EXECUTABLE)
         .args(arguments.split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

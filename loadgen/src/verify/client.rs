@@ -11,6 +11,8 @@ use memchr::memchr;
 use protocol::status::{PREFIX, Status};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::interrupt::{self, Interrupted};
+
 /// Where to connect, and how long anything may take there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Endpoint {
@@ -51,7 +53,7 @@ impl Client {
     pub(super) fn connect_with(to: Endpoint, receive_bytes: usize) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_recv_buffer_size(receive_bytes)?;
-        socket.connect(&to.addr.into())?;
+        socket.connect_timeout(&to.addr.into(), to.patience)?;
         Self::new(socket.into(), to.patience)
     }
 
@@ -155,6 +157,7 @@ impl Client {
         loop {
             match self.stream.write(&piece) {
                 Ok(count) => sent.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
                 Err(error) => return Err(error).context("cannot send to a server that is not read from"),
             }
@@ -177,6 +180,9 @@ impl Client {
     fn fill(&mut self) -> Result<usize> {
         let mut buffer = [0; 64 * 1024];
         loop {
+            if interrupt::asked() {
+                return Err(Interrupted.into());
+            }
             match self.stream.read(&mut buffer) {
                 Ok(count) => {
                     self.received.extend_from_slice(&buffer[..count]);

@@ -7,13 +7,14 @@ use crate::{
     cli::{TargetChoice, VerifyArgs},
     failure::Exit,
     interrupt,
+    target::OWN_EXECUTABLE,
     terminal::print,
 };
 
 /// Runs every check and prints what it found.
 ///
 /// # Errors
-/// If this executable is gone.
+/// If no address of the target answers, or the findings cannot be printed.
 pub fn verify(args: &VerifyArgs) -> Result<Exit> {
     let subject = subject(args)?;
     let mut findings = Vec::new();
@@ -22,6 +23,10 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
             return Ok(Exit::Interrupted);
         }
         let finding = examine(&subject, check);
+        if interrupt::asked() {
+            // What it found may be of the signal's making.
+            return Ok(Exit::Interrupted);
+        }
         let (word, why) = match &finding {
             Finding::Pass => ("pass", String::new()),
             Finding::Fail(why) => ("FAIL", format!(": {why}")),
@@ -49,12 +54,13 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
 fn subject(args: &VerifyArgs) -> Result<Subject> {
     Ok(match args.target() {
         TargetChoice::Server(name) => {
-            let subject = Subject::server(std::env::current_exe()?, &name);
+            let subject = Subject::server(OWN_EXECUTABLE.into(), &name);
             subject.unwrap_or_else(|| unreachable!("clap knows the names"))
         }
         TargetChoice::Command(template) => Subject::guest(Candidate::Command(template)),
-        TargetChoice::Address { addr, pid } => {
-            Subject::guest(Candidate::Address { addr, pid, status_interval: args.status_interval })
+        TargetChoice::Address { place, pid } => {
+            let (addr, status_interval) = (place.reach()?, args.status_interval);
+            Subject::guest(Candidate::Address { addr, pid, status_interval })
         }
     })
 }

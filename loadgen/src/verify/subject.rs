@@ -147,12 +147,13 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) fn pid(&self) -> Result<Pid> {
-        let pid = self.running.pid.and_then(Pid::from_raw);
+        let pid = self.running.pid().and_then(Pid::from_raw);
         pid.with_context(|| Skipped("its process is not known".to_owned()))
     }
 
     pub(super) fn process(&self) -> Result<Process> {
-        Ok(Process::open(self.pid()?.as_raw_nonzero().get())?)
+        self.pid()?;
+        Ok(Process::open(&self.running.pids)?)
     }
 
     /// Ends it and returns its counters.

@@ -1,0 +1,160 @@
+//! A command line of somebody else's server, with places for what only the generator knows.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    time::Duration,
+};
+
+use super::OWN_EXECUTABLE;
+
+/// A program and its arguments, in which `{addr}`, `{status_interval_ms}` and `{max_connections}` are filled in; `{{` and
+/// `}}` are the braces themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Word>);
+
+type Word = Vec<Part>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Vec<u8>),
+    /// One of [`PLACEHOLDERS`].
+    Value(&'static str),
+}
+
+const PLACEHOLDERS: [&str; 3] = ["addr", "status_interval_ms", "max_connections"];
+
+impl Template {
+    /// Splits a command line into words as a shell does; no shell is started. It need not be UTF-8, as no path need be.
+    ///
+    /// # Errors
+    /// If there is no word, a quote is not closed, or a placeholder is not known.
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+        // A character for each byte: what matters to a shell is ASCII, and no byte of anything else looks like it.
+        let text: String = text.as_ref().as_bytes().iter().map(|byte| char::from(*byte)).collect();
+        let words = shell_words::split(&text).map_err(|error| error.to_string())?;
+        if words.is_empty() {
+            return Err("it names no program; write for example 'python3 server.py {addr}'".to_owned());
+        }
+        words.iter().map(|word| parts(&bytes(word))).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// This executable with these arguments, taken as they are.
+    pub(crate) fn own(arguments: &[&str]) -> Self {
+        let words = [OWN_EXECUTABLE].into_iter().chain(arguments.iter().copied());
+        Self(words.map(|word| vec![Part::Text(word.into())]).collect())
+    }
+
+    /// What is started, for messages.
+    pub(super) fn name(&self) -> String {
+        match self.0[0][..] {
+            [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen reference".to_owned(),
+            _ => self.fill(Duration::ZERO, 0)[0].to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Whether it says where a value goes.
+    pub fn takes(&self, placeholder: &str) -> bool {
+        self.0.iter().flatten().any(|part| matches!(part, Part::Value(name) if *name == placeholder))
+    }
+
+    /// The words with everything filled in, at least one.
+    pub(super) fn fill(&self, status_interval: Duration, max_connections: u32) -> Vec<OsString> {
+        let value = |name: &str| match name {
+            "addr" => "127.0.0.1:0".to_owned(),
+            "status_interval_ms" => status_interval.as_millis().to_string(),
+            _ => max_connections.to_string(),
+        };
+        let fill = |word: &Word| {
+            let parts = word.iter().map(|part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Value(name) => value(name).into_bytes(),
+            });
+            OsString::from_vec(parts.flatten().collect())
+        };
+        self.0.iter().map(fill).collect()
+    }
+}
+
+fn bytes(word: &str) -> Vec<u8> {
+    // They came from bytes.
+    word.chars().map(|byte| byte as u8).collect()
+}
+
+/// Takes a word apart at its placeholders. A brace that opens nothing stands for itself.
+fn parts(mut word: &[u8]) -> Result<Word, String> {
+    let (mut parts, mut text) = (Vec::new(), Vec::new());
+    while let Some(byte) = word.first() {
+        let name = word.strip_prefix(b"{").and_then(|rest| rest.split(|byte| *byte == b'}').next().zip(Some(rest)));
+        let name = name.filter(|(name, rest)| name.len() < rest.len()).map(|(name, _)| name);
+        if word.starts_with(b"{{") || word.starts_with(b"}}") {
+            text.push(*byte);
+            word = &word[2..];
+        } else if let Some(name) = name {
+            let known = PLACEHOLDERS.into_iter().find(|known| known.as_bytes() == name);
+            let known = known.ok_or_else(|| unknown(name))?;
+            parts.extend([Part::Text(std::mem::take(&mut text)), Part::Value(known)]);
+            word = &word[name.len() + 2..];
+        } else {
+            text.push(*byte);
+            word = &word[1..];
+        }
+    }
+    parts.push(Part::Text(text));
+    Ok(parts)
+}
+
+fn unknown(name: &[u8]) -> String {
+    let (name, known) = (String::from_utf8_lossy(name), PLACEHOLDERS.join("}, {"));
+    format!(
+        "{{{name}}} is no placeholder; there are {{{known}}}, and a brace that is meant is written twice: {{{{ or }}}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(text: &str) -> Vec<String> {
+        let words = Template::parse(text).unwrap().fill(Duration::from_millis(10), 7);
+        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn placeholders_are_filled_in() {
+        let words = filled("serve --to={addr} '{status_interval_ms}ms/{max_connections}' plain");
+        assert_eq!(words, ["serve", "--to=127.0.0.1:0", "10ms/7", "plain"]);
+        assert!(Template::parse("serve {addr}").unwrap().takes("addr"));
+        assert!(!Template::parse("serve {{addr}}").unwrap().takes("addr"));
+    }
+
+    #[test]
+    fn a_brace_that_is_meant_is_written_twice() {
+        let words = filled(r#"serve '{{"listen":"{addr}","nested":{{"a":1}}}}' '${{HOME}}' '{{{addr}}}' 'a{b' 'c}d'"#);
+        let expected =
+            ["serve", r#"{"listen":"127.0.0.1:0","nested":{"a":1}}"#, "${HOME}", "{127.0.0.1:0}", "a{b", "c}d"];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_answered_with_the_known_ones_and_how_to_write_a_brace() {
+        for text in [r#"serve '{"listen":1}'"#, "serve '${HOME}'", "serve {adr}", "serve {}"] {
+            let error = Template::parse(text).unwrap_err();
+            assert!(error.contains("{addr}, {status_interval_ms}") && error.contains("{{ or }}"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_that_is_not_utf_8_keeps_its_bytes() {
+        let text = OsStr::from_bytes(b"./caf\xe9 '{addr} \xff' \xc3\xa0\xc2\x85");
+        let words = Template::parse(text).unwrap().fill(Duration::ZERO, 1);
+        let expected: [&[u8]; 3] = [b"./caf\xe9", b"127.0.0.1:0 \xff", "\u{e0}\u{85}".as_bytes()];
+        assert_eq!(words, expected.map(OsStr::from_bytes));
+    }
+
+    #[test]
+    fn the_own_executable_is_no_template() {
+        let words = Template::own(&["reference", "{x}"]).fill(Duration::ZERO, 1);
+        assert_eq!(words, [OWN_EXECUTABLE, "reference", "{x}"]);
+    }
+}

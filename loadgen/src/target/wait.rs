@@ -1,0 +1,42 @@
+//! Waiting for a descriptor with a deadline.
+
+use std::{io, os::fd::BorrowedFd, time::Instant};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+use crate::interrupt;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// The descriptor is ready.
+    Ready,
+    /// The time is up.
+    TimeUp,
+    /// A signal asks to stop.
+    Interrupted,
+}
+
+/// Waits until a descriptor is ready or the time is up. A signal only interrupts the wait: it goes on for the rest of the
+/// time, or ends as such if that is wanted.
+pub(super) fn wait(fd: BorrowedFd<'_>, events: PollFlags, deadline: Instant, heed: bool) -> io::Result<Waited> {
+    let wake = interrupt::wake().filter(|_| heed);
+    let mut waited_for = vec![PollFd::from_borrowed_fd(fd, events)];
+    waited_for.extend(wake.map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)));
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut waited_for, Some(&timeout)) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(0) => return Ok(Waited::TimeUp),
+            Ok(_) if waited_for.get(1).is_some_and(|wake| !wake.revents().is_empty()) => {
+                return Ok(Waited::Interrupted);
+            }
+            Ok(_) => return Ok(Waited::Ready),
+        }
+    }
+}
