@@ -100,8 +100,11 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
     configuration["arms"] = main.arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().into();
     configuration["blocks"] = main.blocks.into();
     configuration["plan"] = main.plan.describe();
-    // What a guest's command names may be relative to it.
-    configuration["working_folder"] = std::env::current_dir().ok().map(|it| it.to_string_lossy().into_owned()).into();
+    if !args.guests.is_empty() {
+        // What their commands name may be relative to it.
+        let folder = std::env::current_dir().context("the working folder is gone, and guests may be named from it")?;
+        configuration["working_folder"] = folder.to_string_lossy().into();
+    }
     configuration["ceiling_rate_per_sec"] = (baseline.ceiling_per_sec.round() as u64).into();
 
     if interrupt::asked() {
