@@ -76,8 +76,10 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let found = match climb.ladders() {
         Ok(found) => found,
         Err(error) => {
-            // What there is stays recorded; if that cannot be said either, the first error is the one to know.
-            let _ = climb.session.mark(State::Partial);
+            if climb.trials > 0 {
+                // What there is stays recorded; if that cannot be said either, the first error is the one to know.
+                let _ = climb.session.mark(State::Partial);
+            }
             return Err(error);
         }
     };

@@ -239,9 +239,11 @@ struct Comparison {
 
 impl Comparison {
     fn run(mut self, steps: &[Step]) -> Result<Exit> {
-        let ended = self.steps(steps);
-        if let Err(error) = ended {
-            // It may be the disk that is full; that it ended so is the first thing to know.
+        if let Err(error) = self.steps(steps) {
+            // Without a trial there is nothing to go on with; and where a record cannot be written nothing can be marked.
+            if !error.is::<CannotStart>() || self.rows.is_empty() {
+                return Err(error);
+            }
             let _ = self.session.mark(State::Partial);
             let folder = self.session.folder().display();
             return Err(error.context(format!("the session is partial (loadgen compare --resume {folder} goes on)")));
