@@ -49,6 +49,8 @@ pub struct Trial {
     pub last_words: String,
     /// What went wrong, on the server's side.
     pub problem: Option<String>,
+    /// What this host lacked when it first could not carry a measured connection.
+    pub shortage: Option<String>,
     /// A signal cut it short.
     pub interrupted: bool,
 }
@@ -106,12 +108,31 @@ pub struct KernelMemory {
 }
 
 impl Trial {
+    /// All its windows with their names, that of the load last but for the peak.
+    pub fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
+        let idle = self.idle.iter().map(|idle| ("idle", &idle.window));
+        let warmups = self.warmups.iter().map(|window| ("warm-up", window));
+        let undisturbed = self.undisturbed.iter().map(|loaded| ("undisturbed", &loaded.window));
+        let load = self.load.iter().map(|loaded| ("load", &loaded.window));
+        let peak = self.peak.iter().map(|loaded| ("peak", &loaded.window));
+        [("ramp", &self.ramp)].into_iter().chain(idle).chain(warmups).chain(undisturbed).chain(load).chain(peak)
+    }
+
     /// The tallies of all its windows.
     pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        let idle = self.idle.iter().map(|idle| &idle.window.tally);
-        let loaded = self.undisturbed.iter().chain(&self.load).chain(&self.peak).map(|loaded| &loaded.window.tally);
-        let warmups = self.warmups.iter().map(|window| &window.tally);
-        [&self.ramp.tally].into_iter().chain(idle).chain(warmups).chain(loaded)
+        self.windows().map(|(_, window)| &window.tally)
+    }
+
+    /// Connections of every kind that this host could not carry.
+    pub fn short_count(&self) -> u64 {
+        let beside = |window: &Window| window.cohorts.iter().map(|cohort| cohort.short).sum::<u64>();
+        self.windows().map(|(_, window)| window.tally.counts.short + beside(window)).sum()
+    }
+
+    /// What this host lacked when it first could not carry one of them.
+    pub fn shortage(&self) -> Option<&str> {
+        let mut beside = self.windows().flat_map(|(_, window)| &window.cohorts);
+        self.shortage.as_deref().or_else(|| beside.find_map(|cohort| cohort.shortage.as_deref()))
     }
 }
 
@@ -133,7 +154,7 @@ pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&P
     let running = target.start()?;
     let cpus = observe::available_cpus();
     if watch.is_some() && plan.placement.kind == PlacementKind::Split {
-        // Whoever looks does not run where the generator spins.
+        // Whoever looks does not run where the generator spins, if there is anywhere else.
         let others: Vec<usize> =
             cpus.iter().filter(|cpu| !plan.placement.loadgen_cpus.contains(cpu)).copied().collect();
         observe::pin_thread(&others)?;
@@ -187,6 +208,7 @@ pub(crate) fn options(plan: &Plan, running: &Running, progress: Arc<Progress>) -
         pacing: plan.pacing,
         threads: plan.threads,
         cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },
+        flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
         source_addresses: plan.source_addresses,
         cohorts: plan.cohorts,
         progress,
@@ -214,7 +236,9 @@ impl<'a> Measurement<'a> {
         });
         let before = observe::machine();
         let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
-        if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() {
+        // Where only this host stood in the way there is nothing to say of the server, and the trial is invalid.
+        let hindered = engine.first_problem().is_none() && engine.first_shortage().is_some();
+        if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() && !hindered {
             let problem = engine.first_problem().unwrap_or("no connection was established");
             return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
         }
@@ -237,9 +261,9 @@ impl<'a> Measurement<'a> {
         let idle = if windows.idle.is_zero() { None } else { Some(self.idle()?) };
         let kernel_memory = self.kernel_memory();
         let undisturbed = if self.plan.cohorts.is_empty() { None } else { self.load()? };
-        self.engine.set_cohorts_active(true);
+        self.engine.set_cohorts_active(true)?;
         let load = if windows.load.is_zero() { None } else { self.load()? };
-        self.engine.set_cohorts_active(false);
+        self.engine.set_cohorts_active(false)?;
         self.progress.enter(Phase::Peak);
         let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
         Ok(Trial {
@@ -255,6 +279,7 @@ impl<'a> Measurement<'a> {
             counters: None,
             last_words: String::new(),
             problem: self.engine.first_problem().map(str::to_owned),
+            shortage: self.engine.first_shortage().map(str::to_owned),
             interrupted: self.engine.is_interrupted(),
         })
     }

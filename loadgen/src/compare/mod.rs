@@ -343,8 +343,9 @@ impl Comparison {
         match &measured {
             None => self.exit = self.exit.min(Exit::Target),
             Some((_, verdict)) => {
-                self.discarded += u64::from(verdict.validity == Validity::Invalid);
-                if verdict.outcome == Outcome::Failed {
+                let invalid = verdict.validity == Validity::Invalid;
+                self.discarded += u64::from(invalid);
+                if verdict.outcome == Outcome::Failed && !invalid {
                     self.exit = self.exit.min(Exit::Target);
                 }
             }

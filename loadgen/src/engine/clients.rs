@@ -11,12 +11,12 @@ use servers::clock;
 use super::{
     Options, Slot,
     broadcast::{Arrival, Broadcasts},
-    connection::{Connection, broken, excerpt},
+    connection::{Connection, End, excerpt},
     flow::Flow,
-    ledger::Found,
+    ledger::{Found, Missing},
     message::{Message, Size},
 };
-use crate::tally::Tally;
+use crate::tally::{Counts, Tally};
 
 /// Slots sent before answers have their turn again, should the generator be behind.
 const SEND_CHUNK: usize = 64;
@@ -67,6 +67,7 @@ pub(super) struct Clients {
     /// Clients that were not read to the end when it was their turn.
     unread: Vec<usize>,
     first_problem: Option<String>,
+    first_shortage: Option<String>,
     message: Message,
     /// Sizes of a closed loop's messages, in turn.
     sizes: Box<[Size]>,
@@ -113,6 +114,7 @@ impl Clients {
             probing: 0,
             unread: Vec::new(),
             first_problem: None,
+            first_shortage: None,
             message: Message::new(&options.payloads),
             sizes: options.closed_sizes(),
             next_size: 0,
@@ -143,6 +145,11 @@ impl Clients {
         self.first_problem.as_deref()
     }
 
+    /// What this host lacked when it first could not carry a connection.
+    pub(super) fn first_shortage(&self) -> Option<&str> {
+        self.first_shortage.as_deref()
+    }
+
     /// Goes on with the ramp: at most `limit` connections are unanswered.
     pub(super) fn open_more(&mut self, limit: usize) {
         while self.probing < limit && self.clients.len() < self.wanted {
@@ -156,7 +163,7 @@ impl Clients {
             self.clients.push(Client { connection, started_ns, stage: Stage::Connecting, last_tick: 0 });
             self.probing += 1;
             if let Some(error) = problem {
-                self.fail(index, &format!("cannot connect: {error}"));
+                self.fail(index, End::of("cannot connect", &error));
             }
         }
     }
@@ -165,8 +172,10 @@ impl Clients {
     pub(super) fn give_up_unanswered(&mut self) {
         for index in 0..self.clients.len() {
             match self.clients[index].stage {
-                Stage::Connecting => self.fail(index, "the connection is not answered"),
-                Stage::Probing => self.fail(index, "the connection is accepted but nothing is echoed"),
+                Stage::Connecting => self.fail(index, End::Closed("the connection is not answered".to_owned())),
+                Stage::Probing => {
+                    self.fail(index, End::Closed("the connection is accepted but nothing is echoed".to_owned()));
+                }
                 Stage::Ready => {}
             }
         }
@@ -181,15 +190,14 @@ impl Clients {
         let connection = client.connection.as_mut()?;
         if client.stage == Stage::Connecting {
             if let Ok(Some(error)) | Err(error) = connection.stream.take_error() {
-                self.fail(index, &broken("cannot connect", &error));
-            } else if event.is_writable() {
-                client.stage = Stage::Probing;
-                let now_ns = clock::now_ns();
-                self.send(index, 1, now_ns, now_ns);
+                self.fail(index, End::of("cannot connect", &error));
+                return None;
             }
-            return None;
-        }
-        if event.is_writable() && !connection.has_room() {
+            client.stage = Stage::Probing;
+            let now_ns = clock::now_ns();
+            self.send(index, 1, now_ns, now_ns);
+            // The same edge may say that the server has spoken or hung up already, and no other one will.
+        } else if event.is_writable() && !connection.has_room() {
             self.flush(index);
         }
         if event.is_readable() || event.is_read_closed() {
@@ -259,7 +267,7 @@ impl Clients {
         self.flow.begin(1, intended_ns, now_ns);
         let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.message, &mut self.batch);
         if let Err(error) = sent {
-            self.fail(index, &broken("cannot send", &error));
+            self.fail(index, End::of("cannot send", &error));
         }
     }
 
@@ -287,21 +295,31 @@ impl Clients {
         });
         let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
         if let Err(error) = sent {
-            self.fail(index, &broken("cannot send", &error));
+            self.fail(index, End::of("cannot send", &error));
         }
     }
 
     fn flush(&mut self, index: usize) {
         let Some(connection) = &mut self.clients[index].connection else { return };
         if let Err(error) = connection.flush(clock::now_ns(), &mut self.message, &mut self.batch) {
-            self.fail(index, &broken("cannot send", &error));
+            self.fail(index, End::of("cannot send", &error));
         }
     }
 
-    /// What has not come back is lost.
+    /// Asks on every connection that owes something whether it still comes.
+    pub(super) fn ask(&mut self) {
+        for index in 0..self.clients.len() {
+            let Some(connection) = &mut self.clients[index].connection else { continue };
+            if let Err(error) = connection.ask(clock::now_ns(), &mut self.message, &mut self.batch) {
+                self.fail(index, End::of("cannot send", &error));
+            }
+        }
+    }
+
+    /// Ends a window: what has not come back is lost, or was not waited for.
     pub(super) fn settle(&mut self) {
         for connection in self.clients.iter_mut().filter_map(|client| client.connection.as_mut()) {
-            self.tally.counts.lost += connection.ledger.settle(&mut self.message);
+            miss(&mut self.tally.counts, connection.settle());
         }
         self.flow.end_all();
     }
@@ -318,7 +336,7 @@ impl Clients {
             }
             reads += 1;
             match connection.stream.read(&mut buffer) {
-                Ok(0) => self.fail(index, "the server closed the connection"),
+                Ok(0) => self.fail(index, End::Closed("the server closed the connection".to_owned())),
                 Ok(count) => {
                     let now_ns = clock::now_ns();
                     last_ns = Some(now_ns);
@@ -330,7 +348,7 @@ impl Clients {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.fail(index, &broken("cannot receive", &error)),
+                Err(error) => self.fail(index, End::of("cannot receive", &error)),
             }
         }
         self.buffer = buffer;
@@ -375,7 +393,7 @@ impl Clients {
         let done = before - connection.ledger.outstanding();
         self.flow.end(done, now_ns);
         if followed.is_err() || (corrupt && probing) {
-            self.fail(index, &format!("the server does not echo: it answered {}", excerpt(input)));
+            self.fail(index, End::NoEcho(format!("the server does not echo: it answered {}", excerpt(input))));
         } else if probing && done > 0 {
             self.on_first_echo(index, now_ns);
         } else if matches!(self.work, Work::Closed { until_ns } if now_ns < until_ns) && done > 0 {
@@ -392,29 +410,43 @@ impl Clients {
         self.live += 1;
     }
 
-    /// Ends a connection for good; what it has not got back is lost.
-    fn fail(&mut self, index: usize, problem: &str) {
+    /// Ends a connection for good.
+    fn fail(&mut self, index: usize, end: End) {
         let client = &mut self.clients[index];
+        let ready = client.stage == Stage::Ready;
+        let counts = &mut self.tally.counts;
+        // Dropped with its registration.
         if let Some(mut connection) = client.connection.take() {
-            let under_way = connection.ledger.outstanding();
-            let lost = connection.ledger.settle(&mut self.message);
-            self.flow.forget(under_way);
-            // Dropped with its registration.
-            if client.stage == Stage::Ready {
-                self.tally.counts.lost += lost;
+            self.flow.forget(connection.ledger.outstanding());
+            let missing = match &end {
+                End::Closed(_) => connection.settle_closed(),
+                End::NoEcho(_) | End::Shortage(_) => connection.settle(),
+            };
+            if ready {
+                miss(counts, missing);
             }
         }
-        match client.stage {
-            Stage::Ready => {
-                self.live -= 1;
-                self.tally.counts.reset += 1;
-            }
-            Stage::Connecting | Stage::Probing => {
-                self.probing -= 1;
-                self.tally.counts.connect_failed += 1;
-                client.stage = Stage::Ready;
-            }
+        match &end {
+            End::Shortage(_) => counts.short += 1,
+            End::Closed(_) if ready => counts.reset += 1,
+            End::NoEcho(_) if ready => {}
+            End::Closed(_) | End::NoEcho(_) => counts.connect_failed += 1,
         }
-        self.first_problem.get_or_insert_with(|| problem.to_owned());
+        if ready {
+            self.live -= 1;
+        } else {
+            self.probing -= 1;
+            client.stage = Stage::Ready;
+        }
+        match end {
+            End::Shortage(what) => self.first_shortage.get_or_insert(what),
+            End::Closed(what) | End::NoEcho(what) => self.first_problem.get_or_insert(what),
+        };
     }
+}
+
+fn miss(counts: &mut Counts, missing: Missing) {
+    counts.lost += missing.lost + missing.cut_off;
+    counts.cut_off += missing.cut_off;
+    counts.unanswered += missing.unanswered;
 }
