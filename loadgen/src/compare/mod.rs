@@ -299,12 +299,8 @@ impl Comparison {
             return Ok(None);
         }
         if self.ceilings[cell].is_none() {
-            let ceiling = if cell == self.main {
-                self.baseline.ceiling_per_sec
-            } else {
-                Baseline::measure(plan)?.ceiling_per_sec
-            };
-            self.ceilings[cell] = Some(ceiling);
+            self.ceilings[cell] =
+                if cell == self.main { Some(self.baseline.ceiling_per_sec) } else { Baseline::ceiling(plan)? };
         }
         Ok(self.ceilings[cell])
     }
