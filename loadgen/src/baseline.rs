@@ -51,7 +51,9 @@ impl Baseline {
     pub fn measure(plan: &Plan) -> Result<Self> {
         let running = reference(plan, &[])?.start()?;
         let mut baseline = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, canaries: Canaries::default() };
-        baseline.ceiling_per_sec = baseline.rate(plan.connections, CEILING)?.map_err(Shortage)?;
+        baseline.ceiling_per_sec = baseline
+            .rate(plan.connections, CEILING)?
+            .map_err(|what| Shortage(format!("this host ran short: {what}")))?;
         Ok(baseline)
     }
 

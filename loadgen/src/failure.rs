@@ -76,7 +76,7 @@ pub struct Shortage(pub String);
 
 impl fmt::Display for Shortage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "this host ran short: {}", self.0)
+        formatter.write_str(&self.0)
     }
 }
 

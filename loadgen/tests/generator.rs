@@ -1,47 +1,18 @@
 //! The generator against hand-made peers that do what servers must not: it counts, explains and ends in time.
 
+#[path = "support/peers.rs"]
+mod peers;
+
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     process::{Command, Output},
     thread,
     time::Duration,
 };
 
+use peers::{line_peer, peer, serve_lines, status};
 use serde_json::Value;
-
-/// Serves every connection in a thread of its own, for as long as the test's process lives.
-fn peer(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            stream.set_nodelay(true).unwrap();
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    addr
-}
-
-/// A peer that gets to decide about every line: what it returns is sent back.
-fn line_peer(answer: impl Fn(u64, &[u8]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
-    peer(move |stream| serve_lines(stream, &answer))
-}
-
-fn serve_lines(mut stream: TcpStream, mut answer: impl FnMut(u64, &[u8]) -> Vec<u8>) {
-    let (mut pending, mut buffer, mut number) = (Vec::new(), [0; 4096], 0);
-    while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        pending.extend_from_slice(&buffer[..count]);
-        while let Some(newline) = pending.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = pending.drain(..=newline).collect();
-            if stream.write_all(&answer(number, &line)).is_err() {
-                return;
-            }
-            number += 1;
-        }
-    }
-}
 
 fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
     let unless_given = |option, value| if arguments.contains(&option) { vec![] } else { vec![option, value] };
@@ -310,12 +281,6 @@ fn doubled_old_and_missing_status_lines_are_told_apart() {
     // 3 and 4 did not come in their turn.
     assert_eq!(row["status_missed_count"], 2);
     assert_eq!(row["outcome"], "ok", "an old or doubled status is no lost echo");
-}
-
-/// A status line whose times this host's clock finds plausible.
-fn status(tick: u64) -> String {
-    let now_ns = servers::clock::now_ns();
-    format!("Server status: 2 active connections tick={tick} due_ns={} emit_ns={now_ns}\n", now_ns - 1_000)
 }
 
 #[test]
