@@ -362,3 +362,6 @@ fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<&'static str> {
 fn p99(histogram: &Histogram<u64>) -> Option<f64> {
     (!histogram.is_empty()).then(|| histogram.value_at_quantile(0.99) as f64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,7 @@ impl Mob {
             churn_next_ns: None,
             next_due_ns: None,
             unread: Vec::new(),
-            tallies: std::array::from_fn(|_| CohortTally::new()),
+            tallies: Default::default(),
             message: Message::new(&options.payloads),
             sizes: options.closed_sizes(),
             buffer: vec![0; READ_BYTES].into(),
@@ -119,7 +119,7 @@ impl Mob {
 
     /// What happened since this was last asked, in the order of [`Kind::ALL`].
     pub(super) fn take(&mut self) -> [CohortTally; 3] {
-        std::mem::replace(&mut self.tallies, std::array::from_fn(|_| CohortTally::new()))
+        std::mem::take(&mut self.tallies)
     }
 
     /// When something has to be done although no socket is ready.

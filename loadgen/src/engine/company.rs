@@ -92,15 +92,17 @@ pub struct CohortTally {
     pub shortage: Option<String>,
 }
 
-impl CohortTally {
-    pub(super) fn new() -> Self {
+impl Default for CohortTally {
+    fn default() -> Self {
         // The bounds are constants that the crate accepts.
         let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("valid bounds");
         let (service, connect) = (histogram(), histogram());
         let (opened, sent, echoed, statuses, wrong, closed, short) = Default::default();
         Self { service, connect, opened, sent, echoed, statuses, wrong, closed, short, shortage: None }
     }
+}
 
+impl CohortTally {
     /// Something came at `now_ns`.
     pub(super) fn record(&mut self, found: Found, now_ns: u64) {
         match found {

@@ -104,7 +104,7 @@ impl Flooders {
     fn new(options: &Options) -> io::Result<Self> {
         let waiter = Waiter::new()?;
         let registry = waiter.registry()?;
-        let mut tally = CohortTally::new();
+        let mut tally = CohortTally::default();
         let open = |index: u32| match Connection::open(options, IDS + index, Token(index as usize), &registry) {
             Ok(connection) => Some(Member::new(connection)),
             Err(error) => {
@@ -126,7 +126,7 @@ impl Flooders {
     fn run(&mut self, asked: &Receiver<Sender<CohortTally>>) {
         loop {
             match asked.try_recv() {
-                Ok(reply) => drop(reply.send(std::mem::replace(&mut self.tally, CohortTally::new()))),
+                Ok(reply) => drop(reply.send(std::mem::take(&mut self.tally))),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
             }
