@@ -11,7 +11,7 @@ pub enum Exit {
     Usage,
     /// A signal came; what there is stays recorded.
     Interrupted,
-    /// The target cannot be reached or breaks the protocol.
+    /// The target cannot be reached, or breaks the protocol in a sound trial.
     Target,
     /// The measurement may not be believed.
     Invalid,

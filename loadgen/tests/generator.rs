@@ -18,7 +18,8 @@ fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
     let unless_given = |option, value| if arguments.contains(&option) { vec![] } else { vec![option, value] };
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--duration", "300ms", "--no-baseline"])
+        .args(["--idle", "0s", "--no-baseline"])
+        .args(unless_given("--duration", "300ms"))
         .args(unless_given("--connections", "2"))
         .args(unless_given("--warmup", "0s"))
         .args(arguments)
@@ -382,9 +383,9 @@ fn a_ramp_of_mixed_sizes_comes_back_whole() {
 #[test]
 fn bad_company_is_counted_apart() {
     let addr = line_peer(|_, line| line.to_vec());
-    let company = ["--slow-readers", "2", "--churn", "100", "--flooders", "1", "--warmup", "300ms"];
+    let company = ["--slow-readers", "2", "--churn", "100", "--flooders", "1", "--warmup", "300ms", "--duration", "2s"];
     let row = record(&run(addr, &[&CONSTANT[..], &company].concat()), 0);
-    assert_eq!((&row["sent_count"], &row["echoed_count"]), (&300.into(), &300.into()), "nothing of theirs: {row}");
+    assert_eq!((&row["sent_count"], &row["echoed_count"]), (&2_000.into(), &2_000.into()), "nothing of theirs: {row}");
     let count = |column: &str| row[column].as_u64().unwrap();
     assert!(count("churn_opened_count") >= 10 && count("churn_connect_ns_p50") > 0, "{row}");
     assert!(count("flooder_echoed_count") > 100, "{row}");
@@ -393,6 +394,21 @@ fn bad_company_is_counted_apart() {
     assert_eq!(count("churn_wrong_count") + count("flooder_wrong_count") + count("slow_reader_wrong_count"), 0);
     assert_eq!(count("reset_count"), 0);
     assert!(count("response_undisturbed_ns_p50") > 0);
+}
+
+#[test]
+fn a_flooder_writes_as_fast_as_the_server_reads_whatever_comes_back() {
+    // A measured connection is served, and of a flooder's only the first line is answered.
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let addr = peer(move |stream| {
+        let measured = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 1;
+        serve_lines(stream, |number, line| if measured || number == 0 { line.to_vec() } else { Vec::new() });
+    });
+    let flood = ["--flooders", "1", "--connections", "1", "--duration", "2s"];
+    let row = record(&run(addr, &[&CONSTANT[..], &flood].concat()), 0);
+    // What was under way when it still waited for the answers: 64 KiB.
+    assert!(row["flooder_sent_count"].as_u64().unwrap() > 2 * 1_024, "{row}");
+    assert_eq!((&row["echoed_count"], &row["flooder_wrong_count"]), (&2_000.into(), &0.into()), "{row}");
 }
 
 #[test]

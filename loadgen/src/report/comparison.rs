@@ -77,7 +77,8 @@ pub(super) fn text(plan: &Value, cpu_cell: &str, used: &Used<'_>, arms: &[String
 /// What each server was found to bear, which the rates are fractions of.
 fn piloted(pilot: &Value) -> String {
     let found = |entry: &Value| {
-        let bound = if entry["ended_by"] == "the server is saturated" { "" } else { ">= " };
+        let by_server = ["the server is saturated", "the server failed"].iter().any(|by| entry["ended_by"] == *by);
+        let bound = if by_server { "" } else { ">= " };
         let rate = show_count(entry["rate_per_sec"].as_f64()?);
         Some(format!("{} {bound}{rate}", entry["arm"].as_str()?))
     };
