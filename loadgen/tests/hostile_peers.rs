@@ -333,6 +333,23 @@ fn a_peer_whose_statuses_are_absurd() {
 }
 
 #[test]
+fn a_peer_that_stops_reading_costs_a_deep_closed_loop_no_memory() {
+    // A gigabyte of messages on each connection, in a gigabyte of address space.
+    let addr = peer(|mut stream| {
+        let mut first = vec![0; 1 << 20];
+        if stream.read_exact(&mut first).and_then(|()| stream.write_all(&first)).is_ok() {
+            // It stalls for good: the connection stays open and is never read again.
+            loop {
+                thread::park();
+            }
+        }
+    });
+    let told = run(addr, &["--closed", "--depth", "1000", "--payload", "1MiB"]);
+    told.is("saturated", false);
+    told.blames(&[("not waited for", Some(2_000))]);
+}
+
+#[test]
 fn a_peer_that_half_closes_or_resets_under_load() {
     for reset in [false, true] {
         let addr = peer(move |mut stream| {

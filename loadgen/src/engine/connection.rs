@@ -55,7 +55,7 @@ impl Connection {
         self.unsent.is_none()
     }
 
-    /// Sends messages with one write, or queues them behind what a full socket has not taken.
+    /// Sends messages, as many with one write as are worth it, and queues those that a full socket does not take.
     pub(super) fn send(
         &mut self,
         sizes: impl Iterator<Item = Size>,
@@ -64,25 +64,27 @@ impl Connection {
         message: &mut Message,
         batch: &mut Vec<u8>,
     ) -> io::Result<()> {
+        let mut sizes = sizes.peekable();
+        while self.unsent.is_none() && sizes.peek().is_some() {
+            batch.clear();
+            let mut first = None;
+            while let Some(size) = sizes.next_if(|_| batch.len() < FLUSH_BYTES) {
+                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
+                first.get_or_insert(sequence);
+                batch.extend_from_slice(self.ledger.text(message, sequence, size));
+            }
+            let written = write(&mut self.stream, batch)?;
+            if written < batch.len() {
+                let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
+                unsent.advance(written, message);
+                self.unsent = Some(Box::new(unsent));
+            }
+        }
         if let Some(unsent) = &mut self.unsent {
             for size in sizes {
                 let sequence = self.ledger.send(Sent { intended_ns, tried_ns: 0, size });
                 unsent.queue.push_back((sequence, size));
             }
-            return Ok(());
-        }
-        batch.clear();
-        let mut first = None;
-        for size in sizes {
-            let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
-            first.get_or_insert(sequence);
-            batch.extend_from_slice(self.ledger.text(message, sequence, size));
-        }
-        let written = write(&mut self.stream, batch)?;
-        if written < batch.len() {
-            let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
-            unsent.advance(written, message);
-            self.unsent = Some(Box::new(unsent));
         }
         Ok(())
     }
