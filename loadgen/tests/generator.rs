@@ -319,6 +319,7 @@ fn a_peer_that_floods_later_is_cut_off() {
     let row = record(&run(addr, &CONSTANT), 3);
     assert_eq!((&row["outcome"], &row["corrupt_count"]), (&"failed".into(), &2.into()), "{row}");
     assert!(row["error"].as_str().unwrap().contains("does not echo"), "{row}");
+    assert_eq!(row["reset_count"], 0, "it was not the server that hung up: {row}");
 }
 
 #[test]

@@ -333,6 +333,20 @@ fn a_peer_whose_statuses_are_absurd() {
 }
 
 #[test]
+fn a_peer_that_serves_every_other_connection() {
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let addr = peer(move |stream| {
+        if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0 {
+            serve_lines(stream, |_, line| line.to_vec());
+        }
+    });
+    let told = run(addr, &[&OPEN[..], &["--connections", "4"]].concat());
+    told.is("failed", false);
+    told.blames(&[("not connected", Some(2))]);
+    assert!(told.stdout.contains("the server closed the connection"), "{}", told.stdout);
+}
+
+#[test]
 fn a_peer_that_stops_reading_costs_a_deep_closed_loop_no_memory() {
     // A gigabyte of messages on each connection, in a gigabyte of address space.
     let addr = peer(|mut stream| {

@@ -94,7 +94,7 @@ pub struct KernelMemory {
 }
 
 impl Trial {
-    /// All its windows with their names, that of the load last but for the peak.
+    /// All its windows with their names, in the order in which they were run; a warm-up stands before all loads.
     pub fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
         let idle = self.idle.iter().map(|idle| ("idle", &idle.window));
         let warmups = self.warmups.iter().map(|window| ("warm-up", window));
