@@ -6,7 +6,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use mio::{Token, event::Event};
+use mio::{Token, Waker, event::Event};
 use servers::clock;
 
 use super::{
@@ -23,14 +23,18 @@ const IDS: u32 = 3 << 30;
 /// What is offered to a socket or read from it with one call: between two of them others have their turn.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// How often the thread looks whether it is asked for something while no socket is ready.
-const LOOK_NS: u64 = 10_000_000;
+/// The token of the waker: nobody's.
+const WAKE: Token = Token(usize::MAX - 2);
+
+/// How long the thread sleeps if nothing happens at all.
+const NAP_NS: u64 = 1_000_000_000;
 
 /// Flooders at work. Dropped, they end.
 #[derive(Debug)]
 pub(super) struct Flood {
     /// Each asks for the tally so far, which then begins anew; `None` once the flood ends.
     asked: Option<Sender<Sender<CohortTally>>>,
+    waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,6 +45,7 @@ impl Flood {
     /// If the kernel refuses a poll or a thread.
     pub(super) fn start(options: &Options) -> io::Result<Self> {
         let mut flooders = Flooders::new(options)?;
+        let waker = Waker::new(&flooders.waiter.registry()?, WAKE)?;
         let cpus = options.flood_cpus.clone();
         let (ask, asked) = mpsc::channel();
         let work = move || {
@@ -49,13 +54,14 @@ impl Flood {
             flooders.run(&asked);
         };
         let thread = thread::Builder::new().name("flood".to_owned()).spawn(work)?;
-        Ok(Self { asked: Some(ask), thread: Some(thread) })
+        Ok(Self { asked: Some(ask), waker, thread: Some(thread) })
     }
 
     /// What happened since this was last asked.
     pub(super) fn take(&self) -> Option<CohortTally> {
         let (reply, tally) = mpsc::channel();
         self.asked.as_ref()?.send(reply).ok()?;
+        self.waker.wake().ok()?;
         tally.recv().ok()
     }
 }
@@ -63,6 +69,8 @@ impl Flood {
 impl Drop for Flood {
     fn drop(&mut self) {
         drop(self.asked.take());
+        // If that fails, it looks by itself within a second.
+        drop(self.waker.wake());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -133,7 +141,7 @@ impl Flooders {
             let busy = self.members.iter().flatten().any(Member::has_work);
             let pacing = if busy { Pacing::Spin } else { Pacing::Timer };
             // Without a poll there is nothing more to do; who asks gets no answer.
-            let Ok(events) = self.waiter.wait(pacing, clock::now_ns() + LOOK_NS) else { return };
+            let Ok(events) = self.waiter.wait(pacing, clock::now_ns() + NAP_NS) else { return };
             for event in events {
                 if let Some(Some(member)) = self.members.get_mut(event.token().0) {
                     member.note(event);
