@@ -24,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod scorecard;
 pub mod selftest;
+pub mod shortage;
 pub mod slo;
 pub mod stats;
 pub mod tally;

@@ -88,8 +88,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 
     let exits = [
         trial.interrupted.then_some(Exit::Interrupted),
-        (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
+        // The target is blamed on a sound trial only.
         (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
+        (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
         missed.then_some(Exit::Slo),
     ];
     Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))

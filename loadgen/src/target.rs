@@ -362,7 +362,7 @@ fn prepare(prepared: &mut Command, cpus: &[usize]) {
             return Err(io::ErrorKind::NotFound.into());
         }
         set_current_timer_slack(None)?;
-        if cpus.is_empty() { Ok(()) } else { observe::pin_thread(&cpus) }
+        observe::pin_thread(&cpus)
     };
     // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
     unsafe { prepared.pre_exec(set_up) };

@@ -57,6 +57,36 @@ fn what_is_derived_can_be_made_again() {
 }
 
 #[test]
+fn the_reasons_of_invalid_trials_stand_everywhere_with_their_counts() {
+    let folder = copy();
+    let file = folder.path().join("trials.csv");
+    let mut reader = csv::Reader::from_path(&file).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let (valid, reasons) = (column("valid"), column("invalid_reasons"));
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let mut writer = csv::Writer::from_path(&file).unwrap();
+    writer.write_record(&header).unwrap();
+    for (index, row) in rows.iter().enumerate() {
+        let mut row: Vec<&str> = row.iter().collect();
+        (row[valid], row[reasons]) = match index {
+            0..3 => ("invalid", "the hypervisor took CPU time: 5.1 %"),
+            3 => ("invalid", "the hypervisor took CPU time: 7.1 %; this host ran short: 5 connections, no free port"),
+            _ => ("valid", ""),
+        };
+        writer.write_record(row).unwrap();
+    }
+    writer.flush().unwrap();
+    let output = report(&[folder.path()]);
+    let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
+    for text in [String::from_utf8(output.stdout).unwrap(), read("report.md"), read("report.html")] {
+        for line in ["invalid in 4: the hypervisor took CPU time", "invalid in 1: this host ran short"] {
+            assert!(text.lines().any(|found| found.contains(line)), "{line} is not in:\n{text}");
+        }
+    }
+}
+
+#[test]
 fn a_session_agrees_with_itself() {
     let folder = copy();
     let output = report(&[folder.path(), folder.path()]);

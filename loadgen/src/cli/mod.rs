@@ -234,7 +234,8 @@ pub(crate) struct CpuList(pub(crate) Vec<usize>);
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
-Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]
+Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not,
+5 this host lacks what it takes to look")]
 pub struct VerifyArgs {
     #[command(flatten)]
     target: TargetArgs,

@@ -124,7 +124,7 @@ pub(crate) struct CohortArgs {
     #[arg(long, default_value = "0", value_name = "RATE", value_parser = units::count, help_heading = "Bad company")]
     pub(crate) churn: u64,
 
-    /// Connections that send 64 KiB every millisecond each
+    /// Connections that write and read as fast as they can
     #[arg(long, default_value = "0", value_name = "N", value_parser = units::count, help_heading = "Bad company")]
     pub(crate) flooders: u64,
 }

@@ -299,12 +299,8 @@ impl Comparison {
             return Ok(None);
         }
         if self.ceilings[cell].is_none() {
-            let ceiling = if cell == self.main {
-                self.baseline.ceiling_per_sec
-            } else {
-                Baseline::measure(plan)?.ceiling_per_sec
-            };
-            self.ceilings[cell] = Some(ceiling);
+            self.ceilings[cell] =
+                if cell == self.main { Some(self.baseline.ceiling_per_sec) } else { Baseline::ceiling(plan)? };
         }
         Ok(self.ceilings[cell])
     }
@@ -343,8 +339,9 @@ impl Comparison {
         match &measured {
             None => self.exit = self.exit.min(Exit::Target),
             Some((_, verdict)) => {
-                self.discarded += u64::from(verdict.validity == Validity::Invalid);
-                if verdict.outcome == Outcome::Failed {
+                let invalid = verdict.validity == Validity::Invalid;
+                self.discarded += u64::from(invalid);
+                if verdict.outcome == Outcome::Failed && !invalid {
                     self.exit = self.exit.min(Exit::Target);
                 }
             }

@@ -9,7 +9,10 @@ use nix::{
 };
 use perf_event::{Builder, Counter, events::Tracepoint};
 use procfs::{Current, CurrentSI, KernelStats, Meminfo, ProcResult};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::setpriority_process,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde_json::{Value, json};
 
 use super::{Machine, Memory, ThreadUsage, Usage};
@@ -173,16 +176,29 @@ pub fn ephemeral_ports() -> Option<u64> {
     Some(last.saturating_sub(first) + 1)
 }
 
-/// Has the calling thread, and what it starts, run on these CPUs only.
+/// Has the calling thread, and what it starts, run on these CPUs only; leaves it where it is if there are none.
 ///
 /// # Errors
 /// If none of them is available.
 pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
     let mut set = CpuSet::new();
     for cpu in cpus {
         set.set(*cpu);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Has the calling thread run only when nothing else wants its CPU, nearly.
+///
+/// # Errors
+/// If the kernel refuses that.
+pub fn yield_to_others() -> io::Result<()> {
+    const LEAST: i32 = 19;
+    // On Linux this is of the thread, not of its process (setpriority(2)).
+    Ok(setpriority_process(Some(rustix::thread::gettid()), LEAST)?)
 }
 
 /// Whether a cgroup limits the CPU time of this process (cgroup v2, or v1 where its usual mount is).

@@ -6,7 +6,7 @@
 //! * `Syscalls::count(pid)`, `so_far()`: system calls of another process;
 //! * `thread_usage()`, `own_cpu_ns()`: what the calling thread and this process have used;
 //! * `machine()`: counters of the whole host;
-//! * `available_cpus()`, `pin_thread(cpus)`, `has_cpu_quota()`: where threads may run;
+//! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `has_cpu_quota()`: where and when threads may run;
 //! * `ephemeral_ports()`: how many connections one address can have to another;
 //! * `facts()`: what a record says about the host.
 //!
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use imp::{
     Process, Syscalls, available_cpus, ephemeral_ports, facts, has_cpu_quota, machine, own_cpu_ns, pin_thread,
-    thread_usage,
+    thread_usage, yield_to_others,
 };
 
 /// What a process has used so far.

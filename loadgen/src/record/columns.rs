@@ -68,6 +68,9 @@ pub fn row(session_id: &str, build: &Build, entry: &Entry<'_>) -> Row {
     row.put("cell", entry.cell);
     row.put("environment_padding_bytes", entry.padding_bytes);
     ticks(&mut row, entry.plan, trial);
+    let unanswered = |trial: &Trial| trial.tallies().map(|tally| tally.counts.unanswered).sum::<u64>();
+    row.put("unanswered_count", trial.map(unanswered));
+    row.put("short_count", trial.map(Trial::short_count));
     row.0
 }
 
@@ -129,7 +132,7 @@ fn verdict(row: &mut Columns, entry: &Entry<'_>) {
     row.put("valid", verdict.map_or("invalid", |verdict| verdict.validity.name()));
     row.put("invalid_reasons", verdict.map_or_else(|| "nothing was measured".to_owned(), |it| it.reasons.join("; ")));
     row.put("flags", verdict.map(|verdict| verdict.flags.join("; ")));
-    row.put("outcome", verdict.map_or("failed", |verdict| verdict.outcome.name()));
+    row.put("outcome", verdict.map_or("unclear", |verdict| verdict.outcome.name()));
     row.put("bound_by", verdict.and_then(|verdict| verdict.bound_by));
     row.put("error", problem);
 }
