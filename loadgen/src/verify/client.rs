@@ -60,7 +60,8 @@ impl Client {
         Self::connect_with(to, 1)
     }
 
-    /// With a receive buffer of so many bytes, which the kernel then leaves as it is.
+    /// With a receive buffer of so many bytes, which the kernel then leaves as it is. One that is to be emptied in the end
+    /// takes more than the least: with a window smaller than a segment, TCP sends by timers only.
     pub(super) fn connect_with(to: Endpoint, receive_bytes: usize) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))
             .map_err(|error| refused(to.addr, error))?;

@@ -89,7 +89,7 @@ fn read_then_eof(subject: &Subject) -> Result<()> {
 
 fn half_close_with_slow_reader(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
-    let mut client = Client::connect_small(server.addr)?;
+    let mut client = Client::connect_with(server.addr, 16 * 1024)?;
     let sent = client.stuff()?;
     client.end_input()?;
     let echo = client.rest()?.echo;
