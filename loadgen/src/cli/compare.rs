@@ -63,9 +63,18 @@ pub struct CompareArgs {
     pub out: Option<PathBuf>,
 
     /// Go on with the interrupted session in this folder, as it was begun
-    #[arg(long, value_name = "DIR", exclusive = true, help_heading = "Output")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = BEGINNING, help_heading = "Output")]
     pub resume: Option<PathBuf>,
+
+    /// Resume a session that another user, another host, or this host before its last start has begun, and run what it
+    /// names
+    #[arg(long, requires = "resume", help_heading = "Output")]
+    pub trust: bool,
 }
+
+/// What a session is begun with.
+const BEGINNING: [&str; 10] =
+    ["servers", "guests", "profile", "blocks", "rate", "connections", "payload", "seed", "out", "HostArgs"];
 
 /// How thorough a comparison is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -26,15 +26,17 @@ use self::{
     arms::{Arm, arms, ensure_names},
     cells::{Cell, Full, Profile},
     order::Step,
+    resume::Interrupted,
 };
 use crate::{
     baseline::Baseline,
     cli::CompareArgs,
+    counted::counted,
     engine::Payloads,
     failure::{Exit, Usage},
     interrupt,
     plan::{PacingChoice, PlacementKind, Plan},
-    record::{Entry, Row, Session, State},
+    record::{Entry, Figures, Place, Row, Session, State},
     report, terminal, trial,
     units::show_duration,
     validity::{CANARY, Conditions, Outcome, Validity, judge},
@@ -67,18 +69,23 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     match &args.resume {
         None => start(args, None),
         Some(folder) => {
-            let interrupted = resume::interrupted(folder).map_err(Usage::from)?;
-            start(&interrupted.args.clone(), Some((folder, interrupted)))
+            let interrupted = resume::interrupted(folder, args.trust).map_err(Usage::from)?;
+            start(&interrupted.args.clone(), Some(interrupted))
         }
     }
 }
 
 /// Starts a session, or goes on with one.
-fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> Result<Exit> {
+fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exit> {
     ensure_blocks(args.blocks).map_err(Usage::from)?;
+    // Where the record goes is settled before anything is measured for it.
+    let (place, resumed) = match resumed {
+        None => (Place::claim(args.out.as_deref(), args.host.host_name.as_deref()).map_err(Usage::from)?, None),
+        Some(Interrupted { place, about, pilot, trials, .. }) => (place, Some((about, pilot, trials))),
+    };
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
-    let pilot = resumed.as_ref().map(|(_, interrupted)| interrupted.pilot.clone());
+    let pilot = resumed.as_ref().map(|(_, pilot, _)| pilot.clone());
     let mut baseline = None;
     let outline = match Profile::of(args.profile) {
         Some(profile) => single(args, &profile, seed, begun, &mut baseline)?,
@@ -98,9 +105,9 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
     configuration["ceiling_rate_per_sec"] = (baseline.ceiling_per_sec.round() as u64).into();
 
     let (session, rows) = match resumed {
-        None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
-        Some((folder, interrupted)) => {
-            (Session::reopen(folder, &configuration).map_err(Usage::from)?, interrupted.rows)
+        None => (Session::create(place, configuration)?, Vec::new()),
+        Some((about, _, trials)) => {
+            (Session::reopen(place, about, &trials, &configuration).map_err(Usage::from)?, trials.rows)
         }
     };
     announce(&outline.cells, outline.takes, seed, session.folder());
@@ -260,12 +267,12 @@ impl Comparison {
             );
         }
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
-        self.session.mark(state)?;
+        let folder = self.session.end(state, &counted(&self.rows))?;
         // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
         }
-        let text = report::render(self.session.folder())?;
+        let text = report::render(&folder)?;
         terminal::print(&text);
         Ok(self.exit)
     }
@@ -347,7 +354,7 @@ impl Comparison {
             }
         }
         let row = self.session.append(&Entry {
-            trial_id: self.rows.len() as u64 + 1,
+            trial_id: next_id(&self.rows),
             cell,
             block,
             attempt,
@@ -367,6 +374,12 @@ impl Comparison {
         self.rows.push(row);
         Ok(measured.is_none_or(|(_, verdict)| verdict.validity != Validity::Invalid))
     }
+}
+
+/// One that no trial has.
+fn next_id(rows: &[Row]) -> u64 {
+    let highest = rows.iter().filter_map(|row| Figures(row).get("trial_id")).fold(0.0, f64::max);
+    (highest as u64).saturating_add(1)
 }
 
 /// `full` varies these itself.
