@@ -19,6 +19,7 @@ use crate::{
     slo::Slo,
     target::Target,
     terminal,
+    text::plain,
     trial::{self, Trial},
     units::{show_count, show_payloads},
     validity::{Conditions, Outcome, Validity, Verdict, judge},
@@ -70,7 +71,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
     });
     let session = Session::create(place, configuration)?;
-    eprintln!("recording in {}", session.folder().display());
+    eprintln!("recording in {}", plain(&session.folder().to_string_lossy()));
     let mut climb = Climb { args, conditions, session, rows: Vec::new() };
     let mut found = Vec::new();
     for name in &args.servers {

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Command::Reference(args) => reference::reference(&args),
     };
     let exit = result.unwrap_or_else(|error| {
-        eprintln!("error: {}", text::plain_lines(&format!("{error:#}")));
+        eprintln!("error: {}", text::plain(&format!("{error:#}")));
         Exit::of(&error)
     });
     ExitCode::from(exit.code())

@@ -21,7 +21,9 @@ use crate::{
     report,
     slo::Slo,
     target::Target,
-    terminal, trial,
+    terminal,
+    text::plain,
+    trial,
     validity::{Conditions, Outcome, Validity, judge},
 };
 
@@ -138,7 +140,9 @@ fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) 
         return None;
     }
     let counted = diagnosis::syscalls_per_message(plan, target);
-    counted.inspect_err(|error| eprintln!("warning: system calls are not counted: {error:#}")).ok()
+    counted
+        .inspect_err(|error| eprintln!("warning: system calls are not counted: {}", plain(&format!("{error:#}"))))
+        .ok()
 }
 
 fn ensure_loopback(plan: &Plan, choice: &TargetChoice) -> Result<()> {

@@ -37,7 +37,9 @@ use crate::{
     interrupt,
     plan::{PacingChoice, PlacementKind, Plan},
     record::{Entry, Figures, Place, Row, Session, State},
-    report, terminal, trial,
+    report, terminal,
+    text::plain,
+    trial,
     units::show_duration,
     validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
@@ -213,7 +215,7 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
     eprintln!(
         "comparing {}{loads} in {blocks} blocks, {trials} trials{takes}; seed {seed}; {}",
         cells[0].arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
-        folder.display()
+        plain(&folder.to_string_lossy())
     );
 }
 
