@@ -12,6 +12,9 @@ use crate::{
     text::plain,
 };
 
+/// More than any session has: a record that says so is damaged.
+const BLOCKS_MAX: u64 = 1_000_000;
+
 /// What is left of a session.
 pub(super) struct Interrupted {
     /// As it was started, with the seed and the number of blocks that were drawn then.
@@ -49,7 +52,8 @@ pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
         );
     }
     let configuration = &about["configuration"];
-    let (seed, blocks) = (configuration["seed"].as_u64(), configuration["blocks"].as_u64());
+    let blocks = configuration["blocks"].as_u64().filter(|blocks| *blocks <= BLOCKS_MAX);
+    let seed = configuration["seed"].as_u64();
     ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", folder.display());
     (args.seed, args.blocks) = (seed, blocks);
     let (pilot, trials) = (configuration["pilot"].clone(), read_rows(folder)?);

@@ -1,12 +1,23 @@
 //! Files that only grow, and by whole trials: what a full disk leaves of one is cut off again.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+
+/// The whole of a file. What is none, such as a device, might never end.
+///
+/// # Errors
+/// If there is no such file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    fs::read(path)
+}
 
 /// A file that is appended to.
 #[derive(Debug)]
@@ -58,8 +69,6 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

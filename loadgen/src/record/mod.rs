@@ -17,6 +17,7 @@ mod session;
 
 pub use columns::{Entry, Row, Value, row};
 pub use environment::{Build, build};
+pub use files::read;
 pub use place::{Place, host_name, is_running};
 pub use rows::{Figures, Trials, read_rows};
 pub use session::{Session, State, is_own, read_about};

@@ -1,12 +1,12 @@
 //! Rows of trials.csv, read again.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::{
-    Row,
+    Row, files,
     kinds::{Kind, kind},
 };
 use crate::text::plain;
@@ -31,7 +31,7 @@ pub struct Trials {
 /// If there is no such file, or it is no table of trials: one line that says where and why.
 pub fn read_rows(folder: &Path) -> Result<Trials> {
     let file = folder.join("trials.csv");
-    let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = files::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     parse(&bytes).with_context(|| format!("cannot read {}", file.display()))
 }
 

@@ -15,7 +15,7 @@ use super::{
     Build, Entry, Place, Row, Trials,
     columns::{SCHEMA_VERSION, row},
     environment,
-    files::Files,
+    files::{self, Files},
     histograms, origin,
     place::LOCKED,
     read_rows, recover,
@@ -178,8 +178,8 @@ impl Session {
 /// If there is none, or none that can be read: one line.
 pub fn read_about(folder: &Path) -> Result<Value> {
     let file = folder.join("session.json");
-    let bytes =
-        fs::read(&file).with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
+    let bytes = files::read(&file)
+        .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
     let about: Value = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", file.display()))?;
     ensure!(about.is_object(), "cannot read {}: it is no object", file.display());
     Ok(about)
