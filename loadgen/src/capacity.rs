@@ -83,7 +83,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let interrupted = found.len() < args.servers.len();
     let state = if interrupted { State::Partial } else { State::Complete };
     let folder = climb.session.end(state, &counted(&climb.rows))?;
-    let text = table(args, &found) + &format!("files: {}\n", folder.display());
+    let text = table(args, &found) + &format!("files: {}\n", plain(&folder.to_string_lossy()));
     terminal::print(&text);
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }

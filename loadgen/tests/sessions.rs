@@ -75,6 +75,8 @@ fn resumed(out: &Path) -> String {
     let output = output(&["compare", "--resume", text(out)]);
     assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
     assert_eq!(about(out)["state"], "complete");
+    let counted = column(out, "counted");
+    assert!(counted.iter().all(|cell| cell == "true" || cell == "false") && counted.iter().any(|cell| cell == "true"));
     stderr(&output)
 }
 
@@ -212,7 +214,7 @@ fn a_wall_clock_that_was_set_back_does_not_reach_the_times_of_trials() {
     killed(&out);
     // As if the clock had been a day ahead when the session began; and once more after a start of the host.
     alter(&out, |about| {
-        about["started_at_unix_ms"] = (about["started_at_unix_ms"].as_u64().unwrap() + 86_400_000).into()
+        about["started_at_unix_ms"] = (about["started_at_unix_ms"].as_u64().unwrap() + 86_400_000).into();
     });
     alter(&out, |about| about["boot_mark"] = "another".into());
     let untrusted = output(&["compare", "--resume", text(&out)]);

@@ -5,6 +5,7 @@
 //! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
 
 mod arms;
+mod budget;
 mod cells;
 mod order;
 mod pilot;
@@ -24,9 +25,10 @@ use serde_json::{Value, json};
 
 use self::{
     arms::{Arm, arms, ensure_names},
+    budget::{affordable, rehearse},
     cells::{Cell, Full, Profile},
     order::Step,
-    resume::Interrupted,
+    resume::{Interrupted, next_id},
 };
 use crate::{
     baseline::Baseline,
@@ -36,7 +38,7 @@ use crate::{
     failure::{Exit, Usage},
     interrupt,
     plan::{PacingChoice, PlacementKind, Plan},
-    record::{Entry, Figures, Place, Row, Session, State},
+    record::{Entry, Place, Row, Session, State},
     report, terminal,
     text::plain,
     trial,
@@ -378,12 +380,6 @@ impl Comparison {
     }
 }
 
-/// One that no trial has.
-fn next_id(rows: &[Row]) -> u64 {
-    let highest = rows.iter().filter_map(|row| Figures(row).get("trial_id")).fold(0.0, f64::max);
-    (highest as u64).saturating_add(1)
-}
-
 /// `full` varies these itself.
 fn ensure_free(args: &CompareArgs) -> Result<()> {
     let host = &args.host;
@@ -406,27 +402,6 @@ fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
-fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
-    if !wanted {
-        return Ok(None);
-    }
-    let begun = Instant::now();
-    for arm in arms {
-        trial::run(plan, &arm.target(plan)?)?;
-    }
-    Ok(Some(begun.elapsed()))
-}
-
-/// How many blocks fit into what is left of the budget.
-fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
-    /// Blocks take a little longer than the first one now and then.
-    const MARGIN: f64 = 1.03;
-    let Some(block) = block else { return profile.blocks };
-    let left = profile.budget.saturating_sub(elapsed).as_secs_f64();
-    ((left / (block.as_secs_f64() * MARGIN)) as u64).clamp(profile.blocks_min, profile.blocks)
-}
-
 /// A seed of few digits: it has to be typed again.
 fn drawn_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -444,17 +419,4 @@ fn progress(blocks: u64) -> ProgressBar {
     // The template is a constant; if it were wrong the default would do.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(blocks), target).with_style(style)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::ProfileName;
-
-    #[test]
-    fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let profile = Profile::of(ProfileName::Quick).unwrap();
-        let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
-        assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
-    }
 }

@@ -72,6 +72,12 @@ pub(super) fn progress(rows: &[Row], cell: Option<&str>, block: u64, arms: usize
     (last, attempts.iter().filter(|attempt| **attempt == last).count() >= arms)
 }
 
+/// One that no trial has.
+pub(super) fn next_id(rows: &[Row]) -> u64 {
+    let highest = rows.iter().filter_map(|row| Figures(row).get("trial_id")).fold(0.0, f64::max);
+    (highest as u64).saturating_add(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

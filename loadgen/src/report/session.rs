@@ -104,7 +104,7 @@ fn terminal(folder: &Path, recorded: &Recorded, parts: &Parts) -> String {
     for part in [&parts.scorecard, &parts.loads].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(&format!("\n{part}"));
     }
-    format!("{text}files: {}\n", folder.display())
+    format!("{text}files: {}\n", plain(&folder.to_string_lossy()))
 }
 
 /// A Markdown file with places for parts of a report.
