@@ -311,6 +311,7 @@ fn a_record_says_no_more_than_a_reader_needs() {
     assert!(!record.contains(text(&home_folder)) && !record.contains("a private name"), "{record}");
     let about = about(&out);
     assert!(about["command"].as_array().unwrap().contains(&"~/guest reference".into()), "{record}");
+    assert!(about["boot_mark"].is_null() && about["started_at_monotonic_ns"].is_null(), "{record}");
     assert_eq!(about["environment"]["host"], "lab-7");
     assert!(about["session_id"].as_str().unwrap().ends_with("Z-lab-7"));
     let kept = about["environment"]["kernel_cmdline"].as_str().unwrap();
@@ -348,4 +349,13 @@ fn a_session_that_somebody_else_began_shows_its_command_and_runs_only_if_it_is_t
     assert!(stderr(&trusted).contains("recorded with another"), "{}", stderr(&trusted));
     let alone = output(&["compare", "--trust"]);
     assert!(alone.status.code() == Some(2) && stderr(&alone).contains("--resume"), "{}", stderr(&alone));
+}
+
+#[test]
+fn what_a_guest_says_does_not_command_the_terminal() {
+    let guest = r#"sh -c "printf '\033[2J\033]0;title\007' >&2; exit 1""#;
+    let output = output(&["run", "--no-baseline", "--command", guest]);
+    let said = stderr(&output);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{said}");
+    assert!(said.contains("[2J") && !said.trim_end().contains(char::is_control), "{said:?}");
 }

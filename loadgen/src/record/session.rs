@@ -165,8 +165,11 @@ impl Session {
         }
         .into();
         if state == State::Complete {
-            // There is nothing to resume, so nobody needs to find a guest by it.
+            // What only a resume needs: where a guest lies, and who may run it.
             about = origin::without_home(about);
+            about
+                .as_object_mut()
+                .map(|about| (about.shift_remove("started_at_monotonic_ns"), about.shift_remove("boot_mark")));
         }
         replace(&self.place.folder, "session.json", (serde_json::to_string_pretty(&about)? + "\n").as_bytes())
     }
