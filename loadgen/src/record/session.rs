@@ -167,9 +167,9 @@ impl Session {
         if state == State::Complete {
             // What only a resume needs: where a guest lies, and who may run it.
             about = origin::without_home(about);
-            about
-                .as_object_mut()
-                .map(|about| (about.shift_remove("started_at_monotonic_ns"), about.shift_remove("boot_mark")));
+            if let Some(about) = about.as_object_mut() {
+                about.retain(|key, _| !["started_at_monotonic_ns", "boot_mark"].contains(&key.as_str()));
+            }
         }
         replace(&self.place.folder, "session.json", (serde_json::to_string_pretty(&about)? + "\n").as_bytes())
     }
