@@ -115,9 +115,11 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// # Errors
-    /// If it cannot be read, or has no place for the report.
+    /// If it cannot be read or written, or has no place for the report.
     fn read(file: &'a Path) -> Result<Self> {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let writable = fs::OpenOptions::new().append(true).open(file);
+        writable.with_context(|| format!("cannot write {}", file.display()))?;
         let (open, close) = marks("report");
         let place = text.split_once(&open).filter(|(_, rest)| rest.contains(&close));
         ensure!(place.is_some(), "{} has no line {} with {close} behind it", file.display(), open.trim_end());
