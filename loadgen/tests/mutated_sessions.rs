@@ -75,7 +75,14 @@ fn copied(from: &Path, to: &Path) {
 fn say(arguments: &[&str], folder: &Path) -> Said {
     const PATIENCE: Duration = Duration::from_secs(60);
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.args(arguments).arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // As on a terminal: into a pipe no sequence of others would be printed.
+    command
+        .arg("--color=always")
+        .args(arguments)
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let reader = thread::spawn(move || {
@@ -255,7 +262,10 @@ fn child(value: &mut Value, index: usize) -> &mut Value {
     }
 }
 
+/// Whether a terminal is told nothing but colours.
 fn is_plain(text: &str) -> bool {
+    const COLOURS: [&str; 5] = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m"];
+    let text = COLOURS.iter().fold(text.to_owned(), |text, colour| text.replace(colour, ""));
     text.chars().all(|c| c == '\n' || c == '\t' || (!c.is_control() && c != '\u{202e}'))
 }
 

@@ -201,6 +201,16 @@ fn a_document_without_a_place_for_the_report_is_refused_before_anything_is_writt
     }
 }
 
+/// Text without the colours that `loadgen` gives it.
+fn uncoloured(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| match part.split_once('m') {
+        Some((colour, rest)) if colour.chars().all(|c| c.is_ascii_digit() || c == ';') => plain + rest,
+        _ => plain + "\u{1b}[" + part,
+    })
+}
+
 #[test]
 fn what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_page() {
     /// Clears the screen, sets the title, forges a line, turns the direction round, and three kinds of markup.
@@ -229,8 +239,9 @@ fn what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_page() {
         fs::write(session.path().join("\u{1b}[2J<script>.svg"), &svg).unwrap();
     }
     for folders in [&[folder.path()][..], &[folder.path(), other.path()], &[Path::new(STRANGE)]] {
-        let output = report(folders);
-        is_text(&String::from_utf8(output.stdout).unwrap());
+        // As on a terminal, but for the colours: into a pipe no sequence is printed at all.
+        let output = report(&[&[Path::new("--color=always")], folders].concat());
+        is_text(&uncoloured(&String::from_utf8(output.stdout).unwrap()));
         is_text(&String::from_utf8(output.stderr).unwrap());
     }
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
