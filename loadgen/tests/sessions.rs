@@ -195,7 +195,7 @@ fn a_disk_that_fills_in_mid_row_leaves_whole_trials_and_is_named_and_the_session
 fn a_session_that_is_still_running_is_not_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
-    let mut running = begun(&out, "1000");
+    let mut running = begun(&out, "40");
     wait_for("a trial", || lines(&out.join("trials.csv")) >= 2);
     let resume = output(&["compare", "--resume", text(&out)]);
     assert_eq!((resume.status.code(), stderr(&resume).lines().count()), (Some(2), 1));
