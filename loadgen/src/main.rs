@@ -7,7 +7,7 @@ use loadgen::{
     cli::{Cli, Command, manual},
     compare, doctor,
     failure::Exit,
-    interrupt, reference, report, run, selftest, terminal, verify,
+    interrupt, reference, report, run, selftest, terminal, text, verify,
 };
 
 fn main() -> ExitCode {
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Command::Reference(args) => reference::reference(&args),
     };
     let exit = result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", text::plain(&format!("{error:#}")));
         Exit::of(&error)
     });
     ExitCode::from(exit.code())

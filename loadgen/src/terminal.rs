@@ -6,6 +6,8 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Color, Style};
 use clap::ValueEnum;
 
+use crate::text::plain_lines;
+
 /// When results are coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Colour {
@@ -51,11 +53,11 @@ pub fn choose(colour: Colour) {
     choice.write_global();
 }
 
-/// Prints a result. A reader that has seen enough is no error.
+/// Prints a result; what it quotes of others cannot command the terminal. A reader that has seen enough is no error.
 pub fn print(text: &str) {
     let mut stdout = anstream::stdout().lock();
     for line in text.split_inclusive('\n') {
-        if write!(stdout, "{}", painted(line)).is_err() {
+        if write!(stdout, "{}", painted(&plain_lines(line))).is_err() {
             return;
         }
     }

@@ -38,6 +38,7 @@ pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
 /// As [`run`].
 pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started_at_ns = clock::now_ns();
     let running = target.start()?;
     let cpus = observe::available_cpus();
     if watch.is_some() && plan.placement.kind == PlacementKind::Split {
@@ -68,6 +69,7 @@ pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&P
     let stopped = running.stop();
     let mut trial = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
     trial.started_at_unix_ms = started_at.as_millis() as u64;
+    trial.started_at_ns = started_at_ns;
     match stopped {
         Ok(stopped) => (trial.counters, trial.last_words) = (stopped.counters, stopped.last_words),
         Err(error) => trial.problem = Some(format!("{error:#}")),
@@ -155,6 +157,7 @@ impl<'a> Measurement<'a> {
         let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
         Ok(Trial {
             started_at_unix_ms: 0,
+            started_at_ns: 0,
             ramp: self.ramp,
             idle,
             warmups: self.warmups,

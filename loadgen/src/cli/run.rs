@@ -101,7 +101,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Also record the trial in this folder, which must not exist
+    /// Also record the trial in this folder, new or empty
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 }

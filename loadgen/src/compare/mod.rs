@@ -5,6 +5,7 @@
 //! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
 
 mod arms;
+mod budget;
 mod cells;
 mod order;
 mod pilot;
@@ -24,18 +25,23 @@ use serde_json::{Value, json};
 
 use self::{
     arms::{Arm, arms, ensure_names},
+    budget::{affordable, rehearse},
     cells::{Cell, Full, Profile},
     order::Step,
+    resume::{Interrupted, next_id},
 };
 use crate::{
     baseline::Baseline,
     cli::CompareArgs,
+    counted::counted,
     engine::Payloads,
     failure::{Exit, Usage},
     interrupt,
     plan::{PacingChoice, PlacementKind, Plan},
-    record::{Entry, Row, Session, State},
-    report, terminal, trial,
+    record::{Entry, Place, Row, Session, State},
+    report, terminal,
+    text::plain,
+    trial,
     units::show_duration,
     validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
@@ -67,18 +73,23 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     match &args.resume {
         None => start(args, None),
         Some(folder) => {
-            let interrupted = resume::interrupted(folder).map_err(Usage::from)?;
-            start(&interrupted.args.clone(), Some((folder, interrupted)))
+            let interrupted = resume::interrupted(folder, args.trust).map_err(Usage::from)?;
+            start(&interrupted.args.clone(), Some(interrupted))
         }
     }
 }
 
 /// Starts a session, or goes on with one.
-fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> Result<Exit> {
+fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exit> {
     ensure_blocks(args.blocks).map_err(Usage::from)?;
+    // Where the record goes is settled before anything is measured for it.
+    let (place, resumed) = match resumed {
+        None => (Place::claim(args.out.as_deref(), args.host.host_name.as_deref()).map_err(Usage::from)?, None),
+        Some(Interrupted { place, about, pilot, trials, .. }) => (place, Some((about, pilot, trials))),
+    };
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
-    let pilot = resumed.as_ref().map(|(_, interrupted)| interrupted.pilot.clone());
+    let pilot = resumed.as_ref().map(|(_, pilot, _)| pilot.clone());
     let mut baseline = None;
     let outline = match Profile::of(args.profile) {
         Some(profile) => single(args, &profile, seed, begun, &mut baseline)?,
@@ -98,9 +109,9 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
     configuration["ceiling_rate_per_sec"] = (baseline.ceiling_per_sec.round() as u64).into();
 
     let (session, rows) = match resumed {
-        None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
-        Some((folder, interrupted)) => {
-            (Session::reopen(folder, &configuration).map_err(Usage::from)?, interrupted.rows)
+        None => (Session::create(place, configuration)?, Vec::new()),
+        Some((about, _, trials)) => {
+            (Session::reopen(place, about, &trials, &configuration).map_err(Usage::from)?, trials.rows)
         }
     };
     announce(&outline.cells, outline.takes, seed, session.folder());
@@ -206,7 +217,7 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
     eprintln!(
         "comparing {}{loads} in {blocks} blocks, {trials} trials{takes}; seed {seed}; {}",
         cells[0].arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
-        folder.display()
+        plain(&folder.to_string_lossy())
     );
 }
 
@@ -260,12 +271,12 @@ impl Comparison {
             );
         }
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
-        self.session.mark(state)?;
+        let folder = self.session.end(state, &counted(&self.rows))?;
         // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
         }
-        let text = report::render(self.session.folder())?;
+        let text = report::render(&folder)?;
         terminal::print(&text);
         Ok(self.exit)
     }
@@ -347,7 +358,7 @@ impl Comparison {
             }
         }
         let row = self.session.append(&Entry {
-            trial_id: self.rows.len() as u64 + 1,
+            trial_id: next_id(&self.rows),
             cell,
             block,
             attempt,
@@ -391,27 +402,6 @@ fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
-fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
-    if !wanted {
-        return Ok(None);
-    }
-    let begun = Instant::now();
-    for arm in arms {
-        trial::run(plan, &arm.target(plan)?)?;
-    }
-    Ok(Some(begun.elapsed()))
-}
-
-/// How many blocks fit into what is left of the budget.
-fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
-    /// Blocks take a little longer than the first one now and then.
-    const MARGIN: f64 = 1.03;
-    let Some(block) = block else { return profile.blocks };
-    let left = profile.budget.saturating_sub(elapsed).as_secs_f64();
-    ((left / (block.as_secs_f64() * MARGIN)) as u64).clamp(profile.blocks_min, profile.blocks)
-}
-
 /// A seed of few digits: it has to be typed again.
 fn drawn_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -429,17 +419,4 @@ fn progress(blocks: u64) -> ProgressBar {
     // The template is a constant; if it were wrong the default would do.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(blocks), target).with_style(style)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::ProfileName;
-
-    #[test]
-    fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let profile = Profile::of(ProfileName::Quick).unwrap();
-        let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
-        assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
-    }
 }

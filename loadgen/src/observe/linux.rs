@@ -15,7 +15,7 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-use super::{Machine, Memory, ThreadUsage, Usage};
+use super::{Machine, Memory, ThreadUsage, Usage, cmdline};
 
 /// Another process.
 #[derive(Debug)]
@@ -220,6 +220,16 @@ pub fn has_cpu_quota() -> bool {
     limited_v2 || limited_v1
 }
 
+/// The host's own name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What the kernel drew when the host was started.
+pub fn boot_id() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
 /// What a record says about the host. Whatever cannot be read is null.
 pub fn facts() -> Value {
     let uname = rustix::system::uname();
@@ -227,9 +237,9 @@ pub fn facts() -> Value {
     let cpu_model =
         cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
     json!({
-        "host": uname.nodename().to_string_lossy(),
+        "host": host(),
         "kernel": format!("{} {}", uname.release().to_string_lossy(), uname.version().to_string_lossy()),
-        "kernel_cmdline": read("/proc/cmdline"),
+        "kernel_cmdline": fs::read_to_string("/proc/cmdline").ok().map(|line| cmdline::relevant(&line)),
         "architecture": uname.machine().to_string_lossy(),
         "cpu_model": cpu_model,
         "cpus_online": read("/sys/devices/system/cpu/online"),

@@ -45,7 +45,7 @@ pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
 /// The one of [`FIGURES`] that may come from a cell of its own.
 const CPU: &str = "CPU/message, us";
 
-/// The rows of the blocks that the primary claims rest on.
+/// The rows that count of the cells that the primary claims come from.
 pub(super) struct Used<'a> {
     pub(super) latency: Vec<Figures<'a>>,
     pub(super) cpu: Vec<Figures<'a>>,
@@ -102,6 +102,9 @@ pub(super) fn figures(used: &Used<'_>, arms: &[String]) -> Vec<Vec<String>> {
 }
 
 fn configuration(plan: &Value) -> String {
+    if plan.is_null() {
+        return "configuration unknown\n".to_owned();
+    }
     let text = |key: &str| plan[key].as_str().unwrap_or("?").to_owned();
     let load = match text("mode").as_str() {
         "open" => format!("{} messages/s, {}", text("rate_per_sec"), text("arrivals")),

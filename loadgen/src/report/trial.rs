@@ -10,6 +10,7 @@ use crate::{
     plan::{Load, PlacementKind, Plan},
     record::Entry,
     tally::Tally,
+    text::plain,
     trial::{Loaded, Trial},
     units::{show_count, show_duration, show_payloads, show_rate, show_us},
     validity::{Validity, Verdict, busy_share},
@@ -41,7 +42,7 @@ pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
     text.push_str(&idle(trial));
     text.push_str(&memory(trial));
     if let Some(files) = files {
-        text.push_str(&format!("files       {}\n", files.display()));
+        text.push_str(&format!("files       {}\n", plain(&files.to_string_lossy())));
     }
     text
 }
@@ -94,7 +95,7 @@ fn validity(verdict: &Verdict, trial: &Trial) -> String {
     };
     let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
     let partial = if trial.interrupted { partial(trial) } else { String::new() };
-    let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
+    let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {}", plain(problem)));
     format!("validity    {word}{}\n{partial}outcome     {}{problem}\n", reasons(&why), verdict.outcome.name())
 }
 

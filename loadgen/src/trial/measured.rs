@@ -13,6 +13,8 @@ use crate::{
 pub struct Trial {
     /// When it began, in milliseconds since 1970.
     pub started_at_unix_ms: u64,
+    /// The same in nanoseconds of CLOCK_MONOTONIC, which is never set.
+    pub started_at_ns: u64,
     /// The connection ramp.
     pub ramp: Window,
     /// The windows that were run.

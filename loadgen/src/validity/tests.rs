@@ -36,6 +36,7 @@ fn trial(counts: Counts) -> Trial {
     let load = Loaded { window: window(counts), span_ns: 1_000_000_000, server: None, surroundings };
     Trial {
         started_at_unix_ms: 0,
+        started_at_ns: 0,
         ramp: window(Counts::default()),
         idle: None,
         warmups: Vec::new(),
