@@ -10,7 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use protocol::status::Status;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use rustix::event::PollFlags;
+use rustix::{
+    event::PollFlags,
+    net::{SendFlags, send},
+};
 use servers::clock;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -28,6 +31,8 @@ pub(crate) struct Client {
     writes_done: usize,
     /// How much of the write under way is done.
     write_position: usize,
+    /// Bytes of urgent data sent, which the script does not have.
+    urgent: usize,
     input_ended: bool,
     received: Stream,
     times: Times,
@@ -81,6 +86,7 @@ impl Client {
             written: 0,
             writes_done: 0,
             write_position: 0,
+            urgent: 0,
             input_ended: false,
             received: Stream::default(),
             times: Times { connect_ns, served_ns: u64::MAX, going_ns: u64::MAX, closed_ns: u64::MAX },
@@ -161,6 +167,9 @@ impl Client {
             }
             return Ok(());
         }
+        if self.script.is_urgent && send(&self.stream, b"!", SendFlags::OOB | SendFlags::NOSIGNAL).is_ok() {
+            self.urgent += 1;
+        }
         let left = bytes.len() - self.written;
         let wanted = self.script.writes.get(self.writes_done).map_or(left, |count| count - self.write_position);
         match self.stream.write(&bytes[self.written..][..wanted.min(left)]) {
@@ -215,7 +224,8 @@ impl Client {
         }
         // A write that failed half-way may have sent what was not counted, but never anything else.
         let (echo, sent) = (&self.received.echo, &self.script.bytes[..self.written]);
-        if !sent.starts_with(echo) {
+        // Where urgent data ends up is out of scope; it is about the others, whom it must not concern.
+        if self.urgent == 0 && !sent.starts_with(echo) {
             let same = echo.iter().zip(sent).take_while(|(echoed, sent)| echoed == sent).count();
             let [sent, echoed] = [sent, &echo[..]].map(|bytes| show(&bytes[same..bytes.len().min(same + 40)]));
             bail!("behind byte {same} it sent {sent}, and got {echoed}");
@@ -225,7 +235,7 @@ impl Client {
         }
         Ok(Gone {
             ending: self.script.ending,
-            written: self.written as u64,
+            written: (self.written + self.urgent) as u64,
             echoed: echo.len() as u64,
             statuses: std::mem::take(&mut self.received.statuses),
             times: self.times,

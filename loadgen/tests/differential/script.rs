@@ -17,6 +17,8 @@ pub(crate) struct Script {
     pub(crate) reading: Reading,
     /// SO_RCVBUF, of one behind an Ethernet whose socket is soon full; `None` leaves the host's defaults.
     pub(crate) receive_buffer_bytes: Option<usize>,
+    /// Urgent data stands before each of its writes (MSG_OOB).
+    pub(crate) is_urgent: bool,
     /// Of eight chances to write it takes so many.
     pub(crate) eagerness: u8,
 }
@@ -63,6 +65,7 @@ impl Script {
             ending: Ending::Stay,
             reading: Reading::Eager,
             receive_buffer_bytes: None,
+            is_urgent: false,
             eagerness: 8,
         }
     }
@@ -92,7 +95,9 @@ impl Script {
             bytes.push(b'\n');
         }
         let writes = cuts(random, bytes.len());
-        Self { bytes, writes, ending, reading, receive_buffer_bytes, eagerness: random.random_range(1..=8) }
+        // What it gets back is not defined, so there is nothing that it could wait for.
+        let is_urgent = matches!(ending, Ending::Reset(_)) && random.random();
+        Self { bytes, writes, ending, reading, receive_buffer_bytes, is_urgent, eagerness: random.random_range(1..=8) }
     }
 }
 
