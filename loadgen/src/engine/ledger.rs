@@ -229,11 +229,16 @@ impl Ledger {
         input: &'a [u8],
         report: &mut impl FnMut(Found),
     ) -> Result<&'a [u8], Lost> {
-        let Some(newline) = memchr(b'\n', input) else {
-            let partial = &mut self.trouble().partial;
-            partial.extend_from_slice(input);
-            let endless = partial.len() > message.bytes_max().max(LINE_BYTES_MAX);
-            return if endless { self.give_up(report) } else { Ok(&[]) };
+        let newline = memchr(b'\n', input);
+        let partial = self.trouble.as_ref().map_or(0, |trouble| trouble.partial.len());
+        let is_endless = partial + newline.unwrap_or(input.len()) > message.bytes_max().max(LINE_BYTES_MAX);
+        if is_endless {
+            // Even if its end has come: what is found must not depend on how the stream is cut into reads.
+            return self.give_up(report);
+        }
+        let Some(newline) = newline else {
+            self.trouble().partial.extend_from_slice(input);
+            return Ok(&[]);
         };
         let (end, rest) = input.split_at(newline + 1);
         if !self.has_partial() {
@@ -274,11 +279,14 @@ impl Ledger {
             self.take_echo(report);
             return;
         }
+        let expected = self.expected();
         let trouble = self.trouble();
         if let Some(index) = trouble.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
-            let Overtaken { sent, corrupt, .. } = trouble.overtaken.swap_remove(index);
-            // Something corrupt had come first, but not in its place.
-            report(if corrupt { Found::Echo(sent) } else { Found::Reordered(sent) });
+            // Something corrupt may have come in its place, and nothing of what was sent later.
+            let later = trouble.overtaken.iter().filter(|overtaken| overtaken.sequence > sequence).count() as u64;
+            let is_next = trouble.overtaken[index].corrupt && later == expected - sequence - 1;
+            let sent = trouble.overtaken.swap_remove(index).sent;
+            report(if is_next { Found::Echo(sent) } else { Found::Reordered(sent) });
         } else if trouble.counts(sequence) {
             report(Found::Duplicate);
         }
@@ -306,5 +314,7 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod tests;
