@@ -33,6 +33,7 @@ unreadable folder.
 """
 
 import argparse
+import atexit
 import importlib
 import os
 import re
@@ -40,7 +41,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pictures import NAMES, LeftOut, say
+from pictures import NAMES, LeftOut, say, tell, unless_gone
 from pictures.session import read_session
 
 VENV = Path(__file__).resolve().parent.parent / ".venv"
@@ -49,6 +50,8 @@ RESTARTED = "IOMODELS_PLOT_RESTARTED"
 
 
 def main():
+    if sys.stdout is not None:
+        atexit.register(unless_gone, sys.stdout, sys.stdout.flush)
     args = parse_arguments()
     try:
         session = read_session(args.folder)
@@ -57,12 +60,17 @@ def main():
     load_matplotlib()
     importlib.import_module("pictures.style").set_style()
     out = args.out or args.folder
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in [args.only] if args.only else NAMES:
-            draw(name, session, out)
-    except OSError as error:
-        return fail(1, f"cannot write to {out}: {error}")
+    for name in [args.only] if args.only else NAMES:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            paths = draw(name, session, out)
+        except OSError as error:
+            return fail(1, f"cannot write to {out}, name another folder with -o: {error}")
+        try:
+            for path in paths:
+                tell(str(path))
+        except OSError as error:
+            return fail(1, f"cannot print the names of the files: {error}")
     return 0
 
 
@@ -82,13 +90,14 @@ def draw(name, session, out):
         figure = picture.draw(session)
     except LeftOut as why:
         say(" ".join(f"{name} left out: {why}".split()))
-        return
+        return []
     # Whatever would differ from one run to the next, like the date, is kept out of the files.
     title = f"{picture.TITLE} ({session.name})"
+    paths = []
     for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-        path = out / f"{name}.{suffix}"
-        figure.savefig(path, metadata={"Title": title, **metadata})
-        print(path)
+        paths.append(out / f"{name}.{suffix}")
+        figure.savefig(paths[-1], metadata={"Title": title, **metadata})
+    return paths
 
 
 def fail(status, text):

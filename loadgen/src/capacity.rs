@@ -9,15 +9,17 @@ use serde_json::json;
 use crate::{
     baseline::Baseline,
     cli::CapacityArgs,
+    counted::counted,
     engine::{Arrivals, Cohorts, Rate},
     failure::{Exit, Usage},
     interrupt::{self, Interrupted},
     plan::{Load, Plan, Windows},
     prepare::{Shape, checked, server},
-    record::{Entry, Session, State},
+    record::{Entry, Place, Row, Session, State},
     slo::Slo,
     target::Target,
     terminal,
+    text::plain,
     trial::{self, Trial},
     units::{show_count, show_payloads},
     validity::{Conditions, Outcome, Validity, Verdict, judge},
@@ -56,6 +58,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     for name in &args.servers {
         server(name, &plan)?;
     }
+    let place = Place::claim(args.out.as_deref(), args.host.host_name.as_deref()).map_err(Usage::from)?;
     let baseline = Baseline::measure(&plan)?;
     let conditions = baseline.conditions();
     if interrupt::asked() {
@@ -70,22 +73,23 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         "plan": plan.describe(),
         "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
     });
-    let session = Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?;
-    terminal::say(format_args!("recording in {}", session.folder().display()));
-    let mut climb = Climb { args, conditions, session, trials: 0 };
+    let session = Session::create(place, configuration)?;
+    terminal::say(format_args!("recording in {}", plain(&session.folder().to_string_lossy())));
+    let mut climb = Climb { args, conditions, session, rows: Vec::new() };
     let found = match climb.ladders() {
         Ok(found) => found,
         Err(error) => {
-            if climb.trials > 0 {
+            if !climb.rows.is_empty() {
                 // What there is stays recorded; if that cannot be said either, the first error is the one to know.
-                let _ = climb.session.mark(State::Partial);
+                let _ = climb.session.end(State::Partial, &counted(&climb.rows));
             }
             return Err(error);
         }
     };
     let interrupted = found.len() < args.servers.len();
-    climb.session.mark(if interrupted { State::Partial } else { State::Complete })?;
-    let text = table(args, &found) + &format!("files: {}\n", climb.session.folder().display());
+    let state = if interrupted { State::Partial } else { State::Complete };
+    let folder = climb.session.end(state, &counted(&climb.rows))?;
+    let text = table(args, &found) + &format!("files: {}\n", plain(&folder.to_string_lossy()));
     terminal::print(&text)?;
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }
@@ -94,7 +98,7 @@ struct Climb<'a> {
     args: &'a CapacityArgs,
     conditions: Conditions,
     session: Session,
-    trials: u64,
+    rows: Vec<Row>,
 }
 
 impl Climb<'_> {
@@ -116,7 +120,7 @@ impl Climb<'_> {
         for rung in 0.. {
             let rate = rung_per_sec(self.args.from, rung);
             terminal::say(format_args!("{name}: {} messages/s", show_count(rate as f64)));
-            let end = match self.rung(name, rung as u64 + 1, rate)? {
+            let end = match self.rung(name, rate)? {
                 None => return Ok(None),
                 Some(Some(true)) => {
                     passed = Some(rate);
@@ -131,7 +135,7 @@ impl Climb<'_> {
     }
 
     /// Whether most trials of a rung pass; `Some(None)` if they cannot be judged, `None` if a signal came.
-    fn rung(&mut self, name: &str, rung: u64, rate: u64) -> Result<Option<Option<bool>>> {
+    fn rung(&mut self, name: &str, rate: u64) -> Result<Option<Option<bool>>> {
         let plan = plan(self.args, rate)?;
         let (mut passed, mut failed, mut spoiled) = (0, 0, 0);
         while passed <= TRIALS / 2 && failed <= TRIALS / 2 && spoiled <= RETRIES {
@@ -144,7 +148,7 @@ impl Climb<'_> {
                 return Ok(None);
             }
             let verdict = judge(&plan, &trial, &self.conditions);
-            self.record(name, rung, (passed + failed + spoiled) as u64 + 1, &plan, &trial, &verdict)?;
+            self.record(name, &plan, &trial, &verdict)?;
             match verdict.validity {
                 Validity::Invalid => spoiled += 1,
                 _ if passes(&trial, &verdict, self.args.slo.as_ref()) => passed += 1,
@@ -154,22 +158,15 @@ impl Climb<'_> {
         Ok(Some((spoiled <= RETRIES).then_some(passed > failed)))
     }
 
-    fn record(
-        &mut self,
-        name: &str,
-        rung: u64,
-        order_in_block: u64,
-        plan: &Plan,
-        trial: &Trial,
-        verdict: &Verdict,
-    ) -> Result<()> {
-        self.trials += 1;
+    /// Every trial is a block of its own: one that is spoiled is run again without the others of its rung.
+    fn record(&mut self, name: &str, plan: &Plan, trial: &Trial, verdict: &Verdict) -> Result<()> {
+        let number = self.rows.len() as u64 + 1;
         let entry = Entry {
-            trial_id: self.trials,
+            trial_id: number,
             cell: None,
-            block: rung,
+            block: number,
             attempt: 1,
-            order_in_block,
+            order_in_block: 1,
             arm: name,
             server: Some(name),
             target_kind: "server",
@@ -179,7 +176,8 @@ impl Climb<'_> {
             syscalls_per_message: None,
             measured: Ok((trial, verdict)),
         };
-        self.session.append(&entry).map(drop)
+        self.rows.push(self.session.append(&entry)?);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     engine::{Engine, Workload},
@@ -34,6 +34,9 @@ fn count(plan: &Plan, running: &Running) -> Result<f64> {
     // Before the first connection: threads that it starts are counted, threads that it has started might be missed.
     let mut syscalls = Syscalls::count(&running.pids).context("this host does not let system calls be counted")?;
     let (mut engine, _) = Engine::connect(&trial::options(plan, running, Arc::new(Progress::default())))?;
+    if let Some(problem) = engine.first_shortage().or(engine.first_problem()) {
+        bail!("not every connection was established: {problem}");
+    }
     let before = syscalls.so_far()?;
     let window = match &plan.load {
         Load::Open { rate, arrivals } => {

@@ -14,7 +14,7 @@ pub enum Exit {
     Usage,
     /// A signal came; what there is stays recorded.
     Interrupted,
-    /// The target cannot be reached or breaks the protocol.
+    /// The target cannot be reached, or breaks the protocol in a sound trial.
     Target,
     /// The measurement may not be believed.
     Invalid,
@@ -48,6 +48,8 @@ impl Exit {
             Self::Interrupted
         } else if error.is::<Unreachable>() || error.is::<CannotStart>() {
             Self::Target
+        } else if error.downcast_ref::<Shortage>().is_some() {
+            Self::Invalid
         } else {
             Self::Internal
         }
@@ -72,3 +74,15 @@ impl fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
+
+/// This host could not carry a connection of the generator: what it lacks. Nothing is said of any server.
+#[derive(Debug)]
+pub struct Shortage(pub String);
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Shortage {}

@@ -10,7 +10,7 @@ use loadgen::{
     failure::Exit,
     interrupt, reference, report, run, selftest,
     terminal::{self, Colour},
-    verify,
+    text, verify,
 };
 
 fn main() -> ExitCode {
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             Exit::Interrupted
         }
         exit => {
-            terminal::say(format_args!("error: {error:#}"));
+            terminal::say(format_args!("error: {}", text::plain(&format!("{error:#}"))));
             // What goes wrong after a signal may be of its making.
             if interrupt::asked() { exit.min(Exit::Interrupted) } else { exit }
         }

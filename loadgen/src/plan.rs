@@ -94,6 +94,8 @@ pub struct Placement {
     pub server_cpus: Vec<usize>,
     /// CPUs of the engine's threads.
     pub loadgen_cpus: Vec<usize>,
+    /// CPUs of nobody: flooders may have them.
+    pub spare_cpus: Vec<usize>,
 }
 
 /// The two placements.
@@ -311,11 +313,11 @@ pub fn place(
         }
         PlacementKind::Shared => (available.clone(), available.clone()),
     };
-    let placement = Placement {
-        kind,
-        server_cpus: wish.server_cpus.clone().unwrap_or(first),
-        loadgen_cpus: wish.loadgen_cpus.clone().unwrap_or(second),
-    };
+    let server_cpus = wish.server_cpus.clone().unwrap_or(first);
+    let loadgen_cpus = wish.loadgen_cpus.clone().unwrap_or(second);
+    let taken = |cpu: &usize| server_cpus.contains(cpu) || loadgen_cpus.contains(cpu);
+    let spare_cpus = available.iter().copied().filter(|cpu| !taken(cpu)).collect();
+    let placement = Placement { kind, server_cpus, loadgen_cpus, spare_cpus };
     let apart = placement.loadgen_cpus.iter().all(|cpu| !placement.server_cpus.contains(cpu));
     let enough = placement.loadgen_cpus.len() >= threads as usize;
     let quota = observe::has_cpu_quota();

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use crate::{
     cli::HostArgs,
-    engine::{Cohorts, Payloads},
+    engine::{Cohorts, Pacing, Payloads},
     failure::Usage,
     plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
     target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template},
@@ -36,7 +36,14 @@ pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
         loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
     };
-    let (placement, pacing, flags) = place(&wish, host.pacing, host.threads)?;
+    let (placement, mut pacing, flags) = place(&wish, host.pacing, host.threads)?;
+    if shape.cohorts.flooders > 0 && placement.spare_cpus.is_empty() {
+        ensure!(
+            host.pacing != PacingChoice::Spin,
+            "--pacing spin leaves the flooders no CPU, since server and generator have all: use --pacing timer"
+        );
+        pacing = Pacing::Timer;
+    }
     let plan = Plan {
         connections: shape.connections,
         load: shape.load,
@@ -108,7 +115,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         name: name.to_owned(),
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
         max_connections: plan.all_connections() + SPARE_CONNECTIONS,
-        workers: plan.placement.server_cpus.len(),
+        workers: plan.placement.server_cpus.len().max(1),
         nodelay: plan.nodelay,
         congestion: plan.congestion.clone(),
         cpus: server_cpus(plan),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     baseline::Baseline,
     cli::{CohortArgs, RunArgs, TargetChoice},
+    counted::counted,
     diagnosis,
     engine::Cohorts,
     failure::{Exit, Usage},
@@ -16,11 +17,13 @@ use crate::{
     plan::{Load, Plan, Windows},
     prepare::{STATUS_INTERVAL, Shape, checked, guest, server},
     progress::{Phase, Progress},
-    record::{self, Entry, Session, State},
+    record::{self, Entry, Place, Session, State},
     report,
     slo::Slo,
     target::Target,
-    terminal, trial,
+    terminal,
+    text::plain,
+    trial,
     validity::{Conditions, Outcome, Validity, judge},
 };
 
@@ -37,10 +40,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         TargetChoice::Address { place, pid } => Target::Address { addr: place.reach()?, pid: *pid },
     };
     ensure_loopback(&plan, &target).map_err(Usage::from)?;
-    let session = match &args.out {
-        None => None,
-        Some(folder) => Some(Session::create(Some(folder), json!({ "plan": plan.describe() })).map_err(Usage::from)?),
-    };
+    let host_name = args.host.host_name.as_deref();
+    let place =
+        args.out.as_ref().map(|folder| Place::claim(Some(folder), host_name)).transpose().map_err(Usage::from)?;
+    let session = place.map(|place| Session::create(place, json!({ "plan": plan.describe() }))).transpose()?;
     let conditions =
         if args.no_baseline || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
@@ -67,14 +70,17 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         syscalls_per_message,
         measured,
     };
-    let (row, files) = match session {
+    let (mut row, files) = match session {
         None => (record::row("", &record::build(), &entry), None),
         Some(mut session) => {
             let row = session.append(&entry)?;
-            session.mark(if trial.interrupted { State::Partial } else { State::Complete })?;
-            (row, Some(session.folder().to_owned()))
+            let counted = counted(std::slice::from_ref(&row));
+            let folder = session.end(if trial.interrupted { State::Partial } else { State::Complete }, &counted)?;
+            (row, Some(folder))
         }
     };
+    let counts = counted(std::slice::from_ref(&row))[0];
+    row.iter_mut().filter(|(name, _)| name == "counted").for_each(|(_, value)| *value = counts.into());
     let text = if args.json {
         serde_json::to_string(&row.into_iter().collect::<Map<String, Value>>())? + "\n"
     } else {
@@ -88,8 +94,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 
     let exits = [
         (trial.interrupted || interrupt::asked()).then_some(Exit::Interrupted),
-        (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
+        // The target is blamed on a sound trial only.
         (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
+        (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
         missed.then_some(Exit::Slo),
     ];
     Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
@@ -133,7 +140,9 @@ fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) 
         return None;
     }
     let counted = diagnosis::syscalls_per_message(plan, target);
-    let warn = |error: &anyhow::Error| terminal::say(format_args!("warning: system calls are not counted: {error:#}"));
+    let warn = |error: &anyhow::Error| {
+        terminal::say(format_args!("warning: system calls are not counted: {}", plain(&format!("{error:#}"))));
+    };
     counted.inspect_err(warn).ok()
 }
 

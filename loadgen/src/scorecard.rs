@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    counted::of_cell,
     record::{Figures, Row},
     stats::{quantile, signed_rank},
     verdicts::{FLOOR, blocks},
@@ -279,8 +280,8 @@ impl Card<'_> {
     /// The values of an arm, one a block of a cell in which it may be believed.
     fn values(&self, arm: &str, cell: &str, value: impl Fn(&Figures<'_>) -> Option<f64>) -> Vec<f64> {
         let Some(rows) = self.cells.get(cell) else { return Vec::new() };
-        let blocks = blocks(rows, &[arm.to_owned()], cell);
-        blocks.iter().flatten().filter(|row| row.is_usable()).filter_map(value).collect()
+        let own = of_cell(rows, cell).into_iter().filter(|row| row.text("arm") == arm && row.is_usable());
+        own.filter_map(|row| value(&row)).collect()
     }
 
     fn median(&self, arm: &str, cell: &str, value: Value) -> Option<f64> {

@@ -52,8 +52,12 @@ pub struct Counts {
     pub echoed_in_time: u64,
     /// Messages that the server had and still owed 20 ms after the window's end.
     pub backlog: u64,
-    /// Messages that never came back.
+    /// Messages that never came back, although a later one of their connection did or the server closed it.
     pub lost: u64,
+    /// Of these, on their way when the server closed the connection.
+    pub cut_off: u64,
+    /// Messages that had not come back when the waiting ended, nor any later one of their connection.
+    pub unanswered: u64,
     /// Lines that are neither a message nor a status.
     pub corrupt: u64,
     /// Messages that came back twice.
@@ -66,6 +70,8 @@ pub struct Counts {
     pub opened: u64,
     /// Connections that were not established.
     pub connect_failed: u64,
+    /// Connections that this host could not carry: no fault of the server.
+    pub short: u64,
     /// Status lines received.
     pub statuses: u64,
     /// Status lines that a connection did not get and others did.
@@ -249,12 +255,15 @@ impl Counts {
             echoed_in_time,
             backlog,
             lost,
+            cut_off,
+            unanswered,
             corrupt,
             duplicate,
             reordered,
             reset,
             opened,
             connect_failed,
+            short,
             statuses,
             statuses_missed,
             statuses_duplicate,
@@ -271,12 +280,15 @@ impl Counts {
             (&mut self.echoed_in_time, echoed_in_time),
             (&mut self.backlog, backlog),
             (&mut self.lost, lost),
+            (&mut self.cut_off, cut_off),
+            (&mut self.unanswered, unanswered),
             (&mut self.corrupt, corrupt),
             (&mut self.duplicate, duplicate),
             (&mut self.reordered, reordered),
             (&mut self.reset, reset),
             (&mut self.opened, opened),
             (&mut self.connect_failed, connect_failed),
+            (&mut self.short, short),
             (&mut self.statuses, statuses),
             (&mut self.statuses_missed, statuses_missed),
             (&mut self.statuses_duplicate, statuses_duplicate),

@@ -11,6 +11,8 @@ use anstyle::{AnsiColor, Color, Style};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::text::plain_lines;
+
 /// When results are coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Colour {
@@ -56,12 +58,12 @@ pub fn choose(colour: Colour) {
     choice.write_global();
 }
 
-/// Prints a result, coloured where it is read.
+/// Prints a result, coloured where it is read; what it quotes of others cannot command the terminal.
 ///
 /// # Errors
 /// See [`print_plain`].
 pub fn print(text: &str) -> Result<()> {
-    print_plain(&text.split_inclusive('\n').map(painted).collect::<String>())
+    print_plain(&text.split_inclusive('\n').map(|line| painted(&plain_lines(line))).collect::<String>())
 }
 
 /// Prints a text with no colours but its own.

@@ -2,6 +2,8 @@
 //!
 //! Each window has its own schedule, its own drain and its own tally; snapshots are taken outside of them.
 
+mod measured;
+
 use std::{
     io,
     sync::{Arc, mpsc},
@@ -10,110 +12,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use protocol::Counters;
+pub use measured::{Idle, KernelMemory, Loaded, Surroundings, Trial};
 use servers::clock;
 
 use crate::{
     engine::{Engine, Options, Pacing, Slot, Tick, Window, Workload},
-    observe::{self, Machine, Memory, Process, Usage},
+    observe::{self, Machine, Process, Usage},
     plan::{Load, PlacementKind, Plan},
     progress::{Phase, Progress},
-    tally::Tally,
     target::{Running, Target, Unreachable},
 };
-
-/// Everything a trial measured; nothing is judged yet.
-#[derive(Debug)]
-pub struct Trial {
-    /// When it began, in milliseconds since 1970.
-    pub started_at_unix_ms: u64,
-    /// The connection ramp.
-    pub ramp: Window,
-    /// The windows that were run.
-    pub idle: Option<Idle>,
-    /// Load that is not counted, but for what went wrong in it.
-    pub warmups: Vec<Window>,
-    /// The same load before the bad clients came, if there are any.
-    pub undisturbed: Option<Loaded>,
-    /// The load window; `None` if the plan has none.
-    pub load: Option<Loaded>,
-    /// The closed loop for throughput.
-    pub peak: Option<Loaded>,
-    /// Kernel memory that the connections cost: now - before, in bytes.
-    pub kernel_memory: KernelMemory,
-    /// The most threads that any snapshot saw.
-    pub server_threads_max: Option<u64>,
-    /// What the server counted, if it was started for the trial and ended well.
-    pub counters: Option<Counters>,
-    /// The last line that it wrote to stderr.
-    pub last_words: String,
-    /// What went wrong, on the server's side.
-    pub problem: Option<String>,
-    /// A signal cut it short.
-    pub interrupted: bool,
-}
-
-/// The idle window.
-#[derive(Debug)]
-pub struct Idle {
-    /// Its tally.
-    pub window: Window,
-    /// Ticks that it spans; `None` if the interval is not known or no tick came.
-    pub ticks: Option<u64>,
-    /// What the server used.
-    pub server: Option<Usage>,
-    /// What was going on around it.
-    pub surroundings: Surroundings,
-    /// The server's memory at its end.
-    pub memory: Option<Memory>,
-}
-
-/// A window with load, its drain included.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Its tally.
-    pub window: Window,
-    /// From the first slot until the drain was over, in nanoseconds: what CPU times divide by.
-    pub span_ns: u64,
-    /// What the server used in that span.
-    pub server: Option<Usage>,
-    /// What was going on around it in that span.
-    pub surroundings: Surroundings,
-}
-
-/// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU or process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
-    /// Time stolen from all CPUs, in nanoseconds.
-    pub steal_ns: Option<u64>,
-    /// Time that all CPUs were busy, in nanoseconds.
-    pub machine_busy_ns: Option<u64>,
-    /// Time that the server's CPUs were busy, in nanoseconds.
-    pub server_cpus_busy_ns: Option<u64>,
-    /// CPU time of all processes but the server and the generator; unknown if the server's process is.
-    pub foreign_cpu_ns: Option<u64>,
-}
-
-/// Kernel memory that the connections cost.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KernelMemory {
-    /// Kernel stacks in bytes.
-    pub stacks_bytes: Option<i64>,
-    /// Kernel objects in bytes, client's and server's side.
-    pub slab_bytes: Option<i64>,
-    /// Page tables in bytes.
-    pub page_tables_bytes: Option<i64>,
-}
-
-impl Trial {
-    /// The tallies of all its windows.
-    pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        let idle = self.idle.iter().map(|idle| &idle.window.tally);
-        let loaded = self.undisturbed.iter().chain(&self.load).chain(&self.peak).map(|loaded| &loaded.window.tally);
-        let warmups = self.warmups.iter().map(|window| &window.tally);
-        [&self.ramp.tally].into_iter().chain(idle).chain(warmups).chain(loaded)
-    }
-}
 
 /// Runs one trial. To be called from the main thread: the child's life is tied to the thread that spawns it.
 ///
@@ -130,10 +38,11 @@ pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
 /// As [`run`].
 pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started_at_ns = clock::now_ns();
     let running = target.start()?;
     let cpus = observe::available_cpus();
     if watch.is_some() && plan.placement.kind == PlacementKind::Split {
-        // Whoever looks does not run where the generator spins.
+        // Whoever looks does not run where the generator spins, if there is anywhere else.
         let others: Vec<usize> =
             cpus.iter().filter(|cpu| !plan.placement.loadgen_cpus.contains(cpu)).copied().collect();
         observe::pin_thread(&others)?;
@@ -160,6 +69,7 @@ pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&P
     let stopped = running.stop();
     let mut trial = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
     trial.started_at_unix_ms = started_at.as_millis() as u64;
+    trial.started_at_ns = started_at_ns;
     match stopped {
         Ok(stopped) => (trial.counters, trial.last_words) = (stopped.counters, stopped.last_words),
         Err(error) => trial.problem = Some(format!("{error:#}")),
@@ -187,6 +97,7 @@ pub(crate) fn options(plan: &Plan, running: &Running, progress: Arc<Progress>) -
         pacing: plan.pacing,
         threads: plan.threads,
         cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },
+        flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
         source_addresses: plan.source_addresses,
         cohorts: plan.cohorts,
         progress,
@@ -214,7 +125,9 @@ impl<'a> Measurement<'a> {
         });
         let before = observe::machine();
         let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
-        if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() {
+        // Where only this host stood in the way there is nothing to say of the server, and the trial is invalid.
+        let hindered = engine.first_problem().is_none() && engine.first_shortage().is_some();
+        if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() && !hindered {
             let problem = engine.first_problem().unwrap_or("no connection was established");
             return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
         }
@@ -237,13 +150,14 @@ impl<'a> Measurement<'a> {
         let idle = if windows.idle.is_zero() { None } else { Some(self.idle()?) };
         let kernel_memory = self.kernel_memory();
         let undisturbed = if self.plan.cohorts.is_empty() { None } else { self.load()? };
-        self.engine.set_cohorts_active(true);
+        self.engine.set_cohorts_active(true)?;
         let load = if windows.load.is_zero() { None } else { self.load()? };
-        self.engine.set_cohorts_active(false);
+        self.engine.set_cohorts_active(false)?;
         self.progress.enter(Phase::Peak);
         let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
         Ok(Trial {
             started_at_unix_ms: 0,
+            started_at_ns: 0,
             ramp: self.ramp,
             idle,
             warmups: self.warmups,
@@ -255,6 +169,7 @@ impl<'a> Measurement<'a> {
             counters: None,
             last_words: String::new(),
             problem: self.engine.first_problem().map(str::to_owned),
+            shortage: self.engine.first_shortage().map(str::to_owned),
             interrupted: self.engine.is_interrupted(),
         })
     }
@@ -313,10 +228,10 @@ impl<'a> Measurement<'a> {
             self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
         }
         let Some(Tick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
-        let middle_ns = due_ns + interval_ns / 2;
-        let late_ns = clock::now_ns().saturating_sub(middle_ns);
+        let now_ns = clock::now_ns();
+        let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
         // What arrives until then belongs to no window.
-        drop(self.engine.idle_until(middle_ns + late_ns.div_ceil(interval_ns) * interval_ns)?);
+        drop(self.engine.idle_until(middle_ns)?);
         Ok(true)
     }
 
@@ -383,6 +298,15 @@ impl<'a> Measurement<'a> {
     }
 }
 
+/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if a server says that one is due
+/// later than the next can be.
+fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
+    let middle_ns = due_ns.checked_add(interval_ns / 2)?;
+    let late_ns = now_ns.saturating_sub(middle_ns);
+    let next_ns = middle_ns + late_ns.div_ceil(interval_ns) * interval_ns;
+    (next_ns <= now_ns + 2 * interval_ns).then_some(next_ns)
+}
+
 /// What was going on since the machine was looked at; `server` are the server's processes.
 fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> Surroundings {
     let now = observe::machine();
@@ -401,3 +325,17 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Makes the warm-up's schedule another one than that of the load.
 const WARMUP_SEED: u64 = 0x7761_726d_7570;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_says_absurd_times_is_not_waited_for() {
+        assert_eq!(next_middle_ns(1_000, 100, 1_010), Some(1_050));
+        assert_eq!(next_middle_ns(1_000, 100, 1_051), Some(1_150));
+        assert_eq!(next_middle_ns(7, 100, 1_051), Some(1_057), "long ago");
+        assert_eq!(next_middle_ns(2_000, 100, 1_051), None, "in the far future");
+        assert_eq!(next_middle_ns(u64::MAX, 100, 1_051), None);
+    }
+}

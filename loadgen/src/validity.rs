@@ -74,9 +74,9 @@ pub enum Outcome {
     Ok,
     /// It echoed less than was offered.
     Saturated,
-    /// Messages came late in a trial that was spoiled: by whose fault is not known.
+    /// Something was late, cut off or refused in a trial that was spoiled: by whose fault is not known.
     Unclear,
-    /// Something was lost, altered or cut off.
+    /// Something was lost, altered, cut off or refused.
     Failed,
 }
 
@@ -155,12 +155,17 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
             }
             let misfits = loaded.window.tally.counts.out_of_range;
             if misfits > 0 {
-                gates.reasons.push(format!("{misfits} times beyond 60 s"));
+                gates.reasons.push(format!("times beyond 60 s: {misfits}"));
             }
             if loaded.window.tally.counts.statuses_out_of_range > 0 {
                 gates.flags.push("status times make no sense to this host's clock".to_owned());
             }
         }
+    }
+    let short = trial.short_count();
+    if short > 0 {
+        let what = trial.shortage().unwrap_or("something was short");
+        gates.reasons.push(format!("this host ran short: {short} connections, {what}"));
     }
     if trial.interrupted {
         gates.reasons.push("interrupted".to_owned());
@@ -174,11 +179,12 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
         validity,
         reasons: gates.reasons,
         flags: gates.flags,
-        // Who was late in a spoiled trial is not known: the server is not blamed.
-        outcome: if (validity, outcome) == (Validity::Invalid, Outcome::Saturated) {
-            Outcome::Unclear
-        } else {
-            outcome
+        // By whose fault something was late or cut off in a spoiled trial is not known: the server is not blamed, but
+        // for wrong bytes, which no generator and no host can be the cause of.
+        outcome: match (validity, outcome) {
+            (_, Outcome::Ok) => Outcome::Ok,
+            (Validity::Invalid, _) if !has_wrong_bytes(trial) => Outcome::Unclear,
+            (_, outcome) => outcome,
         },
         bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
         latency_is_interval,
@@ -291,7 +297,7 @@ fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
     let counts = &tally.counts;
     let missed = counts.scheduled.saturating_sub(counts.handled);
     let share = missed as f64 / counts.scheduled.max(1) as f64;
-    gates.check(SLOTS_MISSED, share, || format!("{missed} of {} slots never had their turn", counts.scheduled));
+    gates.check(SLOTS_MISSED, share, || format!("slots never had their turn: {missed} of {}", counts.scheduled));
 
     let (Some(lag_ns), Some(response_ns)) = (p99(&tally.send_lag), p99(&tally.response)) else { return false };
     let gate = match plan.pacing {
@@ -306,16 +312,31 @@ fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
     share > SEND_LAG_SHARE.flag
 }
 
-fn outcome(plan: &Plan, trial: &Trial) -> Outcome {
-    let failed = trial.tallies().any(|tally| {
+/// Whether a stream was not what was sent: altered, doubled, out of order, or with a hole in it.
+fn has_wrong_bytes(trial: &Trial) -> bool {
+    trial.tallies().any(|tally| {
         let counts = &tally.counts;
-        counts.lost + counts.corrupt + counts.duplicate + counts.reordered + counts.reset + counts.connect_failed > 0
+        counts.corrupt + counts.duplicate + counts.reordered + (counts.lost - counts.cut_off) > 0
+    })
+}
+
+fn outcome(plan: &Plan, trial: &Trial) -> Outcome {
+    let cut_off = trial.tallies().any(|tally| {
+        let counts = &tally.counts;
+        counts.cut_off + counts.reset + counts.connect_failed > 0
     });
-    if failed || trial.problem.is_some() {
+    if cut_off || has_wrong_bytes(trial) || trial.problem.is_some() {
         return Outcome::Failed;
     }
-    let load = trial.load.as_ref().map(|loaded| &loaded.window.tally.counts);
-    match load.filter(|_| matches!(plan.load, Load::Open { .. })) {
+    let open = matches!(plan.load, Load::Open { .. });
+    let owes = trial.windows().any(|(name, window)| {
+        let counts = &window.tally.counts;
+        // What is under way at the end of a closed loop is its nature, but not that nothing of it comes any more.
+        counts.unanswered > 0 && ((open && name != "peak") || counts.echoed == counts.echoed_in_time)
+    });
+    let load = trial.load.as_ref().map(|loaded| &loaded.window.tally.counts).filter(|_| open);
+    match load {
+        _ if owes => Outcome::Saturated,
         Some(counts) if counts.backlog as f64 > BACKLOG * counts.scheduled as f64 => Outcome::Saturated,
         _ => Outcome::Ok,
     }
@@ -341,3 +362,6 @@ fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<&'static str> {
 fn p99(histogram: &Histogram<u64>) -> Option<f64> {
     (!histogram.is_empty()).then(|| histogram.value_at_quantile(0.99) as f64)
 }
+
+#[cfg(test)]
+mod tests;

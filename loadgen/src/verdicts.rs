@@ -1,12 +1,13 @@
 //! From the rows of a session to what may be said about its arms. Reads no file and opens no socket.
 //!
-//! The replicate is the block: a block counts if every trial of its last attempt may be believed. A family of comparisons
+//! The replicate is the block: one is used if every arm has a trial in it that counts. A family of comparisons
 //! is the primary metrics times the pairs of arms, with Holm's correction; the arm that runs twice is compared with itself
 //! in a family of its own, and if it differs from itself nothing else is said.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    counted::counted,
     record::{Figures, Row},
     stats::{
         comparison::{Comparison, Endpoint, compare},
@@ -201,33 +202,29 @@ struct CellBlocks<'a> {
 
 impl<'a> Cells<'a> {
     fn of<'n>(rows: &'a [Row], arms: &[String], names: impl IntoIterator<Item = &'n str>) -> Self {
+        let counts = counted(rows);
         let cell = |name: &str| {
-            let mut last: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
+            let mut counting: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
             let mut failed = BTreeSet::new();
-            for row in rows.iter().map(Figures).filter(|row| row.text("cell") == name) {
+            let own = rows.iter().map(Figures).zip(counts.iter()).filter(|(row, _)| row.text("cell") == name);
+            for (row, counts) in own {
                 if row.text("outcome") == "failed" {
                     failed.insert(row.text("arm").to_owned());
                 }
-                let block = last.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
-                let attempt = |row: &Figures<'_>| row.get("attempt").unwrap_or(1.0);
-                if block.first().is_some_and(|first| attempt(first) < attempt(&row)) {
-                    block.clear();
-                }
-                block.push(row);
+                let block = counting.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
+                block.extend(counts.then_some(row));
             }
-            let all = last.len();
-            let blocks: Vec<_> = last.into_values().filter_map(|block| complete(&block, arms)).collect();
+            let all = counting.len();
+            let blocks: Vec<_> = counting.into_values().filter_map(|block| complete(&block, arms)).collect();
             CellBlocks { left_out: all - blocks.len(), blocks, failed }
         };
         Self(names.into_iter().map(|name| (name.to_owned(), cell(name))).collect())
     }
 }
 
-/// The rows of a block in the order of the arms, if every one is there and may be believed.
+/// The rows of a block that count, in the order of the arms, if every one is there.
 fn complete<'a>(block: &[Figures<'a>], arms: &[String]) -> Option<Vec<Figures<'a>>> {
-    let of_arm = |arm: &String| block.iter().find(|row| row.text("arm") == arm).copied();
-    let rows: Option<Vec<_>> = arms.iter().map(of_arm).collect();
-    rows.filter(|rows| rows.iter().all(|row| row.text("valid") != "invalid"))
+    arms.iter().map(|arm| block.iter().find(|row| row.text("arm") == arm).copied()).collect()
 }
 
 /// Compares every metric of these pairs of arms, corrected for their number.

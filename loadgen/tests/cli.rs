@@ -274,10 +274,13 @@ fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
     let killed = Instant::now();
     let mut text = String::new();
     run.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!(run.0.wait().unwrap().code(), Some(3));
+    let code = run.0.wait().unwrap().code();
     assert!(killed.elapsed() < Duration::from_secs(15), "it does not wait for the rest of its 20 s");
     let row: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&row["outcome"], &row["reset_count"]), (&"failed".into(), &64.into()), "{row}");
+    // In a trial that a busy host spoiled nothing that was cut off is held against the server.
+    let expected = if row["valid"] == "invalid" { (Some(5), "unclear") } else { (Some(3), "failed") };
+    assert_eq!((code, row["outcome"].as_str().unwrap()), expected, "{row}");
+    assert_eq!(row["reset_count"], 64, "{row}");
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
 }
 

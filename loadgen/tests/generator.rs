@@ -1,53 +1,25 @@
 //! The generator against hand-made peers that do what servers must not: it counts, explains and ends in time.
 
+#[path = "support/peers.rs"]
+mod peers;
+
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     process::{Command, Output},
     thread,
     time::Duration,
 };
 
+use peers::{line_peer, peer, serve_lines, status};
 use serde_json::Value;
-
-/// Serves every connection in a thread of its own, for as long as the test's process lives.
-fn peer(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            stream.set_nodelay(true).unwrap();
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    addr
-}
-
-/// A peer that gets to decide about every line: what it returns is sent back.
-fn line_peer(answer: impl Fn(u64, &[u8]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
-    peer(move |stream| serve_lines(stream, &answer))
-}
-
-fn serve_lines(mut stream: TcpStream, mut answer: impl FnMut(u64, &[u8]) -> Vec<u8>) {
-    let (mut pending, mut buffer, mut number) = (Vec::new(), [0; 4096], 0);
-    while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        pending.extend_from_slice(&buffer[..count]);
-        while let Some(newline) = pending.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = pending.drain(..=newline).collect();
-            if stream.write_all(&answer(number, &line)).is_err() {
-                return;
-            }
-            number += 1;
-        }
-    }
-}
 
 fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
     let unless_given = |option, value| if arguments.contains(&option) { vec![] } else { vec![option, value] };
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--duration", "300ms", "--no-baseline"])
+        .args(["--idle", "0s", "--no-baseline"])
+        .args(unless_given("--duration", "300ms"))
         .args(unless_given("--connections", "2"))
         .args(unless_given("--warmup", "0s"))
         .args(arguments)
@@ -55,11 +27,30 @@ fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The record of a run that ended with that code, or with 5: a busy host may spoil the measurement, not the counts.
+/// The same for people.
+fn summary(addr: SocketAddr, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", "--target", &addr.to_string(), "--pacing", "timer", "--placement", "shared"])
+        .args(["--idle", "0s", "--duration", "300ms", "--no-baseline", "--connections", "2"])
+        .args(if arguments.contains(&"--warmup") { &[][..] } else { &["--warmup", "0s"] })
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The record of a run that ended with that code, or with 5 if it is invalid: a busy host may spoil the measurement, not
+/// the counts.
 fn record(output: &Output, code: i32) -> Value {
-    let got = output.status.code().unwrap();
-    assert!(got == code || (code == 0 && got == 5), "exit {got}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no record: {complaint}"));
+    let expected = if row["valid"] == "invalid" { 5 } else { code };
+    assert_eq!(output.status.code(), Some(expected), "{row}: {complaint}");
+    row
+}
+
+/// What a record says of the server if it says that, or on a busy host that nobody knows.
+fn outcome<'a>(row: &Value, outcome: &'a str) -> &'a str {
+    if row["valid"] == "invalid" { "unclear" } else { outcome }
 }
 
 /// The one line of a run that measured nothing.
@@ -118,8 +109,71 @@ fn a_server_that_cannot_keep_up_is_saturated() {
         line.to_vec()
     });
     let row = record(&run(addr, &CONSTANT), 0);
-    let expected = if row["valid"] == "invalid" { "unclear" } else { "saturated" };
-    assert_eq!((&row["outcome"], &row["lost_count"]), (&expected.into(), &0.into()), "{row}");
+    assert_eq!((&row["outcome"], &row["lost_count"]), (&outcome(&row, "saturated").into(), &0.into()), "{row}");
+}
+
+#[test]
+fn slow_is_not_lost() {
+    // It echoes everything, a tenth of it in time: the rest is neither lost nor waited for.
+    let slow = || {
+        line_peer(|_, line| {
+            // The fault itself, and no waiting for anything.
+            thread::sleep(Duration::from_millis(20));
+            line.to_vec()
+        })
+    };
+    for payload in ["64B", "16B"] {
+        let row = record(&run(slow(), &[&CONSTANT[..], &["--payload", payload, "--warmup", "300ms"]].concat()), 0);
+        assert_eq!((&row["outcome"], &row["lost_count"]), (&outcome(&row, "saturated").into(), &0.into()), "{row}");
+        assert_eq!((&row["corrupt_count"], &row["reset_count"]), (&0.into(), &0.into()), "{row}");
+        assert!(row["unanswered_count"].as_u64().unwrap() > 0, "{row}");
+    }
+    // In a closed loop what is under way at the end is nobody's debt.
+    let row = record(&run(slow(), &["--closed", "--depth", "1000"]), 0);
+    assert_eq!((&row["outcome"], &row["lost_count"]), (&"ok".into(), &0.into()), "{row}");
+    assert!(row["unanswered_count"].as_u64().unwrap() > 0, "{row}");
+}
+
+#[test]
+fn a_message_dropped_last_is_lost_and_not_taken_for_late() {
+    // Each connection sends a probe and 150 messages.
+    let drops = line_peer(|number, line| if number == 150 { Vec::new() } else { line.to_vec() });
+    let row = record(&run(drops, &CONSTANT), 3);
+    let counts = (&row["lost_count"], &row["unanswered_count"], &row["outcome"]);
+    assert_eq!(counts, (&2.into(), &0.into(), &"failed".into()), "{row}");
+    assert_eq!((&row["sent_count"], &row["echoed_count"]), (&300.into(), &298.into()), "{row}");
+}
+
+#[test]
+fn what_makes_an_outcome_failed_stands_in_the_summary_with_its_count() {
+    let doubles = line_peer(|number, line| if number % 10 == 5 { line.repeat(2) } else { line.to_vec() });
+    let swaps = peer(|stream| {
+        let mut held = Vec::new();
+        serve_lines(stream, |number, line| match number % 10 {
+            5 => {
+                held = line.to_vec();
+                Vec::new()
+            }
+            _ => [line, &std::mem::take(&mut held)[..]].concat(),
+        });
+    });
+    for (addr, words) in [(doubles, "30 doubled"), (swaps, "30 out of order")] {
+        let output = summary(addr, &CONSTANT);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let counts = text.lines().find(|line| line.starts_with("counts")).unwrap();
+        assert!(counts.ends_with(words), "{text}");
+        assert!(text.contains("outcome     failed"), "wrong bytes are the server's, whatever the host did:\n{text}");
+    }
+}
+
+#[test]
+fn the_counts_of_a_line_are_of_one_window() {
+    // It answers 40 lines and then drops 100: all in the warm-up.
+    let drops = line_peer(|number, line| if (40..140).contains(&number) { Vec::new() } else { line.to_vec() });
+    let text = String::from_utf8(summary(drops, &[&CONSTANT[..], &["--warmup", "300ms"]].concat()).stdout).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(line("warm-up").trim_start_matches("warm-up").trim(), "200 lost", "{text}");
+    assert!(line("counts").ends_with(" 300 sent, 300 echoed, 0 lost, 0 corrupt, 0 reset"), "{text}");
 }
 
 #[test]
@@ -161,7 +215,7 @@ fn a_peer_that_hangs_up_is_an_outcome_and_not_a_crash() {
     });
     let output = run(addr, &CONSTANT);
     let row = record(&output, 3);
-    assert_eq!((&row["reset_count"], &row["outcome"]), (&2.into(), &"failed".into()), "{row}");
+    assert_eq!((&row["reset_count"], &row["outcome"]), (&2.into(), &outcome(&row, "failed").into()), "{row}");
     assert!(row["error"].as_str().unwrap().contains("closed"), "{row}");
     // It is the server's doing, and no gate speaks against the generator.
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
@@ -230,12 +284,6 @@ fn doubled_old_and_missing_status_lines_are_told_apart() {
     assert_eq!(row["outcome"], "ok", "an old or doubled status is no lost echo");
 }
 
-/// A status line whose times this host's clock finds plausible.
-fn status(tick: u64) -> String {
-    let now_ns = servers::clock::now_ns();
-    format!("Server status: 2 active connections tick={tick} due_ns={} emit_ns={now_ns}\n", now_ns - 1_000)
-}
-
 #[test]
 fn a_peer_that_stops_reading_costs_neither_time_nor_memory() {
     // 200 messages of 1 MiB a second: what is not taken is not kept as bytes.
@@ -249,9 +297,11 @@ fn a_peer_that_stops_reading_costs_neither_time_nor_memory() {
         }
     });
     let begun = std::time::Instant::now();
-    let row = record(&run(addr, &["--rate", "200", "--arrivals", "constant", "--payload", "1MiB"]), 3);
+    let row = record(&run(addr, &["--rate", "200", "--arrivals", "constant", "--payload", "1MiB"]), 0);
     assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
-    assert_eq!((&row["lost_count"], &row["outcome"]), (&60.into(), &"failed".into()), "{row}");
+    // It might still answer, and nothing came out of turn.
+    assert_eq!((&row["unanswered_count"], &row["lost_count"]), (&60.into(), &0.into()), "{row}");
+    assert_eq!(row["outcome"], outcome(&row, "saturated"), "{row}");
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
 }
 
@@ -269,6 +319,7 @@ fn a_peer_that_floods_later_is_cut_off() {
     let row = record(&run(addr, &CONSTANT), 3);
     assert_eq!((&row["outcome"], &row["corrupt_count"]), (&"failed".into(), &2.into()), "{row}");
     assert!(row["error"].as_str().unwrap().contains("does not echo"), "{row}");
+    assert_eq!(row["reset_count"], 0, "it was not the server that hung up: {row}");
 }
 
 #[test]
@@ -333,9 +384,9 @@ fn a_ramp_of_mixed_sizes_comes_back_whole() {
 #[test]
 fn bad_company_is_counted_apart() {
     let addr = line_peer(|_, line| line.to_vec());
-    let company = ["--slow-readers", "2", "--churn", "100", "--flooders", "1", "--warmup", "300ms"];
+    let company = ["--slow-readers", "2", "--churn", "100", "--flooders", "1", "--warmup", "300ms", "--duration", "2s"];
     let row = record(&run(addr, &[&CONSTANT[..], &company].concat()), 0);
-    assert_eq!((&row["sent_count"], &row["echoed_count"]), (&300.into(), &300.into()), "nothing of theirs: {row}");
+    assert_eq!((&row["sent_count"], &row["echoed_count"]), (&2_000.into(), &2_000.into()), "nothing of theirs: {row}");
     let count = |column: &str| row[column].as_u64().unwrap();
     assert!(count("churn_opened_count") >= 10 && count("churn_connect_ns_p50") > 0, "{row}");
     assert!(count("flooder_echoed_count") > 100, "{row}");
@@ -344,6 +395,21 @@ fn bad_company_is_counted_apart() {
     assert_eq!(count("churn_wrong_count") + count("flooder_wrong_count") + count("slow_reader_wrong_count"), 0);
     assert_eq!(count("reset_count"), 0);
     assert!(count("response_undisturbed_ns_p50") > 0);
+}
+
+#[test]
+fn a_flooder_writes_as_fast_as_the_server_reads_whatever_comes_back() {
+    // A measured connection is served, and of a flooder's only the first line is answered.
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let addr = peer(move |stream| {
+        let measured = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 1;
+        serve_lines(stream, |number, line| if measured || number == 0 { line.to_vec() } else { Vec::new() });
+    });
+    let flood = ["--flooders", "1", "--connections", "1", "--duration", "2s"];
+    let row = record(&run(addr, &[&CONSTANT[..], &flood].concat()), 0);
+    // What was under way when it still waited for the answers: 64 KiB.
+    assert!(row["flooder_sent_count"].as_u64().unwrap() > 2 * 1_024, "{row}");
+    assert_eq!((&row["echoed_count"], &row["flooder_wrong_count"]), (&2_000.into(), &0.into()), "{row}");
 }
 
 #[test]

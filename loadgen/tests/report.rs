@@ -57,6 +57,36 @@ fn what_is_derived_can_be_made_again() {
 }
 
 #[test]
+fn the_reasons_of_invalid_trials_stand_everywhere_with_their_counts() {
+    let folder = copy();
+    let file = folder.path().join("trials.csv");
+    let mut reader = csv::Reader::from_path(&file).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let (valid, reasons) = (column("valid"), column("invalid_reasons"));
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let mut writer = csv::Writer::from_path(&file).unwrap();
+    writer.write_record(&header).unwrap();
+    for (index, row) in rows.iter().enumerate() {
+        let mut row: Vec<&str> = row.iter().collect();
+        (row[valid], row[reasons]) = match index {
+            0..3 => ("invalid", "the hypervisor took CPU time: 5.1 %"),
+            3 => ("invalid", "the hypervisor took CPU time: 7.1 %; this host ran short: 5 connections, no free port"),
+            _ => ("valid", ""),
+        };
+        writer.write_record(row).unwrap();
+    }
+    writer.flush().unwrap();
+    let output = report(&[folder.path()]);
+    let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
+    for text in [String::from_utf8(output.stdout).unwrap(), read("report.md"), read("report.html")] {
+        for line in ["invalid in 4: the hypervisor took CPU time", "invalid in 1: this host ran short"] {
+            assert!(text.lines().any(|found| found.contains(line)), "{line} is not in:\n{text}");
+        }
+    }
+}
+
+#[test]
 fn a_session_agrees_with_itself() {
     let folder = copy();
     let output = report(&[folder.path(), folder.path()]);
@@ -93,4 +123,142 @@ fn sessions_that_may_not_be_compared_are_refused_with_the_reason() {
     }
     let (one, other, third) = (copy(), copy(), copy());
     assert_eq!(report(&[one.path(), other.path(), third.path()]).status.code(), Some(2));
+}
+
+/// Changes every row of trials.csv: a cell by its column and what it was.
+fn alter_rows(folder: &Path, change: impl Fn(&str, &str) -> Option<String>) {
+    let file = folder.join("trials.csv");
+    let mut table = csv::Reader::from_path(&file).unwrap();
+    let header = table.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = table.records().map(|row| row.unwrap()).collect();
+    let mut altered = csv::Writer::from_path(&file).unwrap();
+    altered.write_record(&header).unwrap();
+    for row in &rows {
+        let cells =
+            header.iter().zip(row).map(|(column, cell)| change(column, cell).unwrap_or_else(|| cell.to_owned()));
+        altered.write_record(cells).unwrap();
+    }
+    altered.flush().unwrap();
+}
+
+/// Another name for tokio everywhere in a session.
+fn rename(folder: &Path, name: &str) {
+    alter_rows(folder, |column, cell| (column == "arm" && cell == "tokio").then(|| name.to_owned()));
+    let file = folder.join("session.json");
+    let about = fs::read_to_string(&file).unwrap();
+    fs::write(file, about.replace("\"tokio\"", &serde_json::to_string(name).unwrap())).unwrap();
+}
+
+#[test]
+fn an_arm_that_is_called_as_a_number_looks_is_judged_like_any_other() {
+    let (plain, folder) = (copy(), copy());
+    let mut before = "tokio".to_owned();
+    let lines = |output: Output| String::from_utf8(output.stdout).unwrap().lines().count();
+    let expected = lines(report(&[plain.path()]));
+    for name in ["7", "true", "007", "1e5", "nan"] {
+        alter_rows(folder.path(), |column, cell| (column == "arm" && cell == before).then(|| name.to_owned()));
+        alter(folder.path(), |about| {
+            let text = about.to_string().replace(&format!("\"{before}\""), &format!("\"{name}\""));
+            *about = serde_json::from_str(&text).unwrap();
+        });
+        before = name.to_owned();
+        let output = report(&[folder.path()]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!text.contains("for want of blocks"), "{name}: {text}");
+        assert_eq!(lines(output), expected, "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_session_that_cannot_be_written_to_is_reported_with_a_word() {
+    let folder = copy();
+    let expected = report(&[folder.path()]).stdout;
+    // Not even root can write into these.
+    for derived in ["report.md", "report.html", "verdicts.csv"] {
+        let file = folder.path().join(derived);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+    }
+    let output = report(&[folder.path()]);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), words.lines().count()), (Some(0), 1), "{words}");
+    assert!(words.starts_with("warning: not written") && words.contains("report.md"), "{words}");
+    assert_eq!(output.stdout, expected);
+}
+
+#[test]
+fn a_document_without_a_place_for_the_report_is_refused_before_anything_is_written() {
+    let folder = copy();
+    let document = folder.path().join("document.md");
+    for (text, words) in [(None, "cannot read"), (Some("<!-- report -->\n"), "has no line")] {
+        fs::remove_file(folder.path().join("report.md")).or_else(|_| fs::metadata(folder.path()).map(drop)).unwrap();
+        text.into_iter().for_each(|text| fs::write(&document, text).unwrap());
+        let output = report(&[folder.path(), Path::new("--splice"), &document]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.contains(words) && !folder.path().join("report.md").exists(), "{said}");
+    }
+}
+
+/// Text without the colours that `loadgen` gives it.
+fn uncoloured(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| match part.split_once('m') {
+        Some((colour, rest)) if colour.chars().all(|c| c.is_ascii_digit() || c == ';') => plain + rest,
+        _ => plain + "\u{1b}[" + part,
+    })
+}
+
+#[test]
+fn what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_page() {
+    /// Clears the screen, sets the title, forges a line, turns the direction round, and three kinds of markup.
+    const STRANGE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\nforged\r\u{9b}31m\u{202e}<script>alert(1)</script>```[x](y)";
+    let is_text = |text: &str| {
+        let hidden = |c: char| c.is_control() && c != '\n' && c != '\t' || c == '\u{202e}';
+        assert!(!text.contains(hidden) && !text.lines().any(|line| line.starts_with("forged")), "{text:?}");
+    };
+    let (folder, other) = (copy(), copy());
+    for session in [&folder, &other] {
+        rename(session.path(), STRANGE);
+        alter_rows(session.path(), |column, cell| {
+            matches!(column, "flags" | "error" | "invalid_reasons" | "git_revision").then(|| format!("{cell}{STRANGE}"))
+        });
+        alter(session.path(), |about| {
+            for path in
+                [&["session_id"][..], &["environment", "host"], &["environment", "cpu_model"], &["build", "rustc"]]
+            {
+                *path.iter().fold(&mut *about, |value, key| &mut value[*key]) = STRANGE.into();
+            }
+            about["command"].as_array_mut().unwrap().push(STRANGE.into());
+            about["environment"][STRANGE] = STRANGE.into();
+        });
+        let svg = format!("<svg><title>{STRANGE}</title></svg>");
+        fs::write(session.path().join("strange.svg"), &svg).unwrap();
+        fs::write(session.path().join("\u{1b}[2J<script>.svg"), &svg).unwrap();
+    }
+    for folders in [&[folder.path()][..], &[folder.path(), other.path()], &[Path::new(STRANGE)]] {
+        // As on a terminal, but for the colours: into a pipe no sequence is printed at all.
+        let output = report(&[&[Path::new("--color=always")], folders].concat());
+        is_text(&uncoloured(&String::from_utf8(output.stdout).unwrap()));
+        is_text(&String::from_utf8(output.stderr).unwrap());
+    }
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    is_text(&page);
+    assert!(!page.contains("<script"), "{page}");
+    let markdown = fs::read_to_string(folder.path().join("report.md")).unwrap();
+    is_text(&markdown);
+    // Between fences it is text; a fence is longer than any in it.
+    let mut fence: Option<&str> = None;
+    for line in markdown.lines() {
+        let ticks = &line[..line.len() - line.trim_start_matches('`').len()];
+        match fence {
+            Some(open) if ticks == open && line == ticks => fence = None,
+            Some(_) => {}
+            None if ticks.len() > 2 => fence = Some(ticks),
+            None => assert!(!line.contains("<script") && !line.contains("[x](y)"), "{line}"),
+        }
+    }
+    assert_eq!(fence, None, "a fence is never closed");
 }

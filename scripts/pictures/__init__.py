@@ -4,7 +4,9 @@ A module picks columns of the session's tables, takes medians and quartiles over
 nothing. A picture without data raises `LeftOut`. Only session.py and values.py may be imported without matplotlib.
 """
 
+import os
 import sys
+import unicodedata
 
 NAMES = (
     "percentiles",
@@ -26,4 +28,27 @@ class LeftOut(Exception):
 
 
 def say(text):
-    print(f"plot.py: {text}", file=sys.stderr)
+    tell(f"plot.py: {text}", sys.stderr)
+
+
+def tell(text, stream=None):
+    """Prints a line; a reader that has gone is no error. What others have written cannot command the terminal."""
+    stream = stream or sys.stdout
+    if stream is not None:
+        unless_gone(stream, lambda: print(plain(text), file=stream, flush=True))
+
+
+def unless_gone(stream, write):
+    try:
+        write()
+    except BrokenPipeError:
+        # Nor is it one at the end, when Python writes out what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def plain(text):
+    """Text without what is not seen: control characters, line ends, and changes of direction are shown as escapes."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in HIDDEN and c != "\t" else c for c in text)
+
+
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

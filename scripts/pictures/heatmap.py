@@ -89,7 +89,9 @@ def block_ticks(trials, blocks):
     """The numbers of some blocks, and the minute of the session at which each began."""
     started = defaultdict(list)
     for trial in trials:
-        moment = trial.number("started_at_unix_ms")
+        # The wall clock of sessions of before that column may have been set meanwhile.
+        moment = trial.number("started_after_ms")
+        moment = trial.number("started_at_unix_ms") if moment is None else moment
         if moment is not None:
             started[trial.number("block") or 0].append(moment)
     first = min((min(moments) for moments in started.values()), default=0)

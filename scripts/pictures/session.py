@@ -2,14 +2,16 @@
 
 import csv
 import gzip
+import io
 import json
 import math
 import re
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import LeftOut, say
+from . import LeftOut, plain, say
 from .style import CONTROL_COLOUR, FURTHER_IDENTITIES, IDENTITIES
 
 
@@ -30,7 +32,8 @@ class Arm:
 @dataclass(frozen=True, eq=False)
 class Trial:
     row: dict
-    is_repeated: bool  # its block was run again, so that this attempt of it does not count
+    is_repeated: bool  # its block was run again
+    is_counted: bool  # as the column says; see results/README.md
 
     def text(self, column):
         return self.row.get(column) or ""
@@ -41,10 +44,10 @@ class Trial:
     @cached_property
     def why_not(self):
         """Why the trial is in no median, in a word; None if it is."""
-        if self.is_repeated:
-            return "run again"
-        if self.text("valid") not in ("valid", "flagged"):
-            return "invalid"
+        if not self.is_counted:
+            if self.is_repeated:
+                return "run again"
+            return "invalid" if self.text("valid") == "invalid" else "beside an invalid one"
         return None if self.text("outcome") in ("ok", "") else self.text("outcome")
 
     @property
@@ -79,23 +82,18 @@ class Session:
     def rows_of(self, name):
         """The rows of another table of the session, one after the other; a large one may be kept as NAME.gz."""
         path, packed = self.folder / name, self.folder / f"{name}.gz"
-        reader, path = (gzip.open, packed) if packed.exists() and not path.exists() else (open, path)
+        path = packed if packed.exists() and not path.exists() else path
         try:
-            with reader(path, "rt", encoding="utf-8", newline="") as file:
-                yield from csv.DictReader(file)
+            return read_table(path)
         except FileNotFoundError as error:
             raise LeftOut(f"there is no {name}") from error
-        except (OSError, EOFError, ValueError, csv.Error) as error:
+        except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
             raise LeftOut(f"cannot read {path.name}: {error}") from error
 
 
 def read_session(folder):
     """Raises OSError or ValueError if the folder holds no readable trials.csv; everything else may be missing."""
-    rows = [row for row in read_rows(folder / "trials.csv") if row["trial_id"] and row["arm"] and row["valid"]]
-    last_attempts = {}
-    for row in rows:
-        last_attempts[block(row)] = max(attempt(row), last_attempts.get(block(row), 1))
-    trials = [Trial(row, is_repeated=attempt(row) < last_attempts[block(row)]) for row in rows]
+    trials = trials_of([row for row in read_rows(folder / "trials.csv") if is_complete(row)])
     warn_of_mixed_conditions(trials)
     facts = read_facts(folder / "session.json")
     configuration = branch(facts, "configuration")
@@ -117,18 +115,47 @@ def read_session(folder):
 
 def read_rows(path):
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"trial_id", "arm", "valid"} - set(reader.fieldnames or [])
-            if missing:
-                raise ValueError(f"trials.csv has no column {', '.join(sorted(missing))}")
-            rows = list(reader)
+        rows = read_table(path, needed=("trial_id", "arm", "valid"))
     except csv.Error as error:
         raise ValueError(f"trials.csv: {error}") from error
-    incomplete = sum(not (row["trial_id"] and row["arm"] and row["valid"]) for row in rows)
+    incomplete = sum(not is_complete(row) for row in rows)
     if incomplete:
         say(f"{incomplete} incomplete rows of trials.csv left out")
     return rows
+
+
+def is_complete(row):
+    return bool(row["trial_id"] and row["arm"] and row["valid"])
+
+
+def read_table(path, needed=()):
+    """The rows of a CSV file, every cell as text. What stands behind the last whole line was never finished."""
+    packed = path.suffix == ".gz"
+    text = (unpacked(path) if packed else path.read_bytes()).decode("utf-8", errors="replace")
+    whole = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(whole, newline=""))
+    missing = set(needed) - set(reader.fieldnames or [])
+    if missing:
+        raise ValueError(f"{path.name} has no column {', '.join(sorted(missing))}")
+    rows = list(reader)
+    is_torn = bool(rows) and None in rows[-1].values()  # a cell that is not there, other than an empty one
+    if is_torn:
+        rows.pop()
+    if is_torn or whole != text:
+        say(f"{path.name}: the last row is torn and left out")
+    return [{column: plain(cell or "") for column, cell in row.items() if column} for row in rows]
+
+
+def unpacked(path):
+    """The content of a compressed file as far as it goes."""
+    content = b""
+    with gzip.open(path, "rb") as file:
+        try:
+            while piece := file.read1(1 << 20):
+                content += piece
+        except EOFError:
+            pass
+    return content
 
 
 def read_facts(path):
@@ -137,7 +164,16 @@ def read_facts(path):
     except (OSError, ValueError) as error:
         say(f"session.json not used: {error}")
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return shown(facts) if isinstance(facts, dict) else {}
+
+
+def shown(value):
+    """A value of a record whose texts can be shown as they are."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    return {key: shown(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def branch(facts, key):
@@ -148,6 +184,19 @@ def branch(facts, key):
 def place(named, usual, cells):
     """The cell that session.json names, the usual one without it, or the only load of a session without cells."""
     return next((str(cell) for cell in (named, usual) if cell in cells), "")
+
+
+def trials_of(rows):
+    last_attempts = {}
+    for row in rows:
+        last_attempts[block(row)] = max(attempt(row), last_attempts.get(block(row), 1))
+    repeated = [attempt(row) < last_attempts[block(row)] for row in rows]
+    pairs = list(zip(rows, repeated))
+    if any(row.get("counted") for row in rows):
+        return [Trial(row, again, is_counted=row.get("counted") == "true") for row, again in pairs]
+    # A session that has not ended, or is older than the column: as loadgen fills it in.
+    spoiled = {block(row) for row, again in pairs if not again and row["valid"] == "invalid"}
+    return [Trial(row, again, is_counted=not again and block(row) not in spoiled) for row, again in pairs]
 
 
 def block(row):

@@ -21,6 +21,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pictures import tell  # noqa: E402
+
 VENV = Path(__file__).resolve().parent.parent.parent / ".venv"
 RESTARTED = "IOMODELS_HLOG_RESTARTED"
 
@@ -39,9 +43,9 @@ def main(folder):
         trial, _, metric = histogram.get_tag().partition(".")
         histograms[trial, metric] = histogram
     failures = [*wrong_counts(folder, histograms), *wrong_quantiles(folder, histograms)]
-    print(f"{len(histograms)} histograms, {len(failures)} differences")
+    tell(f"{len(histograms)} histograms, {len(failures)} differences")
     for failure in failures[:20]:
-        print(" ", failure)
+        tell(f"  {failure}")
     return 1 if failures or not histograms else 0
 
 

@@ -19,6 +19,10 @@ import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pictures import tell  # noqa: E402
+
 BYTES_MAX = 2_000_000
 WIDTHS = (390, 1200)
 HEIGHT = 9000  # of a screenshot
@@ -79,7 +83,7 @@ def main():
         failures.append(f"it begins with {page.titles[:2]}")
     browser = find_browser()
     if browser is None:
-        print("SKIPPED: there is no Chromium, and it cannot be installed here: the page was not looked at")
+        tell("SKIPPED: there is no Chromium, and it cannot be installed here: the page was not looked at")
     else:
         failures += [failure for width in WIDTHS for failure in overflow(browser, text, width)]
         if arguments.o:
@@ -87,9 +91,9 @@ def main():
             for width in WIDTHS:
                 for scheme in ("light", "dark"):
                     shoot(browser, text, width, scheme, arguments.o / f"page-{width}-{scheme}.png")
-    print(f"{file}: {len(text.encode())} bytes, {len(failures)} failures")
+    tell(f"{file}: {len(text.encode())} bytes, {len(failures)} failures")
     for failure in failures[:20]:
-        print(" ", failure)
+        tell(f"  {failure}")
     return 1 if failures else 0
 
 

@@ -206,7 +206,57 @@ class OneLoad(WithSession):
     def test_an_invalid_trial_is_not_counted(self):
         self.drawn("--only", "trials")
         text = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("trials per arm: n = 1 to 2 · not counted: 1 invalid", text)
+        self.assertIn("trials per arm: n = 1 · not counted: 3 beside an invalid one, 1 invalid", text)
+
+    def test_what_counts_is_what_the_column_says(self):
+        self.rewrite_rows("trials.csv", lambda row: row.update(counted=str(row["arm"] == "tokio").lower()))
+        self.drawn("--only", "trials")
+        text = (self.session / "trials.svg").read_text(encoding="utf-8")
+        self.assertIn("not counted: 5 beside an invalid one, 1 invalid", text)
+
+    def test_an_arm_that_is_called_as_a_number_looks_is_drawn_like_any_other(self):
+        names = {"threads": "007", "tokio": "nan", "mio": "true"}
+        self.rewrite_rows("trials.csv", lambda row: row.update(arm=names.get(row["arm"], row["arm"])))
+        self.drawn("--only", "trials")
+        self.assertLessEqual({*names.values(), "mio#2"}, set(texts(self.session / "trials.svg")))
+
+    def test_a_torn_last_line_is_left_out_with_a_word_and_the_others_are_drawn(self):
+        self.rewrite("trials.csv", lambda text: text + "2026-01-01T000000Z-fixture,99,3,1,mio,mio,0,false,open")
+        self.rewrite("quantiles.csv", lambda text: text[:-7])
+        done = self.drawn("--only", "percentiles")
+        for table in ("trials.csv", "quantiles.csv"):
+            self.assertIn(f"plot.py: {table}: the last row is torn and left out", done.stderr)
+        packed = gzip.compress((self.session / "quantiles.csv").read_bytes())
+        (self.session / "quantiles.csv").unlink()
+        (self.session / "quantiles.csv.gz").write_bytes(packed[:-40])
+        done = self.drawn("--only", "percentiles")
+        self.assertIn("quantiles.csv.gz: the last row is torn and left out", done.stderr)
+        self.assertEqual(self.names_drawn(done), ["percentiles"])
+
+    def test_what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_picture(self):
+        strange = "$x^{\x1b[2J\x07\u202e<script>"
+        self.rewrite_rows("trials.csv", lambda row: row.update(server=strange) if row["arm"] == "tokio" else None)
+        self.rewrite_rows("trials.csv", lambda row: row.update(arm=strange) if row["arm"] == "tokio" else None)
+        done = self.drawn()
+        self.assertNotRegex(done.stderr + done.stdout, "[\x00-\x08\x0b-\x1f\u202e]")
+        self.assertTrue(any(r"$x^{\x1b[2J\x07\u202e<script>" in text for text in texts(self.session / "trials.svg")))
+
+    def test_a_reader_that_has_gone_is_no_error(self):
+        command = [sys.executable, str(PLOT), str(self.session)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            running.stdout.close()
+            stderr = running.stderr.read()
+        self.assertEqual(running.returncode, 0, stderr)
+        self.assertNotIn("Pipe", stderr)
+        for file in files(OF_ONE_LOAD):
+            self.assertTrue((self.session / file).exists(), file)
+
+    def test_names_that_cannot_be_printed_are_one_line_and_exit_1(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            command = [sys.executable, str(PLOT), str(self.session), "--only", "trials"]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("cannot print the names", done.stderr)
 
     def test_long_trials_are_drawn_second_by_second(self):
         self.rewrite_rows("trials.csv", lambda row: row.update(load_ms="12000"))

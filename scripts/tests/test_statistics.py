@@ -23,6 +23,10 @@ from collections import defaultdict
 from itertools import combinations_with_replacement
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pictures import tell  # noqa: E402
+
 VENV = Path(__file__).resolve().parent.parent.parent / ".venv"
 RESTARTED = "IOMODELS_STATISTICS_RESTARTED"
 ALPHA = 0.05
@@ -54,9 +58,9 @@ def main(folder):
                     f"{verdict['metric']}, {verdict['second']}/{verdict['first']}: {name} {found}, not {expected}"
                 )
     failures += wrong_adjustments(verdicts)
-    print(f"{checked} comparisons computed again, {len(failures)} differences")
+    tell(f"{checked} comparisons computed again, {len(failures)} differences")
     for failure in failures[:20]:
-        print(" ", failure)
+        tell(f"  {failure}")
     return 1 if failures or checked < 6 else 0
 
 
@@ -66,7 +70,7 @@ def differences(folder, about, verdict):
     cell = primary["cpu" if verdict["metric"] == "CPU per message" else "latency"]
     blocks = defaultdict(list)
     for row in rows(folder / "trials.csv"):
-        if row.get("cell", "") == cell:
+        if row.get("cell", "") == cell and row["counted"] == "true":
             blocks[int(row["block"])].append(row)
     value = METRICS[verdict["metric"]]
     # Every arm of the primary claims must be sound for a block to count, whichever two are compared.
@@ -75,9 +79,8 @@ def differences(folder, about, verdict):
     )
     logs = []
     for block in blocks.values():
-        last = max(int(row.get("attempt") or 1) for row in block)
-        of_arm = {row["arm"]: row for row in block if int(row.get("attempt") or 1) == last}
-        if all(arm in of_arm and of_arm[arm]["valid"] != "invalid" for arm in arms):
+        of_arm = {row["arm"]: row for row in block}
+        if all(arm in of_arm for arm in arms):
             first, second = of_arm[verdict["first"]], of_arm[verdict["second"]]
             logs.append(math.log(value(second)) - math.log(value(first)))
     return logs

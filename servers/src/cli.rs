@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, builder::PossibleValuesParser};
 use protocol::limits::STATUS_INTERVAL_MIN;
 
@@ -15,6 +15,9 @@ use crate::{
     Config, SERVERS, by_name,
     listen::{self, log},
 };
+
+/// Descriptors that are needed to begin with, whichever server it is: with fewer some runtime would panic while it starts.
+const DESCRIPTORS_MIN: usize = 32;
 
 /// What one server is to do.
 #[derive(Args, Clone, Debug)]
@@ -71,6 +74,10 @@ impl Addrs {
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let server = by_name(&args.name).with_context(|| format!("no server is called {}", args.name))?;
     let descriptor_limit = listen::raise_descriptor_limit();
+    ensure!(
+        descriptor_limit >= DESCRIPTORS_MIN,
+        "{descriptor_limit} descriptors are too few to serve anybody: ulimit -n {DESCRIPTORS_MIN} or more"
+    );
     let options = listen::SocketOptions { nodelay: !args.nagle, congestion: Some(args.congestion.clone()) };
     let listener = listen::bind(&args.addr.0, &options)?;
     listen::grow_descriptor_table(&listener, args.max_connections.get(), descriptor_limit);

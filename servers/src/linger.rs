@@ -4,7 +4,57 @@
 //! has not sent yet. So a server that ends shuts down its sending side, and reads and drops what still comes until the
 //! peer's FIN, as RFC 9112, 9.6 describes it for HTTP.
 
+use std::{io, net::Shutdown};
+
+use protocol::limits::{LINGER_PAUSE, SHUTDOWN_FLUSH};
 use rustix::{fd::AsFd, io::ioctl_fionread};
+use socket2::SockRef;
+
+/// How far a connection has come that is driven step by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its input is echoed.
+    Open,
+    /// The end of input was read: it is closed once nothing is owed any more.
+    Ended,
+    /// The server ends: its sending side is shut down once nothing is owed any more.
+    Leaving,
+    /// That was done; what still comes is dropped, until the peer's end of input.
+    Lingering,
+}
+
+impl Stage {
+    /// Whether a connection is over that owes nothing; if not, and the server ends, it begins to linger.
+    pub(crate) fn is_over(&mut self, socket: impl AsFd) -> io::Result<bool> {
+        if *self != Self::Leaving || is_settled(&socket) {
+            return Ok(matches!(self, Self::Ended | Self::Leaving));
+        }
+        *self = Self::Lingering;
+        SockRef::from(&socket).shutdown(Shutdown::Write)?;
+        Ok(false)
+    }
+}
+
+/// The end of a server, in nanoseconds of its clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop {
+    /// When it ends, whatever is left.
+    pub(crate) by_ns: u64,
+    /// When to look for connections whose peers are silent, have got everything and yet do not close.
+    pub(crate) look_ns: u64,
+}
+
+impl Stop {
+    pub(crate) fn new(now_ns: u64) -> Self {
+        let by_ns = now_ns + SHUTDOWN_FLUSH.as_nanos() as u64;
+        Self { by_ns, look_ns: now_ns }.after_a_look(now_ns)
+    }
+
+    /// The next look is a pause later.
+    pub(crate) fn after_a_look(self, now_ns: u64) -> Self {
+        Self { look_ns: self.by_ns.min(now_ns + LINGER_PAUSE.as_nanos() as u64), ..self }
+    }
+}
 
 /// Whether a close takes nothing back: the peer has acknowledged all that was sent, and nothing that it sent is unread.
 pub(crate) fn is_settled(socket: impl AsFd) -> bool {

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +23,7 @@ use signal_hook::flag;
 
 use crate::{
     Config, clock,
-    linger::is_settled,
+    linger::{Stage, is_settled},
     listen::{Warning, announce, concerns_one_client},
     shutdown,
 };
@@ -83,19 +83,6 @@ struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
     stage: Stage,
-}
-
-/// How far a connection has come.
-#[derive(PartialEq)]
-enum Stage {
-    /// Its input is echoed.
-    Open,
-    /// The end of input was read: it is closed once nothing is owed any more.
-    Ended,
-    /// The server ends: its sending side is shut down once nothing is owed any more.
-    Leaving,
-    /// That was done; what still comes is dropped, until the peer's end of input.
-    Lingering,
 }
 
 impl Server {
@@ -171,15 +158,8 @@ impl Connection {
         let mut turn_bytes = 0;
         // One read buffer is written before the next is read: that bounds what a connection holds (F1).
         while self.write(&[], counters)? && turn_bytes < TURN_BYTES {
-            match self.stage {
-                Stage::Open => {}
-                Stage::Ended => return Ok(false),
-                Stage::Leaving => {
-                    self.stream.shutdown(Shutdown::Write)?;
-                    self.stage = Stage::Lingering;
-                }
-                Stage::Lingering if is_settled(&self.stream) => return Ok(false),
-                Stage::Lingering => {}
+            if self.stage.is_over(&self.stream)? || (self.stage == Stage::Lingering && is_settled(&self.stream)) {
+                return Ok(false);
             }
             match self.stream.read(buffer) {
                 Ok(0) => {

@@ -9,7 +9,7 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::Arc,
     time::Duration,
@@ -17,7 +17,7 @@ use std::{
 
 use protocol::{
     Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
     status::{Status, StatusLine},
 };
 use rustix::{
@@ -35,7 +35,7 @@ use slab::Slab;
 
 use crate::{
     Config, clock,
-    linger::is_settled,
+    linger::{Stage, Stop, is_settled},
     listen::{Warning, announce, concerns_one_client},
     shutdown,
 };
@@ -108,15 +108,6 @@ struct Server {
     stop: Option<Stop>,
 }
 
-/// The server's end (F4).
-#[derive(Clone, Copy)]
-struct Stop {
-    /// When it ends, whatever is left.
-    by_ns: u64,
-    /// When to look for connections that need not be waited for any more.
-    look_ns: u64,
-}
-
 struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
@@ -130,19 +121,6 @@ struct Connection {
     /// The end of input is announced, so a short read does not mean that the socket is drained.
     closing: bool,
     stage: Stage,
-}
-
-/// How far a connection has come.
-#[derive(Clone, Copy, PartialEq)]
-enum Stage {
-    /// Its input is echoed.
-    Open,
-    /// The end of input was read: it is closed once nothing is owed any more.
-    Ended,
-    /// The server ends: its sending side is shut down once nothing is owed any more.
-    Leaving,
-    /// That was done; what still comes is dropped, until the peer's end of input.
-    Lingering,
 }
 
 /// A tick on its way to the connections that were open when it began.
@@ -196,7 +174,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
-        let look_ns = self.stop.map(|stop| stop.look_ns.min(stop.by_ns));
+        let look_ns = self.stop.map(|stop| stop.look_ns);
         let next_ns = [tick_ns, self.acceptor.retry_ns, look_ns].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
     }
@@ -335,8 +313,7 @@ impl Server {
 
     /// Accepts and echoes no more; what is queued is still flushed (F4).
     fn stop(&mut self, now_ns: u64) {
-        let after = |pause: Duration| now_ns + pause.as_nanos() as u64;
-        self.stop = Some(Stop { by_ns: after(SHUTDOWN_FLUSH), look_ns: after(LINGER_PAUSE) });
+        self.stop = Some(Stop::new(now_ns));
         self.acceptor.close();
         if let Some(fan_out) = self.fan_out.take() {
             let awaited = self.connections.iter().filter(|(key, connection)| fan_out.awaits(*key, connection));
@@ -353,8 +330,8 @@ impl Server {
 
     /// Now and then closes connections whose peers have got everything and are silent, though they do not close.
     fn close_settled(&mut self, now_ns: u64) {
-        let Some(stop) = self.stop.as_mut().filter(|stop| now_ns >= stop.look_ns) else { return };
-        stop.look_ns = now_ns + LINGER_PAUSE.as_nanos() as u64;
+        let Some(stop) = self.stop.filter(|stop| now_ns >= stop.look_ns) else { return };
+        self.stop = Some(stop.after_a_look(now_ns));
         let is_over = |connection: &Connection| connection.stage == Stage::Lingering && is_settled(&connection.stream);
         let over = self.connections.iter().filter(|(_, connection)| is_over(connection));
         let keys: Vec<usize> = over.map(|(key, _)| key).collect();
@@ -375,14 +352,8 @@ impl Connection {
         let mut turn_bytes = 0;
         // One read buffer is written before the next is read: that bounds what a connection holds (F1).
         while !self.blocked {
-            match self.stage {
-                Stage::Open | Stage::Lingering => {}
-                Stage::Ended => return Ok(Turn::Closed),
-                Stage::Leaving if is_settled(&self.stream) => return Ok(Turn::Closed),
-                Stage::Leaving => {
-                    self.stream.shutdown(Shutdown::Write)?;
-                    self.stage = Stage::Lingering;
-                }
+            if self.stage.is_over(&self.stream)? {
+                return Ok(Turn::Closed);
             }
             if turn_bytes >= TURN_BYTES {
                 return Ok(Turn::Unfinished);
@@ -433,9 +404,7 @@ impl Connection {
             }
         }
     }
-}
 
-impl Connection {
     /// Has the poll say when a full socket has room again, and no longer than that.
     fn watch(&mut self, token: u64, epoll: &OwnedFd) -> io::Result<()> {
         if self.blocked != self.watched {

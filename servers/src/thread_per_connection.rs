@@ -416,7 +416,8 @@ fn places(max_connections: usize) -> usize {
     // If there is not even one, the first client shows it.
     let places = limit.min(max_connections).max(1);
     if places < max_connections {
-        log(format_args!("serving at most {places} connections at a time instead of {max_connections}: {name}"));
+        let connections = if places == 1 { "connection" } else { "connections" };
+        log(format_args!("serving at most {places} {connections} at a time instead of {max_connections}: {name}"));
     }
     places
 }

@@ -47,7 +47,7 @@ pub struct CapacityArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
 
-    /// Folder of the session, which must not exist [default: results/TIME-HOST]
+    /// Folder of the session, new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 }

@@ -62,14 +62,23 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
 
-    /// Folder of the session, which must not exist [default: results/TIME-HOST]
+    /// Folder of the session, new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 
     /// Go on with the interrupted session in this folder, as it was begun
-    #[arg(long, value_name = "DIR", exclusive = true, help_heading = "Output")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = BEGINNING, help_heading = "Output")]
     pub resume: Option<PathBuf>,
+
+    /// Resume a session that another user, another host, or this host before its last start has begun, and run what it
+    /// names
+    #[arg(long, requires = "resume", help_heading = "Output")]
+    pub trust: bool,
 }
+
+/// What a session is begun with.
+const BEGINNING: [&str; 10] =
+    ["servers", "guests", "profile", "blocks", "rate", "connections", "payload", "seed", "out", "HostArgs"];
 
 /// How thorough a comparison is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -111,4 +120,35 @@ fn guest(text: &OsStr) -> Result<Guest, String> {
         return Err(format!("{name:?} is no name for a guest: letters, digits and -_. only, and no server's own name"));
     }
     Ok(Guest { name: name.into_owned(), template: Template::parse(OsStr::from_bytes(program))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{ArgAction, CommandFactory, Parser};
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn a_session_is_gone_on_with_as_it_was_begun() {
+        let command = Cli::command();
+        let compare = command.find_subcommand("compare").unwrap();
+        let mut refused = 0;
+        for argument in compare.get_arguments().filter(|argument| !argument.is_global_set()) {
+            let Some(long) = argument.get_long().filter(|long| !["resume", "trust", "help"].contains(long)) else {
+                continue;
+            };
+            let value = match (argument.get_action(), argument.get_possible_values().first()) {
+                (ArgAction::SetTrue, _) => String::new(),
+                (_, Some(value)) => format!("={}", value.get_name()),
+                (_, None) => "=x='y {addr}'".to_owned(),
+            };
+            let option = format!("--{long}{value}");
+            let error = Cli::try_parse_from(["loadgen", "compare", "--resume", "d", &option]).unwrap_err().to_string();
+            let is_read = !error.contains("invalid value");
+            assert!(!is_read || error.contains("cannot be used with"), "{option}: {error}");
+            refused += usize::from(is_read);
+        }
+        assert!(refused >= 5, "{refused} options were tried");
+        assert!(Cli::try_parse_from(["loadgen", "compare", "--resume", "d", "--trust"]).is_ok());
+    }
 }

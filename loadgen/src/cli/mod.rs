@@ -25,6 +25,7 @@ pub(crate) use self::{compare::Guest, run::CohortArgs};
 
 use crate::{
     plan::{PacingChoice, PlacementKind, cpus},
+    record,
     target::{Place, Template},
     terminal::Colour,
     units,
@@ -211,6 +212,10 @@ pub(crate) struct HostArgs {
     /// TCP congestion control, on both sides
     #[arg(long, default_value = "reno", value_name = "NAME", help_heading = "Host")]
     pub(crate) congestion: String,
+
+    /// What this host is called in the record and in its folder's name [default: its own name]
+    #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Output")]
+    pub(crate) host_name: Option<String>,
 }
 
 impl HostArgs {
@@ -225,6 +230,7 @@ impl HostArgs {
             loadgen_cpus: None,
             nagle: false,
             congestion: "reno".to_owned(),
+            host_name: None,
         }
     }
 }
@@ -241,7 +247,8 @@ pub(crate) struct CpuList(pub(crate) Vec<usize>);
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
-Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not")]
+Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not,
+5 this host lacks what it takes to look")]
 pub struct VerifyArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -269,6 +276,13 @@ pub(crate) fn server_names() -> PossibleValuesParser {
 
 fn connections(text: &str) -> Result<u32, String> {
     u32::try_from(units::count(text)?).map_err(|_| "no host has that many".to_owned())
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    match record::host_name(text) {
+        name if name == text => Ok(name),
+        name => Err(format!("a host is called by letters, digits and -_. only, for example {name}")),
+    }
 }
 
 fn cpu_list(text: &str) -> Result<CpuList, String> {

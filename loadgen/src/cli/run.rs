@@ -101,7 +101,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Also record the trial in this folder, which must not exist
+    /// Also record the trial in this folder, new or empty
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 }
@@ -124,7 +124,7 @@ pub(crate) struct CohortArgs {
     #[arg(long, default_value = "0", value_name = "RATE", value_parser = units::count, help_heading = "Bad company")]
     pub(crate) churn: u64,
 
-    /// Connections that send 64 KiB every millisecond each
+    /// Connections that write and read as fast as they can
     #[arg(long, default_value = "0", value_name = "N", value_parser = units::count, help_heading = "Bad company")]
     pub(crate) flooders: u64,
 }

@@ -1,11 +1,31 @@
 //! How many blocks there is time for, and how far they are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::cells::Profile;
-use crate::terminal;
+use super::{arms::Arm, cells::Profile};
+use crate::{
+    interrupt::{self, Interrupted},
+    plan::Plan,
+    terminal, trial,
+};
+
+/// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
+pub(super) fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let begun = Instant::now();
+    for arm in arms {
+        trial::run(plan, &arm.target(plan)?)?;
+        if interrupt::asked() {
+            return Err(Interrupted.into());
+        }
+    }
+    Ok(Some(begun.elapsed()))
+}
 
 /// How many blocks fit into what is left of the budget.
 pub(super) fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {

@@ -24,21 +24,25 @@ use serde_json::{Value, json};
 
 use self::{
     arms::{Arm, arms, ensure_names},
-    budget::{affordable, progress},
+    budget::{affordable, progress, rehearse},
     cells::{Cell, Full, Profile},
     order::Step,
+    resume::next_id,
 };
 use crate::{
     baseline::Baseline,
     cli::CompareArgs,
+    counted::counted,
     engine::Payloads,
     failure::{Exit, Usage},
     interrupt::{self, Interrupted},
     plan::{PacingChoice, PlacementKind, Plan},
-    record::{Entry, Row, Session, State},
+    record::{Entry, Place, Row, Session, State},
     report,
     target::CannotStart,
-    terminal, trial,
+    terminal,
+    text::plain,
+    trial,
     units::show_duration,
     validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
@@ -72,18 +76,23 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         Some(folder) => {
             // The working folder may become another one.
             let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            let interrupted = resume::interrupted(&folder).map_err(Usage::from)?;
-            start(&interrupted.args.clone(), Some((&folder, interrupted)))
+            let interrupted = resume::interrupted(&folder, args.trust).map_err(Usage::from)?;
+            start(&interrupted.args.clone(), Some(interrupted))
         }
     }
 }
 
 /// Starts a session, or goes on with one.
-fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> Result<Exit> {
+fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exit> {
     ensure_blocks(args.blocks).map_err(Usage::from)?;
+    // Where the record goes is settled before anything is measured for it.
+    let (place, resumed) = match resumed {
+        None => (Place::claim(args.out.as_deref(), args.host.host_name.as_deref()).map_err(Usage::from)?, None),
+        Some(resume::Interrupted { place, about, pilot, trials, .. }) => (place, Some((about, pilot, trials))),
+    };
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
-    let pilot = resumed.as_ref().map(|(_, interrupted)| interrupted.pilot.clone());
+    let pilot = resumed.as_ref().map(|(_, pilot, _)| pilot.clone());
     let mut baseline = None;
     let outline = match Profile::of(args.profile) {
         Some(profile) => single(args, &profile, seed, begun, &mut baseline)?,
@@ -112,9 +121,9 @@ fn start(args: &CompareArgs, resumed: Option<(&Path, resume::Interrupted)>) -> R
         return Err(Interrupted.into());
     }
     let (session, rows) = match resumed {
-        None => (Session::create(args.out.as_deref(), configuration).map_err(Usage::from)?, Vec::new()),
-        Some((folder, interrupted)) => {
-            (Session::reopen(folder, &configuration).map_err(Usage::from)?, interrupted.rows)
+        None => (Session::create(place, configuration)?, Vec::new()),
+        Some((about, _, trials)) => {
+            (Session::reopen(place, about, &trials, &configuration).map_err(Usage::from)?, trials.rows)
         }
     };
     announce(&outline.cells, outline.takes, seed, session.folder());
@@ -217,7 +226,7 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
     terminal::say(format_args!(
         "comparing {}{loads} in {blocks} blocks, {trials} trials{takes}; seed {seed}; {}",
         cells[0].arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
-        folder.display()
+        plain(&folder.to_string_lossy())
     ));
 }
 
@@ -244,17 +253,18 @@ impl Comparison {
             if !error.is::<CannotStart>() || self.rows.is_empty() {
                 return Err(error);
             }
-            let _ = self.session.mark(State::Partial);
-            let folder = self.session.folder().display();
+            let folder = self.session.folder().to_owned();
+            let _ = self.session.end(State::Partial, &counted(&self.rows));
+            let folder = folder.display();
             return Err(error.context(format!("the session is partial (loadgen compare --resume {folder} goes on)")));
         }
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
-        self.session.mark(state)?;
+        let folder = self.session.end(state, &counted(&self.rows))?;
         // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
         }
-        let text = report::render(self.session.folder())?;
+        let text = report::render(&folder)?;
         terminal::print(&text)?;
         Ok(self.exit)
     }
@@ -324,12 +334,8 @@ impl Comparison {
             return Ok(None);
         }
         if self.ceilings[cell].is_none() {
-            let ceiling = if cell == self.main {
-                self.baseline.ceiling_per_sec
-            } else {
-                Baseline::measure(plan)?.ceiling_per_sec
-            };
-            self.ceilings[cell] = Some(ceiling);
+            self.ceilings[cell] =
+                if cell == self.main { Some(self.baseline.ceiling_per_sec) } else { Baseline::ceiling(plan)? };
         }
         Ok(self.ceilings[cell])
     }
@@ -373,14 +379,15 @@ impl Comparison {
         match &measured {
             None => self.exit = self.exit.min(Exit::Target),
             Some((_, verdict)) => {
-                self.discarded += u64::from(verdict.validity == Validity::Invalid);
-                if verdict.outcome == Outcome::Failed {
+                let invalid = verdict.validity == Validity::Invalid;
+                self.discarded += u64::from(invalid);
+                if verdict.outcome == Outcome::Failed && !invalid {
                     self.exit = self.exit.min(Exit::Target);
                 }
             }
         }
         let row = self.session.append(&Entry {
-            trial_id: self.rows.len() as u64 + 1,
+            trial_id: next_id(&self.rows),
             cell,
             block,
             attempt,
@@ -422,21 +429,6 @@ fn ensure_free(args: &CompareArgs) -> Result<()> {
 fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     ensure!(blocks != Some(0), "0 blocks compare nothing: ask for 1 or more");
     Ok(())
-}
-
-/// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
-fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
-    if !wanted {
-        return Ok(None);
-    }
-    let begun = Instant::now();
-    for arm in arms {
-        trial::run(plan, &arm.target(plan)?)?;
-        if interrupt::asked() {
-            return Err(Interrupted.into());
-        }
-    }
-    Ok(Some(begun.elapsed()))
 }
 
 /// A seed of few digits: it has to be typed again.

@@ -83,12 +83,14 @@ fn why_not(plan: &Plan, trial: &Trial, verdict: &Verdict) -> Option<&'static str
     let load = trial.load.as_ref()?;
     if busy_share(plan, load) > BUSY.flag {
         Some("the generator is busy")
-    } else if verdict.outcome != Outcome::Ok {
-        Some("the server is saturated")
     } else if verdict.validity == Validity::Invalid {
         Some("trials are invalid")
     } else {
-        None
+        match verdict.outcome {
+            Outcome::Ok => None,
+            Outcome::Failed => Some("the server failed"),
+            Outcome::Saturated | Outcome::Unclear => Some("the server is saturated"),
+        }
     }
 }
 

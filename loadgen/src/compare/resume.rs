@@ -1,49 +1,67 @@
 //! Going on with a session that was interrupted: the same command, the same order, the blocks that are missing.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde_json::Value;
 
 use crate::{
     cli::{Cli, Command, CompareArgs},
-    record::{Figures, Row, read_rows},
+    record::{Figures, Place, Row, Trials, is_own, read_about, read_rows},
     terminal,
+    text::plain,
 };
+
+/// More than any session has: a record that says so is damaged.
+const BLOCKS_MAX: u64 = 1_000_000;
 
 /// What is left of a session.
 pub(super) struct Interrupted {
     /// As it was started, with the seed and the number of blocks that were drawn then.
     pub(super) args: CompareArgs,
+    /// Its folder, locked.
+    pub(super) place: Place,
+    /// Its session.json.
+    pub(super) about: Value,
     /// What the pilot found then.
     pub(super) pilot: Value,
-    /// The rows that there are.
-    pub(super) rows: Vec<Row>,
+    /// The trials that there are.
+    pub(super) trials: Trials,
 }
 
-/// Reads what a session was to be and how far it came.
+/// Reads what a session was to be and how far it came. What it names is run, so one that this user has not begun on this
+/// host must be trusted.
 ///
 /// # Errors
 /// If the folder holds no comparison that may be gone on with.
-pub(super) fn interrupted(folder: &Path) -> Result<Interrupted> {
-    let file = folder.join("session.json");
-    let about = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let about: Value = serde_json::from_str(&about).with_context(|| format!("cannot read {}", file.display()))?;
+pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
+    let about = read_about(folder)?;
     ensure!(about["state"] != "complete", "{} is complete: there is nothing to resume", folder.display());
-    let words = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let command = Cli::try_parse_from(words).ok().map(|cli| cli.command);
+    let place = Place::reclaim(folder)?;
+    let words: Vec<&str> = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let command = Cli::try_parse_from(&words).ok().map(|cli| cli.command);
     let Some(Command::Compare(mut args)) = command else {
-        anyhow::bail!("{} is no comparison: there is nothing to resume", folder.display())
+        bail!("{} is no comparison: there is nothing to resume", folder.display())
     };
+    if !trusted && !is_own(folder, &about) {
+        bail!(
+            "{} was not begun by this user on this host since it was started, and to resume it is to run what it names: \
+             if {} is what you want, add --trust",
+            folder.display(),
+            plain(&shell_words::join(&words))
+        );
+    }
     let configuration = &about["configuration"];
-    let (seed, blocks) = (configuration["seed"].as_u64(), configuration["blocks"].as_u64());
-    ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", file.display());
+    let blocks = configuration["blocks"].as_u64().filter(|blocks| *blocks <= BLOCKS_MAX);
+    let seed = configuration["seed"].as_u64();
+    ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", folder.display());
     (args.seed, args.blocks) = (seed, blocks);
     if !args.guests.is_empty() {
         return_to_begin(&about, folder)?;
     }
-    Ok(Interrupted { args: *args, pilot: configuration["pilot"].clone(), rows: read_rows(folder)? })
+    let (pilot, trials) = (configuration["pilot"].clone(), read_rows(folder)?);
+    Ok(Interrupted { args: *args, place, about, pilot, trials })
 }
 
 /// Goes to the folder in which the session was begun: what the commands of its guests name may be relative to it.
@@ -73,9 +91,17 @@ pub(super) fn progress(rows: &[Row], cell: Option<&str>, block: u64, arms: usize
     let own =
         |row: &Figures<'_>| row.text("cell") == cell.unwrap_or_default() && row.get("block") == Some(block as f64);
     let attempts = rows.iter().map(Figures).filter(own);
-    let attempts: Vec<u64> = attempts.map(|row| row.get("attempt").unwrap_or(1.0) as u64).collect();
+    // No more than there can be, whatever a damaged record says.
+    let attempts: Vec<u64> =
+        attempts.map(|row| row.get("attempt").unwrap_or(1.0).clamp(1.0, f64::from(u32::MAX)) as u64).collect();
     let last = attempts.iter().copied().max().unwrap_or(0);
     (last, attempts.iter().filter(|attempt| **attempt == last).count() >= arms)
+}
+
+/// One that no trial has.
+pub(super) fn next_id(rows: &[Row]) -> u64 {
+    let highest = rows.iter().filter_map(|row| Figures(row).get("trial_id")).fold(0.0, f64::max);
+    (highest as u64).saturating_add(1)
 }
 
 #[cfg(test)]

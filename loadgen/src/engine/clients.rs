@@ -1,5 +1,7 @@
 //! The measured connections, and what is done when one of them is ready.
 
+mod endings;
+
 use std::{
     io::{ErrorKind, Read},
     mem,
@@ -11,7 +13,7 @@ use servers::clock;
 use super::{
     Options, Slot,
     broadcast::{Arrival, Broadcasts},
-    connection::{Connection, broken, excerpt},
+    connection::{Connection, End, excerpt},
     flow::Flow,
     ledger::Found,
     message::{Message, Size},
@@ -67,6 +69,7 @@ pub(super) struct Clients {
     /// Clients that were not read to the end when it was their turn.
     unread: Vec<usize>,
     first_problem: Option<String>,
+    first_shortage: Option<String>,
     message: Message,
     /// Sizes of a closed loop's messages, in turn.
     sizes: Box<[Size]>,
@@ -113,6 +116,7 @@ impl Clients {
             probing: 0,
             unread: Vec::new(),
             first_problem: None,
+            first_shortage: None,
             message: Message::new(&options.payloads),
             sizes: options.closed_sizes(),
             next_size: 0,
@@ -143,6 +147,11 @@ impl Clients {
         self.first_problem.as_deref()
     }
 
+    /// What this host lacked when it first could not carry a connection.
+    pub(super) fn first_shortage(&self) -> Option<&str> {
+        self.first_shortage.as_deref()
+    }
+
     /// Goes on with the ramp: at most `limit` connections are unanswered.
     pub(super) fn open_more(&mut self, limit: usize) {
         while self.probing < limit && self.clients.len() < self.wanted {
@@ -156,29 +165,9 @@ impl Clients {
             self.clients.push(Client { connection, started_ns, stage: Stage::Connecting, last_tick: 0 });
             self.probing += 1;
             if let Some(error) = problem {
-                self.fail(index, &format!("cannot connect: {error}"));
+                self.fail(index, End::of("cannot connect", &error));
             }
         }
-    }
-
-    /// Ends the ramp: connections that have not answered count as failed.
-    pub(super) fn give_up_unanswered(&mut self) {
-        for index in 0..self.clients.len() {
-            match self.clients[index].stage {
-                Stage::Connecting => self.fail(index, "the connection is not answered"),
-                Stage::Probing => self.fail(index, "the connection is accepted but nothing is echoed"),
-                Stage::Ready => {}
-            }
-        }
-        let never_opened = self.wanted - self.clients.len();
-        self.tally.counts.connect_failed += never_opened as u64;
-    }
-
-    /// Ends the ramp because a signal came: what has not answered yet might have, so it is no failure.
-    pub(super) fn forget_unanswered(&mut self) {
-        let so_far = (self.tally.counts.connect_failed, self.first_problem.take());
-        self.give_up_unanswered();
-        (self.tally.counts.connect_failed, self.first_problem) = so_far;
     }
 
     /// Takes care of a ready socket; returns the clock's reading if it had to look.
@@ -188,15 +177,14 @@ impl Clients {
         let connection = client.connection.as_mut()?;
         if client.stage == Stage::Connecting {
             if let Ok(Some(error)) | Err(error) = connection.stream.take_error() {
-                self.fail(index, &broken("cannot connect", &error));
-            } else if event.is_writable() {
-                client.stage = Stage::Probing;
-                let now_ns = clock::now_ns();
-                self.send(index, 1, now_ns, now_ns);
+                self.fail(index, End::of("cannot connect", &error));
+                return None;
             }
-            return None;
-        }
-        if event.is_writable() && !connection.has_room() {
+            client.stage = Stage::Probing;
+            let now_ns = clock::now_ns();
+            self.send(index, 1, now_ns, now_ns);
+            // The same edge may say that the server has spoken or hung up already, and no other one will.
+        } else if event.is_writable() && !connection.has_room() {
             self.flush(index);
         }
         if event.is_readable() || event.is_read_closed() {
@@ -266,7 +254,7 @@ impl Clients {
         self.flow.begin(1, intended_ns, now_ns);
         let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.message, &mut self.batch);
         if let Err(error) = sent {
-            self.fail(index, &broken("cannot send", &error));
+            self.fail(index, End::of("cannot send", &error));
         }
     }
 
@@ -294,23 +282,15 @@ impl Clients {
         });
         let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
         if let Err(error) = sent {
-            self.fail(index, &broken("cannot send", &error));
+            self.fail(index, End::of("cannot send", &error));
         }
     }
 
     fn flush(&mut self, index: usize) {
         let Some(connection) = &mut self.clients[index].connection else { return };
         if let Err(error) = connection.flush(clock::now_ns(), &mut self.message, &mut self.batch) {
-            self.fail(index, &broken("cannot send", &error));
+            self.fail(index, End::of("cannot send", &error));
         }
-    }
-
-    /// What has not come back is lost.
-    pub(super) fn settle(&mut self) {
-        for connection in self.clients.iter_mut().filter_map(|client| client.connection.as_mut()) {
-            self.tally.counts.lost += connection.ledger.settle(&mut self.message);
-        }
-        self.flow.end_all();
     }
 
     /// Reads until the socket is drained; returns when the last of it was received.
@@ -325,7 +305,7 @@ impl Clients {
             }
             reads += 1;
             match connection.stream.read(&mut buffer) {
-                Ok(0) => self.fail(index, "the server closed the connection"),
+                Ok(0) => self.fail(index, End::Closed("the server closed the connection".to_owned())),
                 Ok(count) => {
                     let now_ns = clock::now_ns();
                     last_ns = Some(now_ns);
@@ -337,7 +317,7 @@ impl Clients {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.fail(index, &broken("cannot receive", &error)),
+                Err(error) => self.fail(index, End::of("cannot receive", &error)),
             }
         }
         self.buffer = buffer;
@@ -382,7 +362,7 @@ impl Clients {
         let done = before - connection.ledger.outstanding();
         self.flow.end(done, now_ns);
         if followed.is_err() || (corrupt && probing) {
-            self.fail(index, &format!("the server does not echo: it answered {}", excerpt(input)));
+            self.fail(index, End::NoEcho(format!("the server does not echo: it answered {}", excerpt(input))));
         } else if probing && done > 0 {
             self.on_first_echo(index, now_ns);
         } else if matches!(self.work, Work::Closed { until_ns } if now_ns < until_ns) && done > 0 {
@@ -397,31 +377,5 @@ impl Clients {
         self.tally.counts.opened += 1;
         self.probing -= 1;
         self.live += 1;
-    }
-
-    /// Ends a connection for good; what it has not got back is lost.
-    fn fail(&mut self, index: usize, problem: &str) {
-        let client = &mut self.clients[index];
-        if let Some(mut connection) = client.connection.take() {
-            let under_way = connection.ledger.outstanding();
-            let lost = connection.ledger.settle(&mut self.message);
-            self.flow.forget(under_way);
-            // Dropped with its registration.
-            if client.stage == Stage::Ready {
-                self.tally.counts.lost += lost;
-            }
-        }
-        match client.stage {
-            Stage::Ready => {
-                self.live -= 1;
-                self.tally.counts.reset += 1;
-            }
-            Stage::Connecting | Stage::Probing => {
-                self.probing -= 1;
-                self.tally.counts.connect_failed += 1;
-                client.stage = Stage::Ready;
-            }
-        }
-        self.first_problem.get_or_insert_with(|| problem.to_owned());
     }
 }

@@ -12,10 +12,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Options,
-    ledger::Ledger,
+    ledger::{Found, Ledger, Missing},
     message::{Message, Size},
     under_way::Sent,
 };
+use crate::shortage;
 
 /// Bytes offered to a socket with one write when messages wait behind it.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -54,7 +55,7 @@ impl Connection {
         self.unsent.is_none()
     }
 
-    /// Sends messages with one write, or queues them behind what a full socket has not taken.
+    /// Sends messages, as many with one write as are worth it, and queues those that a full socket does not take.
     pub(super) fn send(
         &mut self,
         sizes: impl Iterator<Item = Size>,
@@ -63,27 +64,77 @@ impl Connection {
         message: &mut Message,
         batch: &mut Vec<u8>,
     ) -> io::Result<()> {
+        let mut sizes = sizes.peekable();
+        while self.unsent.is_none() && sizes.peek().is_some() {
+            batch.clear();
+            let mut first = None;
+            while let Some(size) = sizes.next_if(|_| batch.len() < FLUSH_BYTES) {
+                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
+                first.get_or_insert(sequence);
+                batch.extend_from_slice(self.ledger.text(message, sequence, size));
+            }
+            let written = write(&mut self.stream, batch)?;
+            if written < batch.len() {
+                let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
+                unsent.advance(written, message);
+                self.unsent = Some(Box::new(unsent));
+            }
+        }
         if let Some(unsent) = &mut self.unsent {
             for size in sizes {
                 let sequence = self.ledger.send(Sent { intended_ns, tried_ns: 0, size });
                 unsent.queue.push_back((sequence, size));
             }
-            return Ok(());
-        }
-        batch.clear();
-        let mut first = None;
-        for size in sizes {
-            let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
-            first.get_or_insert(sequence);
-            batch.extend_from_slice(self.ledger.text(message, sequence, size));
-        }
-        let written = write(&mut self.stream, batch)?;
-        if written < batch.len() {
-            let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
-            unsent.advance(written, message);
-            self.unsent = Some(Box::new(unsent));
         }
         Ok(())
+    }
+
+    /// Sends a message that counts nowhere behind those that have not come back: one that it overtakes is lost, since
+    /// bytes on a connection keep their order. Not where a full socket says that the server is only slow, nor where
+    /// messages do not say who they are.
+    pub(super) fn ask(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
+        if self.ledger.outstanding() == 0 || !self.has_room() || !message.is_identified() {
+            return Ok(());
+        }
+        let sent = self.send([0].into_iter(), now_ns, now_ns, message, batch);
+        self.ledger.ask();
+        sent
+    }
+
+    /// Ends a window: what the socket has not begun to take is not sent any more.
+    pub(super) fn settle(&mut self) -> Missing {
+        let withdrawn = match &mut self.unsent {
+            None => 0,
+            Some(unsent) => {
+                let begun = usize::from(unsent.written > 0);
+                let never_sent = unsent.queue.len().saturating_sub(begun);
+                unsent.queue.truncate(begun);
+                self.ledger.withdraw(never_sent)
+            }
+        };
+        self.unsent = self.unsent.take().filter(|unsent| !unsent.queue.is_empty());
+        let missing = self.ledger.settle();
+        Missing { unanswered: missing.unanswered + withdrawn, ..missing }
+    }
+
+    /// Ends a connection that the other side has closed: what was handed over and has not come back never will.
+    pub(super) fn settle_closed(&mut self) -> Missing {
+        let waiting = self.unsent.as_ref().map_or(0, |unsent| unsent.queue.len());
+        let cut_off = self.ledger.outstanding().saturating_sub(waiting) as u64;
+        let missing = self.settle();
+        Missing { cut_off, unanswered: missing.unanswered - cut_off, ..missing }
+    }
+
+    /// Checks what a client received of which only counts are kept; returns how many messages it brought back.
+    pub(super) fn check(
+        &mut self,
+        message: &mut Message,
+        input: &[u8],
+        mut report: impl FnMut(Found),
+    ) -> io::Result<usize> {
+        let before = self.ledger.outstanding();
+        self.ledger.receive(message, input, &mut report).map_err(|_| ErrorKind::InvalidData)?;
+        Ok(before - self.ledger.outstanding())
     }
 
     /// Offers the socket what waits, until it is full again.
@@ -168,13 +219,26 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(written)
 }
 
-/// What happened to a connection, in words.
-pub(super) fn broken(what: &str, error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            "the server closed the connection, by a reset".to_owned()
+/// Why a connection is over, in words: a fault is blamed on nobody but who committed it.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The server refused it, closed it, or left it without an answer.
+    Closed(String),
+    /// It was given up here, since what comes is no echo.
+    NoEcho(String),
+    /// This host could not carry it.
+    Shortage(String),
+}
+
+impl End {
+    pub(super) fn of(what: &str, error: &io::Error) -> Self {
+        match error.kind() {
+            _ if shortage::is_own(error) => Self::Shortage(shortage::explain(error)),
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+                Self::Closed("the server closed the connection, by a reset".to_owned())
+            }
+            _ => Self::Closed(format!("{what}: {error}")),
         }
-        _ => format!("{what}: {error}"),
     }
 }
 

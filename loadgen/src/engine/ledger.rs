@@ -25,6 +25,17 @@ pub(crate) enum Found {
     Status(Status),
 }
 
+/// What a window that is over did not get back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// A later message came back and this one did not: it never will.
+    pub(crate) lost: u64,
+    /// Nothing later came back either: it may still be on its way.
+    pub(crate) unanswered: u64,
+    /// It was on its way when the server closed the connection.
+    pub(crate) cut_off: u64,
+}
+
 /// The stream cannot be followed any further: whatever comes is not an echo.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lost;
@@ -51,8 +62,16 @@ struct Trouble {
     partial: Vec<u8>,
     /// Messages that a later one overtook, or in whose place something corrupt came.
     overtaken: Vec<Overtaken>,
-    /// Messages below this number belong to a window that is over; some of them were lost.
+    /// Messages below this number belong to a window that is over: they may still come, and count nowhere.
     settled_below: u64,
+    /// A message that counts nowhere, sent to see whether those before it still come.
+    question: Option<u64>,
+}
+
+impl Trouble {
+    fn counts(&self, sequence: u64) -> bool {
+        sequence >= self.settled_below && self.question != Some(sequence)
+    }
 }
 
 #[derive(Debug)]
@@ -94,9 +113,32 @@ impl Ledger {
         }
     }
 
-    /// How many messages have not come back.
+    /// How many messages of this window have not come back.
     pub(crate) fn outstanding(&self) -> usize {
-        self.outstanding.len()
+        let Some(trouble) = &self.trouble else { return self.outstanding.len() };
+        let first = self.expected().max(trouble.settled_below);
+        let asked = trouble.question.is_some_and(|question| question >= first);
+        (self.next_sequence - first) as usize - usize::from(asked)
+    }
+
+    /// The newest message was only sent to see whether those before it still come.
+    pub(crate) fn ask(&mut self) {
+        self.trouble().question = self.next_sequence.checked_sub(1);
+    }
+
+    /// The newest messages never left: they are not waited for. Returns how many of them would have counted.
+    pub(crate) fn withdraw(&mut self, count: usize) -> u64 {
+        let before = self.outstanding();
+        for _ in 0..count {
+            self.next_sequence -= u64::from(self.outstanding.pop_newest().is_some());
+        }
+        if self.outstanding.len() == 0 {
+            self.position = 0;
+        }
+        if let Some(trouble) = &mut self.trouble {
+            trouble.question = trouble.question.filter(|question| *question < self.next_sequence);
+        }
+        (before - self.outstanding()) as u64
     }
 
     /// Checks what was received and reports what it is, in order.
@@ -120,21 +162,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// The window is over: what has not come back is lost, and no longer waited for. Returns how many that are.
-    pub(crate) fn settle(&mut self, message: &mut Message) -> u64 {
-        if let Some(sent) = self.outstanding.oldest() {
-            let text = message.text(self.connection, self.expected(), sent.size);
-            self.set_aside(text);
+    /// The window is over: what has not come back counts in no other one.
+    pub(crate) fn settle(&mut self) -> Missing {
+        let unanswered = self.outstanding() as u64;
+        if unanswered == 0 && self.trouble.is_none() {
+            return Missing::default();
         }
-        let mut lost = self.outstanding.len();
-        if lost > 0 || self.trouble.is_some() {
-            let next_sequence = self.next_sequence;
-            let trouble = self.trouble();
-            lost += trouble.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count();
-            trouble.settled_below = next_sequence;
-        }
-        self.outstanding.clear();
-        lost as u64
+        let next_sequence = self.next_sequence;
+        let trouble = self.trouble();
+        let lost = trouble.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count() as u64;
+        (trouble.settled_below, trouble.question) = (next_sequence, None);
+        Missing { lost, unanswered, cut_off: 0 }
+    }
+
+    /// Whether a message is one of this window's.
+    fn counts(&self, sequence: u64) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| trouble.counts(sequence))
     }
 
     fn has_partial(&self) -> bool {
@@ -173,8 +216,7 @@ impl Ledger {
                 self.position += count as u32;
             } else {
                 self.position = 0;
-                self.outstanding.pop();
-                report(Found::Echo(sent));
+                self.take_echo(report);
             }
         }
         input
@@ -187,11 +229,16 @@ impl Ledger {
         input: &'a [u8],
         report: &mut impl FnMut(Found),
     ) -> Result<&'a [u8], Lost> {
-        let Some(newline) = memchr(b'\n', input) else {
-            let partial = &mut self.trouble().partial;
-            partial.extend_from_slice(input);
-            let endless = partial.len() > message.bytes_max().max(LINE_BYTES_MAX);
-            return if endless { self.give_up(report) } else { Ok(&[]) };
+        let newline = memchr(b'\n', input);
+        let partial = self.trouble.as_ref().map_or(0, |trouble| trouble.partial.len());
+        let is_endless = partial + newline.unwrap_or(input.len()) > message.bytes_max().max(LINE_BYTES_MAX);
+        if is_endless {
+            // Even if its end has come: what is found must not depend on how the stream is cut into reads.
+            return self.give_up(report);
+        }
+        let Some(newline) = newline else {
+            self.trouble().partial.extend_from_slice(input);
+            return Ok(&[]);
         };
         let (end, rest) = input.split_at(newline + 1);
         if !self.has_partial() {
@@ -229,22 +276,33 @@ impl Ledger {
             while self.expected() < sequence {
                 self.overtake(false);
             }
-            self.outstanding.pop().map(Found::Echo).into_iter().for_each(report);
+            self.take_echo(report);
             return;
         }
+        let expected = self.expected();
         let trouble = self.trouble();
         if let Some(index) = trouble.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
-            report(Found::Reordered(trouble.overtaken.swap_remove(index).sent));
-        } else if sequence >= trouble.settled_below {
+            // Something corrupt may have come in its place, and nothing of what was sent later.
+            let later = trouble.overtaken.iter().filter(|overtaken| overtaken.sequence > sequence).count() as u64;
+            let is_next = trouble.overtaken[index].corrupt && later == expected - sequence - 1;
+            let sent = trouble.overtaken.swap_remove(index).sent;
+            report(if is_next { Found::Echo(sent) } else { Found::Reordered(sent) });
+        } else if trouble.counts(sequence) {
             report(Found::Duplicate);
         }
-        // Else it comes late, after its window, in which it was counted as lost.
+    }
+
+    /// The expected message came back.
+    fn take_echo(&mut self, report: &mut impl FnMut(Found)) {
+        let counts = self.counts(self.expected());
+        self.outstanding.pop().filter(|_| counts).map(Found::Echo).into_iter().for_each(report);
     }
 
     /// The expected message did not come, something else did.
     fn overtake(&mut self, corrupt: bool) {
         let sequence = self.expected();
-        if let Some(sent) = self.outstanding.pop() {
+        let counts = self.counts(sequence);
+        if let Some(sent) = self.outstanding.pop().filter(|_| counts) {
             self.trouble().overtaken.push(Overtaken { sequence, sent, corrupt });
         }
     }
@@ -256,5 +314,7 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod tests;

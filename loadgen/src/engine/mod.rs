@@ -6,7 +6,9 @@
 mod broadcast;
 mod clients;
 mod cohorts;
+mod company;
 mod connection;
+mod flood;
 mod flow;
 mod ledger;
 mod message;
@@ -18,7 +20,7 @@ mod waiter;
 use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
 
 pub use broadcast::Tick;
-pub use cohorts::{CohortTally, Cohorts, Kind};
+pub use company::{CohortTally, Cohorts, Kind};
 pub use message::Payloads;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,7 +28,10 @@ pub use schedule::{Arrivals, Rate, Slot, Workload};
 use servers::clock;
 pub use waiter::Pacing;
 
-use self::shard::{Part, Shard};
+use self::{
+    flood::Flood,
+    shard::{Part, Shard},
+};
 use crate::{
     observe::{self, ThreadUsage},
     progress::Progress,
@@ -55,6 +60,8 @@ pub struct Options {
     pub threads: u32,
     /// The CPU of each thread, in turn; nowhere in particular if there is none.
     pub cpus: Vec<usize>,
+    /// CPUs of the flooders alone; with none, they run where they disturb the least.
+    pub flood_cpus: Vec<usize>,
     /// Addresses to connect from, 127.0.0.1 and the following; 1 leaves it to the kernel.
     pub source_addresses: u32,
     /// Clients that behave badly beside the measured ones.
@@ -97,7 +104,8 @@ pub struct Window {
 #[derive(Debug)]
 pub struct Engine {
     shards: Vec<Shard>,
-    cpus: Vec<usize>,
+    options: Options,
+    flood: Option<Flood>,
     /// Numbers of all ticks that any connection got, in order.
     ticks_seen: Vec<u64>,
 }
@@ -113,7 +121,7 @@ impl Engine {
     pub fn connect(options: &Options) -> io::Result<(Self, Window)> {
         let shards = (0..options.threads).map(|index| Shard::new(options, index, options.threads));
         let shards = shards.collect::<io::Result<Vec<_>>>()?;
-        let mut engine = Self { shards, cpus: options.cpus.clone(), ticks_seen: Vec::new() };
+        let mut engine = Self { shards, options: options.clone(), flood: None, ticks_seen: Vec::new() };
         let window = engine.window(clock::now_ns(), 0, |shard, _| shard.connect())?;
         Ok((engine, window))
     }
@@ -126,6 +134,11 @@ impl Engine {
     /// What the first connection that failed ran into.
     pub fn first_problem(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_problem)
+    }
+
+    /// What this host lacked when it first could not carry a connection.
+    pub fn first_shortage(&self) -> Option<&str> {
+        self.shards.iter().find_map(Shard::first_shortage)
     }
 
     /// Whether a signal came. The window under way ended then, and nothing is sent in one that begins now.
@@ -181,8 +194,14 @@ impl Engine {
     }
 
     /// Has the bad clients begin, or ends them.
-    pub fn set_cohorts_active(&mut self, active: bool) {
+    ///
+    /// # Errors
+    /// If the kernel refuses the flooders a poll or a thread.
+    pub fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
         self.shards.iter_mut().for_each(|shard| shard.set_mob(active));
+        let flooding = active && self.options.cohorts.flooders > 0;
+        self.flood = if flooding { Some(Flood::start(&self.options)?) } else { None };
+        Ok(())
     }
 
     fn window(
@@ -208,7 +227,7 @@ impl Engine {
         if let [shard] = &mut self.shards[..] {
             return Ok(vec![run(shard, 0)?]);
         }
-        let (cpus, run) = (&self.cpus, &run);
+        let (cpus, run) = (&self.options.cpus, &run);
         thread::scope(|scope| {
             let work = |(index, shard): (usize, _)| {
                 move || {
@@ -243,6 +262,9 @@ impl Engine {
             tally.add(&part.tally);
             cohorts.iter_mut().zip(&part.cohorts).for_each(|(sum, part)| sum.add(part));
             responses.push(part.responses);
+        }
+        if let Some(flooded) = self.flood.as_ref().and_then(Flood::take) {
+            cohorts[Kind::Flooder as usize].add(&flooded);
         }
         for tick in &ticks {
             tally.record_tick(tick.due_ns, tick.emit_ns);

@@ -5,10 +5,10 @@ use std::{io, mem, sync::Arc, time::Duration};
 use servers::clock;
 
 use super::{
-    Options, Slot,
+    CohortTally, Options, Slot,
     broadcast::{Harvest, Tick},
     clients::{Clients, Work},
-    cohorts::{CohortTally, Mob},
+    cohorts::Mob,
     waiter::{INTERRUPT, Pacing, Waiter},
 };
 use crate::{progress::Progress, tally::Tally};
@@ -94,6 +94,10 @@ impl Shard {
 
     pub(super) fn first_problem(&self) -> Option<&str> {
         self.clients.first_problem()
+    }
+
+    pub(super) fn first_shortage(&self) -> Option<&str> {
+        self.clients.first_shortage()
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
@@ -196,10 +200,16 @@ impl Shard {
         self.shown = 0;
     }
 
-    /// Ends a window: no more is sent, what is on its way is waited for, what does not come is lost.
+    /// Ends a window: no more is sent and what is on its way is waited for. What does not come after a pause is asked
+    /// for, so that what is lost is told from what is late.
     fn finish(&mut self, pacing: Pacing) -> io::Result<Part> {
-        let until_ns = clock::now_ns() + self.patience.as_nanos() as u64;
-        self.drain(pacing, until_ns, |clients| clients.in_flight() == 0)?;
+        let begun_ns = clock::now_ns();
+        for (patience, asks) in [(PAUSE, true), (self.patience, false)] {
+            self.drain(pacing, begun_ns + patience.as_nanos() as u64, |clients| clients.in_flight() == 0)?;
+            if asks && self.clients.in_flight() > 0 {
+                self.clients.ask();
+            }
+        }
         if self.clients.in_flight() > 0 {
             self.patience = DRAIN_IN_VAIN;
         }

@@ -50,9 +50,8 @@ impl UnderWay {
         std::mem::replace(&mut self.oldest, next)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.oldest = None;
-        self.later.clear();
+    pub(super) fn pop_newest(&mut self) -> Option<Sent> {
+        self.later.pop_back().or_else(|| self.oldest.take())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Sent> {
@@ -74,10 +73,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_queue(pushes in prop::collection::vec(any::<bool>(), 0..60)) {
+        fn it_is_a_queue_that_gives_up_its_newest(actions in prop::collection::vec(0..4_u8, 0..60)) {
             let (mut under_way, mut queue) = (UnderWay::default(), VecDeque::new());
-            for (number, push) in pushes.into_iter().enumerate() {
-                if push {
+            for (number, action) in actions.into_iter().enumerate() {
+                if action == 0 {
+                    prop_assert_eq!(under_way.pop_newest(), queue.pop_back());
+                } else if action > 1 {
                     let sent = Sent { intended_ns: number as u64, tried_ns: 0, size: 0 };
                     under_way.push(sent);
                     queue.push_back(sent);

@@ -9,10 +9,13 @@ use nix::{
 };
 use perf_event::{Builder, Counter, events::Tracepoint};
 use procfs::{Current, CurrentSI, FromRead, KernelStats, Meminfo, ProcResult};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::setpriority_process,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde_json::{Value, json};
 
-use super::{Machine, Memory, ThreadUsage, Usage};
+use super::{Machine, Memory, ThreadUsage, Usage, cmdline};
 
 /// Another process, or several that do one job.
 #[derive(Debug)]
@@ -198,16 +201,29 @@ pub fn ephemeral_ports() -> Option<u64> {
     Some(last.saturating_sub(first) + 1)
 }
 
-/// Has the calling thread, and what it starts, run on these CPUs only.
+/// Has the calling thread, and what it starts, run on these CPUs only; leaves it where it is if there are none.
 ///
 /// # Errors
 /// If none of them is available.
 pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
     let mut set = CpuSet::new();
     for cpu in cpus {
         set.set(*cpu);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Has the calling thread run only when nothing else wants its CPU, nearly.
+///
+/// # Errors
+/// If the kernel refuses that.
+pub fn yield_to_others() -> io::Result<()> {
+    const LEAST: i32 = 19;
+    // On Linux this is of the thread, not of its process (setpriority(2)).
+    Ok(setpriority_process(Some(rustix::thread::gettid()), LEAST)?)
 }
 
 /// Whether a cgroup limits the CPU time of this process (cgroup v2, or v1 where its usual mount is).
@@ -231,6 +247,16 @@ pub fn has_cpu_quota() -> bool {
     limited_v2 || limited_v1
 }
 
+/// The host's own name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What the kernel drew when the host was started.
+pub fn boot_id() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
 /// What a record says about the host. Whatever cannot be read is null.
 pub fn facts() -> Value {
     let uname = rustix::system::uname();
@@ -238,9 +264,9 @@ pub fn facts() -> Value {
     let cpu_model =
         cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
     json!({
-        "host": uname.nodename().to_string_lossy(),
+        "host": host(),
         "kernel": format!("{} {}", uname.release().to_string_lossy(), uname.version().to_string_lossy()),
-        "kernel_cmdline": read("/proc/cmdline"),
+        "kernel_cmdline": fs::read_to_string("/proc/cmdline").ok().map(|line| cmdline::relevant(&line)),
         "architecture": uname.machine().to_string_lossy(),
         "cpu_model": cpu_model,
         "cpus_online": read("/sys/devices/system/cpu/online"),

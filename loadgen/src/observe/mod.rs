@@ -6,12 +6,14 @@
 //! * `Syscalls::count(pids)`, `so_far()`: system calls of other processes;
 //! * `thread_usage()`, `own_cpu_ns()`: what the calling thread and this process have used;
 //! * `machine()`: counters of the whole host;
-//! * `available_cpus()`, `pin_thread(cpus)`, `has_cpu_quota()`: where threads may run;
+//! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `has_cpu_quota()`: where and when threads may run;
 //! * `ephemeral_ports()`: how many connections one address can have to another;
-//! * `facts()`: what a record says about the host.
+//! * `facts()`, `host()`, `boot_id()`: what a record says about the host, and by what it is known.
 //!
 //! A value that the platform does not tell is `None`, never 0. Snapshots are taken outside the measured windows: with
 //! ten thousand threads one takes up to 100 ms.
+
+mod cmdline;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -25,8 +27,8 @@ compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use imp::{
-    Process, Syscalls, available_cpus, ephemeral_ports, facts, has_cpu_quota, machine, own_cpu_ns, pin_thread,
-    thread_usage,
+    Process, Syscalls, available_cpus, boot_id, ephemeral_ports, facts, has_cpu_quota, host, machine, own_cpu_ns,
+    pin_thread, thread_usage, yield_to_others,
 };
 pub use relatives::{group, listening};
 

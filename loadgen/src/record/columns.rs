@@ -3,12 +3,13 @@
 use hdrhistogram::Histogram;
 pub use serde_json::Value;
 
-use super::environment::Build;
+use super::{environment::Build, kinds::kind, origin};
 use crate::{
     engine::{Kind, Tick, Window},
     plan::{Load, Plan},
     stats::pace::{drift, jitter},
     tally::Tally,
+    text::plain,
     trial::{Loaded, Surroundings, Trial},
     units::{recorded_ms, show_payloads},
     validity::{Conditions, Verdict, busy_share},
@@ -68,6 +69,12 @@ pub fn row(session_id: &str, build: &Build, entry: &Entry<'_>) -> Row {
     row.put("cell", entry.cell);
     row.put("environment_padding_bytes", entry.padding_bytes);
     ticks(&mut row, entry.plan, trial);
+    let unanswered = |trial: &Trial| trial.tallies().map(|tally| tally.counts.unanswered).sum::<u64>();
+    row.put("unanswered_count", trial.map(unanswered));
+    row.put("short_count", trial.map(Trial::short_count));
+    // What only a session knows, and only in the end, is filled in by it.
+    row.put("started_after_ms", Value::Null);
+    row.put("counted", Value::Null);
     row.0
 }
 
@@ -75,7 +82,9 @@ struct Columns(Row);
 
 impl Columns {
     fn put(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.push((name.to_owned(), value.into()));
+        let value = value.into();
+        debug_assert!(kind(name).takes(&value), "{name} is read as another type than {value}");
+        self.0.push((name.to_owned(), value));
     }
 }
 
@@ -129,9 +138,10 @@ fn verdict(row: &mut Columns, entry: &Entry<'_>) {
     row.put("valid", verdict.map_or("invalid", |verdict| verdict.validity.name()));
     row.put("invalid_reasons", verdict.map_or_else(|| "nothing was measured".to_owned(), |it| it.reasons.join("; ")));
     row.put("flags", verdict.map(|verdict| verdict.flags.join("; ")));
-    row.put("outcome", verdict.map_or("failed", |verdict| verdict.outcome.name()));
+    row.put("outcome", verdict.map_or("unclear", |verdict| verdict.outcome.name()));
     row.put("bound_by", verdict.and_then(|verdict| verdict.bound_by));
-    row.put("error", problem);
+    // In the words of others, who may say where they lie and write more than text.
+    row.put("error", problem.map(|problem| origin::without_home(plain(problem).into())));
 }
 
 fn counts(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {

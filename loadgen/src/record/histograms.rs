@@ -23,7 +23,7 @@ const WRITTEN: f64 = 30.0;
 const COARSE_DIGITS: u8 = 2;
 
 /// The metrics of a window with their names, and whether they keep three digits. One without a value is left out.
-pub(super) fn metrics(window: &Window) -> Vec<(String, &Histogram<u64>, bool)> {
+fn metrics(window: &Window) -> Vec<(String, &Histogram<u64>, bool)> {
     let tally = &window.tally;
     let measured = [
         ("response", &tally.response, true),
@@ -44,18 +44,49 @@ pub(super) fn metrics(window: &Window) -> Vec<(String, &Histogram<u64>, bool)> {
     measured.chain(cohorts).filter(|(_, histogram, _)| !histogram.is_empty()).collect()
 }
 
+/// The columns of windows.csv.
+pub(super) const SECONDS_HEADER: &str = "trial_id,second,metric,count,p50_ns,p99_ns,max_ns\n";
+
+/// The columns of quantiles.csv.
+pub(super) const QUANTILES_HEADER: &str = "trial_id,metric,quantile,value_ns,eligible\n";
+
+/// The lines of windows.csv for one window.
+pub(super) fn second_lines(trial_id: u64, window: &Window) -> Result<Vec<u8>> {
+    let mut csv = table();
+    for line in seconds(window) {
+        let id = (trial_id, line.second, line.metric);
+        csv.serialize((id, line.count, line.p50_ns, line.p99_ns, line.max_ns))?;
+    }
+    Ok(csv.into_inner()?)
+}
+
+/// The lines of quantiles.csv for one window.
+pub(super) fn quantile_lines(trial_id: u64, window: &Window) -> Result<Vec<u8>> {
+    let mut csv = table();
+    for (metric, histogram, _) in metrics(window) {
+        for line in quantiles(histogram) {
+            csv.serialize((trial_id, &metric, line.quantile, line.value_ns, line.eligible))?;
+        }
+    }
+    Ok(csv.into_inner()?)
+}
+
+fn table() -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new())
+}
+
 /// A line of windows.csv: one metric in one second of a window.
-pub(super) struct SecondLine {
-    pub(super) second: usize,
-    pub(super) metric: &'static str,
-    pub(super) count: u64,
-    pub(super) p50_ns: u64,
-    pub(super) p99_ns: u64,
-    pub(super) max_ns: u64,
+struct SecondLine {
+    second: usize,
+    metric: &'static str,
+    count: u64,
+    p50_ns: u64,
+    p99_ns: u64,
+    max_ns: u64,
 }
 
 /// The seconds of a window.
-pub(super) fn seconds(window: &Window) -> impl Iterator<Item = SecondLine> {
+fn seconds(window: &Window) -> impl Iterator<Item = SecondLine> {
     window.tally.seconds.iter().enumerate().flat_map(|(second, metrics)| {
         let metrics = [
             ("response", &metrics.response),
@@ -77,14 +108,14 @@ pub(super) fn seconds(window: &Window) -> impl Iterator<Item = SecondLine> {
 
 /// A quantile of one metric.
 #[derive(Debug)]
-pub(super) struct Quantile {
-    pub(super) quantile: f64,
-    pub(super) value_ns: u64,
-    pub(super) eligible: bool,
+struct Quantile {
+    quantile: f64,
+    value_ns: u64,
+    eligible: bool,
 }
 
 /// The quantiles that a histogram can tell, evenly spaced in nines.
-pub(super) fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
+fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
     let beyond = |quantile: f64| histogram.len() as f64 * (1.0 - quantile);
     // Three times ten to the n and ten to the n, and four steps in between: 0, 0.1 ... 0.9, 0.91 ... 0.99, 0.991 ...
     let steps = (0..5).flat_map(|nines| (0..9).map(move |step| 1.0 - (10 - step) as f64 * 0.1_f64.powi(nines + 1)));

@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::{comparison::arm_median, scorecard::heading, table, verdicts::sentences};
 use crate::{
+    counted::of_cell,
     record::{Figures, Row},
     units::{show_count, show_us},
-    verdicts::{blocks, explore},
+    verdicts::explore,
 };
 
 type Number = fn(&Figures<'_>) -> Option<f64>;
@@ -31,9 +32,9 @@ struct Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// The rows that its figures and verdicts rest on.
+    /// The rows that its figures rest on.
     fn used(&self) -> Vec<Figures<'_>> {
-        blocks(&self.rows, &self.arms, self.name).into_iter().flatten().collect()
+        of_cell(&self.rows, self.name)
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
 /// The one of [`FIGURES`] that may come from a cell of its own.
 const CPU: &str = "CPU/message, us";
 
-/// The rows of the blocks that the primary claims rest on.
+/// The rows that count of the cells that the primary claims come from.
 pub(super) struct Used<'a> {
     pub(super) latency: Vec<Figures<'a>>,
     pub(super) cpu: Vec<Figures<'a>>,
@@ -77,7 +77,8 @@ pub(super) fn text(plan: &Value, cpu_cell: &str, used: &Used<'_>, arms: &[String
 /// What each server was found to bear, which the rates are fractions of.
 fn piloted(pilot: &Value) -> String {
     let found = |entry: &Value| {
-        let bound = if entry["ended_by"] == "the server is saturated" { "" } else { ">= " };
+        let by_server = ["the server is saturated", "the server failed"].iter().any(|by| entry["ended_by"] == *by);
+        let bound = if by_server { "" } else { ">= " };
         let rate = show_count(entry["rate_per_sec"].as_f64()?);
         Some(format!("{} {bound}{rate}", entry["arm"].as_str()?))
     };
@@ -101,6 +102,9 @@ pub(super) fn figures(used: &Used<'_>, arms: &[String]) -> Vec<Vec<String>> {
 }
 
 fn configuration(plan: &Value) -> String {
+    if plan.is_null() {
+        return "configuration unknown\n".to_owned();
+    }
     let text = |key: &str| plan[key].as_str().unwrap_or("?").to_owned();
     let load = match text("mode").as_str() {
         "open" => format!("{} messages/s, {}", text("rate_per_sec"), text("arrivals")),
@@ -138,25 +142,26 @@ fn validity(rows: &[Figures<'_>], state: &str) -> String {
     format!(
         "validity: {} trials in {blocks} blocks: {} valid, {} flagged, {} invalid{partial}\n\
          (flagged ones count; a block with an invalid one is run again)\n\
-         outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (left out)\n{}",
+         outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (left out)\n{}{}",
         rows.len(),
         count("valid"),
         count("flagged"),
         count("invalid"),
-        frequent_flags(rows),
+        most_frequent(rows, "invalid_reasons", "invalid", usize::MAX),
+        most_frequent(rows, "flags", "flag", 3),
     )
 }
 
-/// What was flagged most often, a line each; the figures in the flags are left out.
-fn frequent_flags(rows: &[Figures<'_>]) -> String {
+/// What a column of reasons says most often, a line each; the figures in them are left out.
+fn most_frequent(rows: &[Figures<'_>], column: &str, word: &str, most: usize) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for flag in rows.iter().flat_map(|row| row.text("flags").split("; ")).filter(|flag| !flag.is_empty()) {
-        let (what, _) = flag.split_once(':').unwrap_or((flag, ""));
+    for reason in rows.iter().flat_map(|row| row.text(column).split("; ")).filter(|reason| !reason.is_empty()) {
+        let (what, _) = reason.split_once(':').unwrap_or((reason, ""));
         *counts.entry(what.to_owned()).or_default() += 1;
     }
     let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.into_iter().take(3).map(|(flag, count)| format!("  flag in {count}: {flag}\n")).collect()
+    counts.into_iter().take(most).map(|(reason, count)| format!("  {word} in {count}: {reason}\n")).collect()
 }
 
 /// The median over these trials of an arm.

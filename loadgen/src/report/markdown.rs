@@ -25,7 +25,7 @@ pub(super) struct Parts {
 /// The whole report.
 pub(super) fn markdown(recorded: &Recorded, parts: &Parts, pictures: &[Picture]) -> String {
     let about = &recorded.about;
-    let of = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let of = |value: &Value| escape(value.as_str().unwrap_or("unknown"));
     let (environment, build) = (&about["environment"], &about["build"]);
     let mut text = format!(
         "# Session {}\n\n{}, kernel {}; loadgen of {}, {}.\n\n",
@@ -42,8 +42,13 @@ pub(super) fn markdown(recorded: &Recorded, parts: &Parts, pictures: &[Picture])
     }
     section(&mut text, "Figures", &fenced(&parts.table));
     if !pictures.is_empty() {
-        let shown = |picture: &Picture| format!("![{}]({}.svg)\n\n", picture.title, picture.name);
-        section(&mut text, "Pictures", &pictures.iter().map(shown).collect::<String>());
+        // In angle brackets the name of a file may hold anything but these and an end of the line.
+        let nameable = pictures.iter().filter(|picture| !picture.name.contains(['<', '>', '\\']));
+        let shown = |picture: &Picture| match picture.name.contains(|c: char| !c.is_alphanumeric() && c != '-') {
+            false => format!("![{}]({}.svg)\n\n", escape(&picture.title), picture.name),
+            true => format!("![{}](<{}.svg>)\n\n", escape(&picture.title), picture.name),
+        };
+        section(&mut text, "Pictures", &nameable.map(shown).collect::<String>());
     }
     if !parts.loads.is_empty() {
         section(&mut text, "Load by load", &fenced(&parts.loads));
@@ -58,15 +63,34 @@ fn section(text: &mut String, title: &str, body: &str) {
     text.push_str(&format!("## {title}\n\n{}\n\n", body.trim()));
 }
 
-fn fenced(text: &str) -> String {
-    format!("```text\n{}\n```", text.trim_matches('\n'))
+/// Text between fences that are longer than any within it.
+pub(super) fn fenced(text: &str) -> String {
+    let mut fence = "```".to_owned();
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}text\n{}\n{fence}", text.trim_matches('\n'))
+}
+
+/// Text of a record that is no markup: neither HTML nor links, code or emphasis.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '[' | ']' => escaped.extend(['\\', character]),
+            character => escaped.push(character),
+        }
+    }
+    escaped
 }
 
 /// The verdicts as sentences that can be quoted by themselves.
 fn sentences(recorded: &Recorded) -> String {
     let judgement = &recorded.judgement;
     if let Some(reason) = recorded.silence() {
-        return format!("Nothing is claimed: {reason}.");
+        return format!("Nothing is claimed: {}.", escape(reason));
     }
     let mut text: String = judgement
         .findings
@@ -82,9 +106,9 @@ fn sentences(recorded: &Recorded) -> String {
 
 /// One finding with all that it depends on.
 pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
-    let short = verdicts::sentence(finding);
+    let short = escape(&verdicts::sentence(finding));
     let metric = finding.metric.name;
-    let place = conditions(plan);
+    let place = escape(&conditions(plan));
     let Some(comparison) = finding.comparison.as_ref().filter(|_| !finding.ends_differ) else {
         return format!("**{metric}**: {short}");
     };
@@ -94,6 +118,7 @@ pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
             let lower = comparison.verdict == Verdict::Lower;
             let (one, other) =
                 if lower { (&finding.second, &finding.first) } else { (&finding.first, &finding.second) };
+            let (one, other) = (escape(one), escape(other));
             let (size, range) = verdicts::amounts(finding, comparison, lower);
             let size = match finding.metric.margin {
                 Margin::Ratio(_) => format!("{size} lower"),

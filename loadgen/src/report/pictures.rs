@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{record::read, text::plain};
+
 /// One of them.
 pub(super) struct Picture {
     /// The file's, without the suffix.
@@ -26,9 +28,11 @@ pub(super) fn pictures(folder: &Path) -> Vec<Picture> {
 
 fn picture(file: PathBuf) -> Option<Picture> {
     let name = file.file_name()?.to_str()?.strip_suffix(".svg")?.to_owned();
-    let svg = fs::read_to_string(&file).ok()?;
+    let svg = String::from_utf8(read(&file).ok()?).ok()?;
     let title = svg.split_once("<title>").and_then(|(_, rest)| Some(rest.split_once("</title>")?.0));
-    Some(Picture { title: title.unwrap_or(&name).to_owned(), name, svg })
+    let title = plain(title.unwrap_or(&name)).into_owned();
+    // A name that cannot be shown as it is cannot be linked to.
+    (plain(&name) == name).then_some(Picture { title, name, svg })
 }
 
 /// What answers the question comes first, what explains the answer next, and the host's own doings last.

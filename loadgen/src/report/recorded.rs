@@ -1,14 +1,17 @@
 //! A session as it was recorded, and what it says.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::comparison::Used;
 use crate::{
-    record::{Figures, Row, read_rows},
-    verdicts::{Judgement, Places, blocks, judge},
+    counted::of_cell,
+    record::{Figures, Row, Trials, is_running, read_about, read_rows},
+    terminal,
+    text::{plain, plain_value},
+    verdicts::{Judgement, Places, judge},
 };
 
 /// A session, read from its files and judged.
@@ -24,11 +27,14 @@ impl Recorded {
     /// # Errors
     /// If the folder holds no session.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let file = folder.join("session.json");
-        let about = fs::read_to_string(&file)
-            .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
-        let about: Value = serde_json::from_str(&about).with_context(|| format!("cannot read {}", file.display()))?;
-        let rows = read_rows(folder)?;
+        let about = about(folder)?;
+        let Trials { rows, torn, .. } = read_rows(folder)?;
+        if torn {
+            terminal::say(format_args!(
+                "warning: {}: the last row is torn and left out",
+                plain(&folder.join("trials.csv").to_string_lossy())
+            ));
+        }
         let arms = arms(&about, &rows);
         let place = |key: &str| about["configuration"]["primary"][key].as_str().unwrap_or_default().to_owned();
         let places = Places { latency: place("latency"), cpu: place("cpu") };
@@ -36,10 +42,9 @@ impl Recorded {
         Ok(Self { about, rows, arms, places, judgement })
     }
 
-    /// The rows of the blocks that the primary claims rest on.
+    /// The rows that count of the cells that the primary claims come from.
     pub(super) fn used(&self) -> Used<'_> {
-        let of = |cell: &str| blocks(&self.rows, &self.arms, cell).into_iter().flatten().collect();
-        Used { latency: of(&self.places.latency), cpu: of(&self.places.cpu) }
+        Used { latency: of_cell(&self.rows, &self.places.latency), cpu: of_cell(&self.rows, &self.places.cpu) }
     }
 
     /// Why nothing is claimed, if so.
@@ -61,6 +66,22 @@ impl Recorded {
         let found = cells.and_then(|cells| cells.iter().find(|other| other["cell"] == cell));
         found.map_or(&self.configuration()["plan"], |cell| &cell["plan"])
     }
+}
+
+/// What session.json says, to be shown. Without its end the trials still say something, but nothing is claimed of them.
+fn about(folder: &Path) -> Result<Value> {
+    let mut about = match read_about(folder) {
+        Err(error) if error.root_cause().downcast_ref::<serde_json::Error>().is_some_and(serde_json::Error::is_eof) => {
+            let file = folder.join("session.json");
+            terminal::say(format_args!("warning: {} is cut: the plan is not known", plain(&file.to_string_lossy())));
+            json!({ "state": "partial" })
+        }
+        about => plain_value(about?),
+    };
+    if about["state"] == "running" && !is_running(folder) {
+        about["state"] = "partial".into();
+    }
+    Ok(about)
 }
 
 /// The arms of the primary claims in the order in which they were asked for; a single run has one.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     cells::{self, findings, tables},
     comparison,
     html::{Content, page},
-    markdown::{Parts, markdown},
+    markdown::{Parts, fenced, markdown},
     pictures::pictures,
     recorded::Recorded,
     side_by_side::side_by_side,
@@ -22,6 +22,7 @@ use crate::{
     record::Figures,
     scorecard::scorecard,
     terminal,
+    text::plain,
 };
 
 /// Renders a session again and prints it; two of them side by side.
@@ -34,8 +35,9 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         _ if args.format == Format::Gha => return Err(Usage::from(anyhow!("--format gha takes one session alone"))),
         ([folder], None) => render(folder).map_err(Usage::from)?,
         ([folder], Some(file)) => {
+            let document = Document::read(file).map_err(Usage::from)?;
             let (recorded, parts) = rendered(folder).map_err(Usage::from)?;
-            splice(file, &recorded, &parts).map_err(Usage::from)?;
+            document.splice(&recorded, &parts)?;
             terminal(folder, &recorded, &parts)
         }
         ([first, second], None) => {
@@ -49,10 +51,11 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the terminal.
+/// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the
+/// terminal. If they cannot be written a word on stderr says so: the session is read all the same.
 ///
 /// # Errors
-/// If the folder holds no session, or cannot be written.
+/// If the folder holds no session.
 pub fn render(folder: &Path) -> Result<String> {
     let (recorded, parts) = rendered(folder)?;
     Ok(terminal(folder, &recorded, &parts))
@@ -81,13 +84,22 @@ fn rendered(folder: &Path) -> Result<(Recorded, Parts)> {
     };
     let figures = comparison::figures(&used, arms);
     let content = Content { head: &parts.head, sections: &sections, contestants: &contestants, figures, loads };
-    let write = |name: &str, text: String| {
-        fs::write(folder.join(name), text).with_context(|| format!("cannot write {name} in {}", folder.display()))
-    };
-    write_verdicts(&folder.join("verdicts.csv"), &recorded)?;
     let pictures = pictures(folder);
-    write("report.md", markdown(&recorded, &parts, &pictures))?;
-    write("report.html", page(&recorded, &content, &pictures))?;
+    let files = [
+        ("verdicts.csv", verdicts_table(&recorded)?),
+        ("report.md", markdown(&recorded, &parts, &pictures).into_bytes()),
+        ("report.html", page(&recorded, &content, &pictures).into_bytes()),
+    ];
+    let failed = files.iter().filter_map(|(name, text)| Some((name, fs::write(folder.join(name), text).err()?)));
+    let failed: Vec<_> = failed.collect();
+    if let Some((_, error)) = failed.first() {
+        let names: Vec<&str> = failed.iter().map(|(name, _)| **name).collect();
+        terminal::say(format_args!(
+            "warning: not written in {}: {}: {error}",
+            plain(&folder.to_string_lossy()),
+            names.join(", ")
+        ));
+    }
     Ok((recorded, parts))
 }
 
@@ -96,30 +108,56 @@ fn terminal(folder: &Path, recorded: &Recorded, parts: &Parts) -> String {
     for part in [&parts.scorecard, &parts.loads].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(&format!("\n{part}"));
     }
-    format!("{text}files: {}\n", folder.display())
+    format!("{text}files: {}\n", plain(&folder.to_string_lossy()))
 }
 
-/// Puts parts of a report into a Markdown file, each between its two marks, of which it must have those of the report.
-fn splice(file: &Path, recorded: &Recorded, parts: &Parts) -> Result<()> {
-    let mut document = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+/// A Markdown file with places for parts of a report.
+struct Document<'a> {
+    file: &'a Path,
+    text: String,
+}
+
+impl<'a> Document<'a> {
+    /// # Errors
+    /// If it cannot be read or written, or has no place for the report.
+    fn read(file: &'a Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let writable = fs::OpenOptions::new().append(true).open(file);
+        writable.with_context(|| format!("cannot write {}", file.display()))?;
+        let (open, close) = marks("report");
+        let place = text.split_once(&open).filter(|(_, rest)| rest.contains(&close));
+        ensure!(place.is_some(), "{} has no line {} with {close} behind it", file.display(), open.trim_end());
+        Ok(Self { file, text })
+    }
+
+    /// Puts parts of a report into it, each between its two marks.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn splice(self, recorded: &Recorded, parts: &Parts) -> Result<()> {
+        let document = spliced(self.text, recorded, parts);
+        fs::write(self.file, document).with_context(|| format!("cannot write {}", self.file.display()))
+    }
+}
+
+/// What stands around the place of a part.
+fn marks(name: &str) -> (String, String) {
+    (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"))
+}
+
+fn spliced(mut document: String, recorded: &Recorded, parts: &Parts) -> String {
     let (report, verdicts) =
         (format!("{}{}", parts.head, parts.table), verdicts(&recorded.judgement, recorded.is_complete()));
     let texts =
         [("report", &report), ("verdicts", &verdicts), ("scorecard", &parts.scorecard), ("loads", &parts.loads)];
     for (name, text) in texts {
-        let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        let (open, close) = marks(name);
         let place = document.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?.1)));
-        match place {
-            Some((before, after)) => {
-                document = format!("{before}{open}```text\n{}\n```\n{close}{after}", text.trim_matches('\n'));
-            }
-            None if name == "report" => {
-                bail!("{} has no line {} with {close} behind it", file.display(), open.trim_end())
-            }
-            None => {}
+        if let Some((before, after)) = place {
+            document = format!("{before}{open}{}\n{close}{after}", fenced(text));
         }
     }
-    fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))
+    document
 }
 
 /// Lines of logic as they were when the session was recorded; of an older one, those of today.
@@ -130,9 +168,10 @@ fn logic_lines(about: &Value) -> BTreeMap<String, f64> {
     }
 }
 
-fn write_verdicts(file: &Path, recorded: &Recorded) -> Result<()> {
+/// verdicts.csv: a line for each comparison.
+fn verdicts_table(recorded: &Recorded) -> Result<Vec<u8>> {
     let judgement = &recorded.judgement;
-    let mut csv = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record([
         "family",
         "metric",
@@ -164,5 +203,5 @@ fn write_verdicts(file: &Path, recorded: &Recorded) -> Result<()> {
         });
         csv.write_record(record)?;
     }
-    csv.flush().context("cannot write verdicts.csv")
+    Ok(csv.into_inner()?)
 }

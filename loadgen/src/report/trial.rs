@@ -10,6 +10,7 @@ use crate::{
     plan::{Load, PlacementKind, Plan},
     record::Entry,
     tally::Tally,
+    text::plain,
     trial::{Loaded, Trial},
     units::{show_count, show_duration, show_payloads, show_rate, show_us},
     validity::{Validity, Verdict, busy_share},
@@ -27,6 +28,9 @@ pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
     let Ok((trial, verdict)) = entry.measured else { return text };
     text.push('\n');
     text.push_str(&validity(verdict, trial));
+    if trial.load.is_none() {
+        text.push_str(&counts(plan, trial));
+    }
     if let Some(load) = &trial.load {
         text.push('\n');
         text.push_str(&latency(plan, &load.window.tally, verdict));
@@ -38,7 +42,7 @@ pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
     text.push_str(&idle(trial));
     text.push_str(&memory(trial));
     if let Some(files) = files {
-        text.push_str(&format!("files       {}\n", files.display()));
+        text.push_str(&format!("files       {}\n", plain(&files.to_string_lossy())));
     }
     text
 }
@@ -91,7 +95,7 @@ fn validity(verdict: &Verdict, trial: &Trial) -> String {
     };
     let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
     let partial = if trial.interrupted { partial(trial) } else { String::new() };
-    let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
+    let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {}", plain(problem)));
     format!("validity    {word}{}\n{partial}outcome     {}{problem}\n", reasons(&why), verdict.outcome.name())
 }
 
@@ -105,13 +109,27 @@ fn partial(trial: &Trial) -> String {
     }
 }
 
-/// Reasons behind a word, on as many lines as they need, beginning with a new one if there are several.
+/// Reasons behind a word, on as many lines as they need, beginning with a new one unless it is one short one.
 fn reasons(why: &[&str]) -> String {
+    const WIDTH: usize = 80;
+    const INDENT: &str = "\n              ";
     match why {
-        [] => String::new(),
-        [reason] => format!(": {reason}"),
-        reasons => reasons.iter().fold(":".to_owned(), |text, reason| text + "\n            - " + reason),
+        [] => return String::new(),
+        [reason] if reason.len() <= 58 => return format!(": {reason}"),
+        _ => {}
     }
+    let mut text = ":".to_owned();
+    for reason in why {
+        text.push_str("\n            -");
+        let mut column = INDENT.len() - 2;
+        for word in reason.split(' ') {
+            let fits = column + 1 + word.chars().count() <= WIDTH;
+            text.push_str(if fits { " " } else { INDENT });
+            column = if fits { column + 1 } else { INDENT.len() - 1 } + word.chars().count();
+            text.push_str(word);
+        }
+    }
+    text
 }
 
 fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
@@ -178,17 +196,54 @@ fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, verdict: &Verdict) -> S
             format!("{}/s achieved; peak {at_least}{}/s{bound}", rate(load), rate(peak))
         }
     };
-    let sum = |count: fn(&Tally) -> u64| trial.tallies().map(count).sum::<u64>();
-    let counts = &load.window.tally.counts;
-    format!(
-        "throughput  {achieved}\ncounts      {} sent, {} echoed, {} lost, {} corrupt, {} reset, {} not connected\n",
-        counts.sent,
-        counts.echoed,
-        sum(|tally| tally.counts.lost),
-        sum(|tally| tally.counts.corrupt),
-        sum(|tally| tally.counts.reset),
-        sum(|tally| tally.counts.connect_failed),
-    )
+    format!("throughput  {achieved}\n{}", counts(plan, trial))
+}
+
+/// What was sent in the load window and what became of it, and what went wrong in others: each line is of one window.
+fn counts(plan: &Plan, trial: &Trial) -> String {
+    let mut text = String::new();
+    for (name, window) in trial.windows() {
+        let counts = &window.tally.counts;
+        let load = name == "load";
+        let closed = name == "peak" || matches!(plan.load, Load::Closed { .. });
+        let always = |count: u64| (load, count);
+        let troubles = [
+            (always(counts.lost), "lost"),
+            (always(counts.corrupt), "corrupt"),
+            (always(counts.reset), "reset"),
+            ((false, counts.duplicate), "doubled"),
+            ((false, counts.reordered), "out of order"),
+            ((false, counts.connect_failed), "not connected"),
+            ((false, counts.unanswered), if closed { "not waited for" } else { "not answered" }),
+        ];
+        let shown = troubles.iter().filter(|((always, count), _)| *always || *count > 0);
+        let mut items: Vec<String> = shown.map(|((_, count), what)| format!("{count} {what}")).collect();
+        // Depth messages are under way at the end of every closed loop, and only the load's are worth a line.
+        if items.is_empty() || (closed && !load && counts.unanswered > 0 && items.len() == 1) {
+            continue;
+        }
+        if load {
+            items.splice(0..0, [format!("{} sent", counts.sent), format!("{} echoed", counts.echoed)]);
+        }
+        text.push_str(&wrapped(if load { "counts" } else { name }, &items));
+    }
+    text
+}
+
+/// Items behind a name, on as many lines of 80 columns as they need.
+fn wrapped(name: &str, items: &[String]) -> String {
+    const WIDTH: usize = 80;
+    let mut lines = vec![format!("{name:<11}")];
+    for (index, item) in items.iter().enumerate() {
+        let comma = if index + 1 < items.len() { "," } else { "" };
+        let last = lines.len() - 1;
+        if lines[last].len() + 1 + item.len() + comma.len() > WIDTH {
+            lines.push(" ".repeat(11));
+        }
+        let last = lines.len() - 1;
+        lines[last].push_str(&format!(" {item}{comma}"));
+    }
+    lines.join("\n") + "\n"
 }
 
 /// What the clients that behave badly did, and what that did to the others.
@@ -210,10 +265,14 @@ fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
         let (count, name) = asked(kind);
         let tally = &load.window.cohorts[kind as usize];
         if count > 0 {
-            text.push_str(&format!(
-                "beside      {count} {name}: {} messages sent, {} echoed, {} wrong; {} closed by the server\n",
-                tally.sent, tally.echoed, tally.wrong, tally.closed
-            ));
+            let mut items = vec![
+                format!("{count} {name}: {} messages sent", tally.sent),
+                format!("{} echoed", tally.echoed),
+                format!("{} wrong", tally.wrong),
+                format!("{} closed by the server", tally.closed),
+            ];
+            items.extend((tally.short > 0).then(|| format!("{} not connected for want of this host", tally.short)));
+            text.push_str(&wrapped("beside", &items));
         }
     }
     text

@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +11,11 @@ use memchr::memchr;
 use protocol::status::{PREFIX, Status};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::interrupt::{self, Interrupted};
+use super::Skipped;
+use crate::{
+    interrupt::{self, Interrupted},
+    shortage,
+};
 
 /// Where to connect, and how long anything may take there.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +27,20 @@ pub(super) struct Endpoint {
 /// How long anything may take. Nothing waits for it to pass, so it only has to be long enough for a slow host.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a client waits so long: a peer that always sends a little more keeps none for ever.
+const PATIENCES: u32 = 6;
+
+/// More than any check has under way.
+const RECEIVED_BYTES_MAX: usize = 128 << 20;
+
+/// Longer than any line of a check.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
 /// A connection.
 pub(super) struct Client {
     pub(super) stream: TcpStream,
     patience: Duration,
+    deadline: Instant,
     /// Received and not yet taken.
     received: Vec<u8>,
 }
@@ -40,7 +54,7 @@ pub(super) struct Transcript {
 
 impl Client {
     pub(super) fn connect(to: Endpoint) -> Result<Self> {
-        let stream = TcpStream::connect(to.addr).with_context(|| format!("cannot connect to {}", to.addr))?;
+        let stream = TcpStream::connect_timeout(&to.addr, to.patience).map_err(|error| refused(to.addr, error))?;
         Self::new(stream, to.patience)
     }
 
@@ -49,11 +63,13 @@ impl Client {
         Self::connect_with(to, 1)
     }
 
-    /// With a receive buffer of so many bytes, which the kernel then leaves as it is.
+    /// With a receive buffer of so many bytes, which the kernel then leaves as it is. One that is to be emptied in the end
+    /// takes more than the least: with a window smaller than a segment, TCP sends by timers only.
     pub(super) fn connect_with(to: Endpoint, receive_bytes: usize) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))
+            .map_err(|error| refused(to.addr, error))?;
         socket.set_recv_buffer_size(receive_bytes)?;
-        socket.connect_timeout(&to.addr.into(), to.patience)?;
+        socket.connect_timeout(&to.addr.into(), to.patience).map_err(|error| refused(to.addr, error))?;
         Self::new(socket.into(), to.patience)
     }
 
@@ -61,7 +77,7 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        Ok(Self { stream, patience, received: Vec::new() })
+        Ok(Self { stream, patience, deadline: Instant::now() + patience * PATIENCES, received: Vec::new() })
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
@@ -173,16 +189,24 @@ impl Client {
                 let rest = self.received.split_off(newline + 1);
                 return Ok(std::mem::replace(&mut self.received, rest));
             }
+            ensure!(self.received.len() < LINE_BYTES_MAX, "a line without end came: {}", show(&self.received));
             ensure!(self.fill()? > 0, "the connection ended inside a line: {}", show(&self.received));
         }
     }
 
     fn fill(&mut self) -> Result<usize> {
         let mut buffer = [0; 64 * 1024];
+        ensure!(self.received.len() < RECEIVED_BYTES_MAX, "bytes came without end: {}", show(&self.received));
         loop {
             if interrupt::asked() {
                 return Err(Interrupted.into());
             }
+            ensure!(
+                Instant::now() < self.deadline,
+                "it was not over after {} s: {}",
+                (self.patience * PATIENCES).as_secs(),
+                show(&self.received)
+            );
             match self.stream.read(&mut buffer) {
                 Ok(count) => {
                     self.received.extend_from_slice(&buffer[..count]);
@@ -196,6 +220,14 @@ impl Client {
             }
         }
     }
+}
+
+/// What this host lacks is no answer of the server.
+fn refused(addr: SocketAddr, error: std::io::Error) -> anyhow::Error {
+    if shortage::is_own(&error) {
+        return Skipped(format!("this host ran short: {}", shortage::explain(&error))).into();
+    }
+    anyhow::Error::new(error).context(format!("cannot connect to {addr}"))
 }
 
 /// Separates statuses from echo.

@@ -1,13 +1,19 @@
 //! `loadgen verify`: the suite on one server, a line a check.
 
+use std::{net::SocketAddr, time::Duration};
+
 use anyhow::Result;
 
-use super::{Candidate, Finding, Subject, checks, examine, stale};
+use super::{
+    Candidate, Finding, Skipped, Subject, checks,
+    client::{Client, Endpoint},
+    examine, stale,
+};
 use crate::{
     cli::{TargetChoice, VerifyArgs},
-    failure::Exit,
+    failure::{Exit, Shortage},
     interrupt,
-    target::OWN_EXECUTABLE,
+    target::{OWN_EXECUTABLE, Unreachable},
     terminal::print,
 };
 
@@ -17,6 +23,9 @@ use crate::{
 /// If no address of the target answers, or the findings cannot be printed.
 pub fn verify(args: &VerifyArgs) -> Result<Exit> {
     let subject = subject(args)?;
+    if let Candidate::Address { addr, .. } = subject.candidate {
+        reach(addr)?;
+    }
     let mut findings = Vec::new();
     for check in checks() {
         if interrupt::asked() {
@@ -49,6 +58,17 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
         count(|finding| matches!(finding, Finding::Skipped(_))),
     ))?;
     Ok(if failed > 0 { Exit::Target } else { Exit::Ok })
+}
+
+/// One line there and back: where that fails every check would, each after its own patience.
+fn reach(addr: SocketAddr) -> Result<()> {
+    /// As long as a ramp may stand still.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let greeted = Client::connect(Endpoint { addr, patience: PATIENCE }).and_then(|mut client| client.greet());
+    greeted.map_err(|error| match error.downcast::<Skipped>() {
+        Ok(Skipped(why)) => Shortage(why).into(),
+        Err(error) => Unreachable(format!("{addr}: the server does not echo: {error:#}")).into(),
+    })
 }
 
 fn subject(args: &VerifyArgs) -> Result<Subject> {

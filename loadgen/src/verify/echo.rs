@@ -1,10 +1,6 @@
 //! E1, E2, E3.
 
-use std::{
-    io::{Read, Write},
-    net::Shutdown,
-    thread,
-};
+use std::{io::Write, net::Shutdown, thread};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rand::{Rng, RngExt, SeedableRng};
@@ -60,12 +56,10 @@ fn a_large_stream(subject: &Subject) -> Result<()> {
         }
         Ok(sender.shutdown(Shutdown::Write)?)
     });
-    let mut got = vec![0; bytes.len()];
     for megabyte in 0..BYTES / bytes.len() {
-        client.stream.read_exact(&mut got).with_context(|| format!("after {megabyte} MiB"))?;
-        ensure!(got == bytes, "MiB {megabyte} came back altered");
+        client.expect(&bytes).with_context(|| format!("after {megabyte} MiB"))?;
     }
-    ensure!(client.stream.read(&mut got)? == 0, "more came back than was sent");
+    ensure!(client.rest()?.echo.is_empty(), "more came back than was sent");
     writer.join().map_err(|_| anyhow!("the writer panicked"))?
 }
 
@@ -95,7 +89,7 @@ fn read_then_eof(subject: &Subject) -> Result<()> {
 
 fn half_close_with_slow_reader(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
-    let mut client = Client::connect_small(server.addr)?;
+    let mut client = Client::connect_with(server.addr, 16 * 1024)?;
     let sent = client.stuff()?;
     client.end_input()?;
     let echo = client.rest()?.echo;

@@ -109,7 +109,7 @@ struct Flooder {
 
 impl Flooder {
     fn start(addr: Endpoint) -> Result<Self> {
-        let stream = TcpStream::connect(addr.addr)?;
+        let stream = Client::connect(addr)?.stream;
         let received = Arc::new(AtomicU64::new(0));
         let (mut source, mut sink, count) = (stream.try_clone()?, stream.try_clone()?, Arc::clone(&received));
         let writer = thread::spawn(move || {

@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn resumes(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
-    let mut client = Client::connect_small(server.addr)?;
+    let mut client = Client::connect_with(server.addr, 16 * 1024)?;
     let sent = client.stuff()?;
     client.expect(&sent)?;
     // Without another word from the client the server has gone back to reading.

@@ -106,5 +106,25 @@ mod tests {
                 prop_assert!(schedule.next_due_ns().unwrap() > now);
             }
         }
+
+        #[test]
+        fn no_clock_and_no_interval_is_too_large_and_a_clock_that_goes_back_repeats_nothing(
+            start: u64,
+            interval in prop_oneof![
+                Just(Duration::ZERO), Just(Duration::MAX),
+                (10..u64::MAX / MS).prop_map(Duration::from_millis), (10..1_000_u64).prop_map(Duration::from_millis),
+            ],
+            readings in prop::collection::vec(any::<u64>(), 1..50),
+        ) {
+            let mut schedule = Schedule::new(start, interval);
+            let mut taken = 0;
+            for now in readings {
+                let Some(tick) = schedule.take(now) else { continue };
+                prop_assert_eq!(tick.number, taken + 1 + tick.skipped);
+                prop_assert!(tick.due_ns > start && tick.due_ns <= now);
+                prop_assert!(schedule.next_due_ns().is_some_and(|due_ns| due_ns > now || due_ns == u64::MAX));
+                taken = tick.number;
+            }
+        }
     }
 }

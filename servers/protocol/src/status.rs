@@ -86,7 +86,51 @@ mod tests {
         }
     }
 
+    /// A number as it might stand in a line: in bounds, beyond them, or not written the one way.
+    fn number() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<u64>().prop_map(|number| number.to_string()),
+            (0..10_u64).prop_map(|number| number.to_string()),
+            Just("18446744073709551616".to_owned()),
+            "[-+ ]?0?[0-9]{0,25}",
+        ]
+    }
+
+    /// Status lines of which some are true ones, and others differ in a few bytes.
+    fn nearly_a_status() -> impl Strategy<Value = Vec<u8>> {
+        let edit = (any::<prop::sample::Index>(), 0..4_u8, any::<u8>());
+        ([number(), number(), number(), number()], prop::collection::vec(edit, 0..3)).prop_map(|(numbers, edits)| {
+            let [active, tick, due_ns, emit_ns] = numbers;
+            let line =
+                format!("Server status: {active} active connections tick={tick} due_ns={due_ns} emit_ns={emit_ns}\n");
+            let mut line = line.into_bytes();
+            for (at, edit, byte) in edits {
+                let at = at.index(line.len());
+                match edit {
+                    0 => line[at] = byte,
+                    1 => line.insert(at, byte),
+                    2 => drop(line.remove(at)),
+                    _ => line.truncate(at + 1),
+                }
+            }
+            line
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_line_that_is_read_is_the_one_that_would_be_written(line in nearly_a_status()) {
+            if let Some(status) = Status::parse(&line) {
+                prop_assert_eq!(&*status.line(), &line[..]);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_status(bytes in prop::collection::vec(any::<u8>(), 0..300), follows in any::<bool>()) {
+            let line = if follows { [PREFIX, &bytes].concat() } else { bytes };
+            prop_assert_eq!(Status::parse(&line), None);
+        }
+
         #[test]
         fn what_is_written_is_read_back_and_fits_the_bound(active: u64, tick: u64, due_ns: u64, emit_ns: u64) {
             let status = Status { active, tick, due_ns, emit_ns };

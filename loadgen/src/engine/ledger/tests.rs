@@ -29,8 +29,10 @@ impl Peer {
         (found, result)
     }
 
-    fn lost(&mut self) -> u64 {
-        self.ledger.settle(&mut self.message)
+    /// Lost and unanswered.
+    fn missing(&mut self) -> (u64, u64) {
+        let Missing { lost, unanswered, .. } = self.ledger.settle();
+        (lost, unanswered)
     }
 }
 
@@ -47,7 +49,7 @@ fn a_dropped_message_counts_as_one_lost() {
     let mut peer = Peer::new(64, 4);
     let input = [&peer.texts[0][..], &peer.texts[2], &peer.texts[3]].concat();
     assert_eq!(peer.receive(&input), (vec![echo(0), echo(2), echo(3)], Ok(())));
-    assert_eq!(peer.lost(), 1);
+    assert_eq!(peer.missing(), (1, 0));
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn a_corrupt_message_counts_as_corrupt_and_not_as_lost() {
         let mut input = peer.texts.concat();
         input[64 + at] ^= 1;
         assert_eq!(peer.receive(&input), (vec![echo(0), Found::Corrupt, echo(2)], Ok(())), "byte {at}");
-        assert_eq!(peer.lost(), 0);
+        assert_eq!(peer.missing(), (0, 0));
     }
 }
 
@@ -67,7 +69,7 @@ fn a_duplicate_and_a_reordered_message_are_told_apart() {
     let input = [&peer.texts[0][..], &peer.texts[0], &peer.texts[2], &peer.texts[1], &peer.texts[3]].concat();
     let found = vec![echo(0), Found::Duplicate, echo(2), Found::Reordered(sent(1)), echo(3)];
     assert_eq!(peer.receive(&input), (found, Ok(())));
-    assert_eq!(peer.lost(), 0);
+    assert_eq!(peer.missing(), (0, 0));
 }
 
 #[test]
@@ -75,10 +77,59 @@ fn what_comes_after_its_window_is_not_counted_twice() {
     let mut peer = Peer::new(64, 2);
     let texts = peer.texts.concat();
     assert_eq!(peer.receive(&texts[..70]), (vec![echo(0)], Ok(())));
-    assert_eq!(peer.lost(), 1);
+    assert_eq!(peer.missing(), (0, 1));
     let next = peer.send(sent(2));
     assert_eq!(peer.receive(&[&texts[70..], &next].concat()), (vec![echo(2)], Ok(())));
-    assert_eq!(peer.lost(), 0);
+    assert_eq!(peer.missing(), (0, 0));
+}
+
+#[test]
+fn slow_is_not_lost_even_if_messages_do_not_say_who_they_are() {
+    for bytes in [4, 64] {
+        let mut peer = Peer::new(bytes, 300);
+        assert_eq!(peer.receive(&peer.texts[..100].concat()).0.len(), 100);
+        assert_eq!(peer.missing(), (0, 200), "nothing came out of its turn");
+        let next = peer.send(sent(300));
+        let late = [&peer.texts[100..].concat()[..], &next].concat();
+        assert_eq!(peer.receive(&late), (vec![echo(300)], Ok(())), "what is late counts nowhere");
+        assert_eq!(peer.missing(), (0, 0));
+    }
+}
+
+#[test]
+fn a_question_tells_what_is_lost_from_what_is_late_and_counts_nowhere() {
+    let mut peer = Peer::new(64, 3);
+    let question = peer.send(sent(3));
+    peer.ledger.ask();
+    assert_eq!(peer.ledger.outstanding(), 3);
+    // The last two were dropped.
+    assert_eq!(peer.receive(&[&peer.texts[0][..], &question].concat()), (vec![echo(0)], Ok(())));
+    assert_eq!((peer.ledger.outstanding(), peer.missing()), (0, (2, 0)));
+
+    let mut peer = Peer::new(64, 1);
+    let question = peer.send(sent(1));
+    peer.ledger.ask();
+    assert_eq!((peer.ledger.outstanding(), peer.missing()), (1, (0, 1)), "neither has come");
+    assert_eq!(peer.receive(&[&peer.texts[0][..], &question].concat()), (vec![], Ok(())));
+    assert_eq!(peer.missing(), (0, 0));
+}
+
+#[test]
+fn what_never_left_is_not_waited_for() {
+    let mut peer = Peer::new(64, 5);
+    assert_eq!((peer.ledger.withdraw(2), peer.ledger.outstanding()), (2, 3));
+    let next = peer.send(sent(3));
+    assert_eq!(next, peer.texts[3], "its number is free again");
+    assert_eq!(peer.receive(&[&peer.texts[..3].concat()[..], &next].concat()).0.len(), 4);
+    assert_eq!(peer.ledger.withdraw(9), 0, "there is nothing more");
+}
+
+#[test]
+fn a_line_put_in_between_is_corrupt_and_what_follows_it_is_neither_lost_nor_reordered() {
+    let mut peer = Peer::new(64, 3);
+    let input = [&peer.texts[0][..], b"put in between\n", &peer.texts[1], &peer.texts[2]].concat();
+    assert_eq!(peer.receive(&input), (vec![echo(0), Found::Corrupt, echo(1), echo(2)], Ok(())));
+    assert_eq!(peer.missing(), (0, 0));
 }
 
 #[test]
@@ -115,7 +166,7 @@ fn messages_of_several_sizes_are_followed_and_one_may_be_missing() {
     let input = [&texts[0][..], &texts[2], &texts[3], &texts[4]].concat();
     let expected = [0, 2, 3, 4].map(|index| Found::Echo(sent[index])).to_vec();
     assert_eq!(peer.receive(&input), (expected, Ok(())));
-    assert_eq!(peer.lost(), 1);
+    assert_eq!(peer.missing(), (1, 0));
 }
 
 #[test]
@@ -154,7 +205,7 @@ proptest! {
         }
         found.extend(peer.receive(rest).0);
         prop_assert_eq!(found, expected);
-        prop_assert_eq!(peer.lost(), 0);
+        prop_assert_eq!(peer.missing(), (0, 0));
     }
 
     #[test]

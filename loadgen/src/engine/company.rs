@@ -1,0 +1,149 @@
+//! Clients that behave badly: which kinds there are, how many of each, and what they experienced.
+
+use std::io;
+
+use hdrhistogram::Histogram;
+
+use super::{ledger::Found, under_way::Sent};
+use crate::shortage;
+
+/// Connections of the churn that may be unanswered; while there are as many no further one is begun.
+pub(super) const CHURN_UNANSWERED: usize = 64;
+
+/// What each kind of bad client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Sends what the server takes and reads 1 KiB ten times a second
+    SlowReader,
+    /// Connects, has one message echoed and closes, every third time by a reset
+    Churn,
+    /// Writes and reads as fast as it can
+    Flooder,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::SlowReader, Self::Churn, Self::Flooder];
+
+    /// As it is called in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SlowReader => "slow_reader",
+            Self::Churn => "churn",
+            Self::Flooder => "flooder",
+        }
+    }
+}
+
+/// How many bad clients there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cohorts {
+    /// Slow readers.
+    pub slow_readers: u32,
+    /// Connections a second that come and go.
+    pub churn_per_sec: u64,
+    /// Flooders.
+    pub flooders: u32,
+}
+
+impl Cohorts {
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The most connections that they have open at a time.
+    pub fn connections(&self) -> u32 {
+        let churn = if self.churn_per_sec > 0 { CHURN_UNANSWERED as u32 } else { 0 };
+        self.slow_readers + self.flooders + churn
+    }
+
+    /// The part of one of several threads; flooders have one of their own.
+    pub(super) fn part(&self, index: u32, threads: u32) -> Self {
+        let part = |count: u32| (index..count).step_by(threads as usize).len() as u32;
+        let churn_per_sec = self.churn_per_sec / u64::from(threads)
+            + u64::from(u64::from(index) < self.churn_per_sec % u64::from(threads));
+        Self { slow_readers: part(self.slow_readers), churn_per_sec, flooders: 0 }
+    }
+}
+
+/// What one kind of bad client experienced in a window.
+#[derive(Clone, Debug)]
+pub struct CohortTally {
+    /// Received - first write attempt, in nanoseconds.
+    pub service: Histogram<u64>,
+    /// connect() until the first echo, in nanoseconds.
+    pub connect: Histogram<u64>,
+    /// Connections that were opened and had their first echo.
+    pub opened: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that came back unaltered.
+    pub echoed: u64,
+    /// Status lines received.
+    pub statuses: u64,
+    /// Lines that are no echo, in the wrong order, or doubled.
+    pub wrong: u64,
+    /// Connections that were refused, or that the server closed.
+    pub closed: u64,
+    /// Connections that this host could not carry: no fault of the server.
+    pub short: u64,
+    /// What it lacked when that first happened.
+    pub shortage: Option<String>,
+}
+
+impl Default for CohortTally {
+    fn default() -> Self {
+        // The bounds are constants that the crate accepts.
+        let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("valid bounds");
+        let (service, connect) = (histogram(), histogram());
+        let (opened, sent, echoed, statuses, wrong, closed, short) = Default::default();
+        Self { service, connect, opened, sent, echoed, statuses, wrong, closed, short, shortage: None }
+    }
+}
+
+impl CohortTally {
+    /// Something came at `now_ns`.
+    pub(super) fn record(&mut self, found: Found, now_ns: u64) {
+        match found {
+            Found::Echo(Sent { tried_ns, .. }) => {
+                self.echoed += 1;
+                // A time that does not fit is beyond a minute: the trial's own gates have spoken by then.
+                let _ = self.service.record(now_ns.saturating_sub(tried_ns).max(1));
+            }
+            Found::Status(_) => self.statuses += 1,
+            Found::Corrupt | Found::Duplicate | Found::Reordered(_) => self.wrong += 1,
+        }
+    }
+
+    /// A connection had its first echo.
+    pub(super) fn record_opened(&mut self, started_ns: u64, now_ns: u64) {
+        self.opened += 1;
+        let _ = self.connect.record(now_ns.saturating_sub(started_ns).max(1));
+    }
+
+    /// A connection is over, or could not even be begun.
+    pub(super) fn record_end(&mut self, error: &io::Error) {
+        if shortage::is_own(error) {
+            self.short += 1;
+            self.shortage.get_or_insert_with(|| shortage::explain(error));
+        } else {
+            self.closed += 1;
+        }
+    }
+
+    /// Adds what another thread counted.
+    pub(super) fn add(&mut self, other: &Self) {
+        // They have the same bounds, and nothing is beyond them.
+        self.service.add(&other.service).expect("histograms of the same bounds");
+        self.connect.add(&other.connect).expect("histograms of the same bounds");
+        self.opened += other.opened;
+        self.sent += other.sent;
+        self.echoed += other.echoed;
+        self.statuses += other.statuses;
+        self.wrong += other.wrong;
+        self.closed += other.closed;
+        self.short += other.short;
+        self.shortage = self.shortage.take().or_else(|| other.shortage.clone());
+    }
+}

@@ -1,0 +1,218 @@
+//! Flooders: they write and read as fast as they can, on a thread of their own, so that no measured client waits for them.
+
+use std::{
+    io::{self, ErrorKind, Read},
+    sync::mpsc::{self, Receiver, Sender, TryRecvError},
+    thread::{self, JoinHandle},
+};
+
+use mio::{Token, Waker, event::Event};
+use servers::clock;
+
+use super::{
+    CohortTally, Options,
+    connection::Connection,
+    message::{Message, Size},
+    waiter::{Pacing, Waiter},
+};
+use crate::observe;
+
+/// Connection numbers from here on belong to flooders, so that no message of theirs is taken for another's.
+const IDS: u32 = 3 << 30;
+
+/// What is offered to a socket or read from it with one call: between two of them others have their turn.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The token of the waker: nobody's.
+const WAKE: Token = Token(usize::MAX - 2);
+
+/// How long the thread sleeps if nothing happens at all.
+const NAP_NS: u64 = 1_000_000_000;
+
+/// Flooders at work. Dropped, they end.
+#[derive(Debug)]
+pub(super) struct Flood {
+    /// Each asks for the tally so far, which then begins anew; `None` once the flood ends.
+    asked: Option<Sender<Sender<CohortTally>>>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// If the kernel refuses a poll or a thread.
+    pub(super) fn start(options: &Options) -> io::Result<Self> {
+        let mut flooders = Flooders::new(options)?;
+        let waker = Waker::new(&flooders.waiter.registry()?, WAKE)?;
+        let cpus = options.flood_cpus.clone();
+        let (ask, asked) = mpsc::channel();
+        let work = move || {
+            // A wish: where it is not granted, the gates on the generator's time tell.
+            let _ = if cpus.is_empty() { observe::yield_to_others() } else { observe::pin_thread(&cpus) };
+            flooders.run(&asked);
+        };
+        let thread = thread::Builder::new().name("flood".to_owned()).spawn(work)?;
+        Ok(Self { asked: Some(ask), waker, thread: Some(thread) })
+    }
+
+    /// What happened since this was last asked.
+    pub(super) fn take(&self) -> Option<CohortTally> {
+        let (reply, tally) = mpsc::channel();
+        self.asked.as_ref()?.send(reply).ok()?;
+        self.waker.wake().ok()?;
+        tally.recv().ok()
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        drop(self.asked.take());
+        // If that fails, it looks by itself within a second.
+        drop(self.waker.wake());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Flooders {
+    waiter: Waiter,
+    /// `None` once it is over.
+    members: Vec<Option<Member>>,
+    tally: CohortTally,
+    message: Message,
+    sizes: Box<[Size]>,
+    buffer: Box<[u8]>,
+    batch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Member {
+    connection: Connection,
+    started_ns: u64,
+    stage: Stage,
+    /// The last edge said so, and no call has found otherwise since.
+    readable: bool,
+    writable: bool,
+    /// Its end is still to be read.
+    closing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Probing,
+    Open,
+}
+
+impl Flooders {
+    fn new(options: &Options) -> io::Result<Self> {
+        let waiter = Waiter::new()?;
+        let registry = waiter.registry()?;
+        let mut tally = CohortTally::default();
+        let open = |index: u32| match Connection::open(options, IDS + index, Token(index as usize), &registry) {
+            Ok(connection) => Some(Member::new(connection)),
+            Err(error) => {
+                tally.record_end(&error);
+                None
+            }
+        };
+        Ok(Self {
+            members: (0..options.cohorts.flooders).map(open).collect(),
+            waiter,
+            tally,
+            message: Message::new(&options.payloads),
+            sizes: options.closed_sizes(),
+            buffer: vec![0; PIECE_BYTES].into(),
+            batch: Vec::new(),
+        })
+    }
+
+    fn run(&mut self, asked: &Receiver<Sender<CohortTally>>) {
+        loop {
+            match asked.try_recv() {
+                Ok(reply) => drop(reply.send(std::mem::take(&mut self.tally))),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
+            let busy = self.members.iter().flatten().any(Member::has_work);
+            let pacing = if busy { Pacing::Spin } else { Pacing::Timer };
+            // Without a poll there is nothing more to do; who asks gets no answer.
+            let Ok(events) = self.waiter.wait(pacing, clock::now_ns() + NAP_NS) else { return };
+            for event in events {
+                if let Some(Some(member)) = self.members.get_mut(event.token().0) {
+                    member.note(event);
+                }
+            }
+            for index in 0..self.members.len() {
+                if let Err(error) = self.turn(index) {
+                    self.tally.record_end(&error);
+                    self.members[index] = None;
+                }
+            }
+        }
+    }
+
+    /// One read and one write, if there is room for them.
+    fn turn(&mut self, index: usize) -> io::Result<()> {
+        let Some(member) = self.members[index].as_mut().filter(|member| member.has_work()) else { return Ok(()) };
+        let now_ns = clock::now_ns();
+        if member.stage == Stage::Connecting {
+            if let Some(error) = member.connection.stream.take_error()? {
+                return Err(error);
+            }
+            member.stage = Stage::Probing;
+            self.tally.sent += 1;
+            member.connection.send([0].into_iter(), now_ns, now_ns, &mut self.message, &mut self.batch)?;
+        } else if member.writable && !member.connection.has_room() {
+            member.connection.flush(now_ns, &mut self.message, &mut self.batch)?;
+        } else if member.writable && member.stage == Stage::Open {
+            let count = (PIECE_BYTES / self.message.bytes_max()).max(1);
+            self.tally.sent += count as u64;
+            let sizes = self.sizes.iter().copied().cycle().take(count);
+            member.connection.send(sizes, now_ns, now_ns, &mut self.message, &mut self.batch)?;
+        }
+        member.writable = member.connection.has_room();
+        if member.readable { self.read(index) } else { Ok(()) }
+    }
+
+    fn read(&mut self, index: usize) -> io::Result<()> {
+        let Some(member) = &mut self.members[index] else { return Ok(()) };
+        let count = match member.connection.stream.read(&mut self.buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            result => result?,
+        };
+        // Less than asked for: drained (epoll(7)), unless the end is still to be read.
+        member.readable = count == self.buffer.len() || (member.closing && count > 0);
+        let (tally, now_ns) = (&mut self.tally, clock::now_ns());
+        let input = &self.buffer[..count];
+        let done = member.connection.check(&mut self.message, input, |found| tally.record(found, now_ns))?;
+        if done > 0 && member.stage == Stage::Probing {
+            member.stage = Stage::Open;
+            tally.record_opened(member.started_ns, now_ns);
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    fn new(connection: Connection) -> Self {
+        let (readable, writable, closing) = (false, false, false);
+        Self { connection, started_ns: clock::now_ns(), stage: Stage::Connecting, readable, writable, closing }
+    }
+
+    fn note(&mut self, event: &Event) {
+        self.writable |= event.is_writable();
+        self.closing |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.closing;
+    }
+
+    fn has_work(&self) -> bool {
+        let may_write = self.writable && (self.stage != Stage::Probing || !self.connection.has_room());
+        self.readable || may_write
+    }
+}

@@ -1,0 +1,97 @@
+//! Who recorded a session: whether it was this user on this host, and what of it a reader does not need.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::observe;
+
+/// What only a process on this host, since it was started, can know of a session: a digest of the kernel's boot id, so
+/// that two sessions do not show by it that they are of one host.
+pub(super) fn boot_mark(session_id: &str) -> Option<String> {
+    let digest = Sha256::digest(format!("{} {session_id}", observe::boot_id()?));
+    Some(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Whether the session was begun by this user on this host, since it was started.
+pub(super) fn is_own(folder: &Path, about: &Value) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let owned = |path: &Path| fs::metadata(path).is_ok_and(|file| file.uid() == user);
+    owned(folder) && owned(&folder.join("session.json")) && is_this_boot(about)
+}
+
+/// Whether the host has not been started anew since.
+pub(super) fn is_this_boot(about: &Value) -> bool {
+    let mark = about["session_id"].as_str().and_then(boot_mark);
+    mark.is_some() && mark.as_deref() == about["boot_mark"].as_str()
+}
+
+/// The words of the command line without what a reader does not need: where the executable lies and where `--out` is.
+pub(super) fn command(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = vec!["loadgen".to_owned()];
+    let mut words = words.skip(1);
+    while let Some(word) = words.next() {
+        if word == "--out" {
+            words.next();
+        } else if !word.starts_with("--out=") {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
+/// Every text of a value with `~` for the user's home folder.
+pub(super) fn without_home(value: Value) -> Value {
+    let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/') && home.len() > 1);
+    match home {
+        Some(home) => without(value, home.trim_end_matches('/')),
+        None => value,
+    }
+}
+
+fn without(value: Value, home: &str) -> Value {
+    match value {
+        Value::String(text) => shortened(&text, home).into(),
+        Value::Array(items) => items.into_iter().map(|item| without(item, home)).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, without(value, home))).collect(),
+        value => value,
+    }
+}
+
+fn shortened(text: &str, home: &str) -> String {
+    let (mut kept, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(home) {
+        let (before, after) = (&rest[..at], &rest[at + home.len()..]);
+        // Neither a part of a longer name nor a folder below another one.
+        let begins = !before.ends_with(|c: char| c.is_alphanumeric() || "-_./".contains(c));
+        let ends = !after.starts_with(|c: char| c.is_alphanumeric() || "-_.".contains(c));
+        kept.push_str(before);
+        kept.push_str(if begins && ends { "~" } else { home });
+        rest = after;
+    }
+    kept + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_does_not_say_where_the_home_folder_is() {
+        let told = json!({ "command": ["loadgen", "--command", "x='/home/ann/x --dir /home/ann'"], "n": 1 });
+        let kept = json!({ "command": ["loadgen", "--command", "x='~/x --dir ~'"], "n": 1 });
+        assert_eq!(without(told, "/home/ann"), kept);
+        for other in ["/home/anna/x", "/srv/home/ann", "x/home/ann"] {
+            assert_eq!(shortened(other, "/home/ann"), other);
+        }
+    }
+
+    #[test]
+    fn a_recorded_command_is_free_of_what_nobody_needs() {
+        let words = ["/home/ann/loadgen", "compare", "--out", "/srv/x", "--seed", "4", "--out=y"];
+        assert_eq!(command(words.map(str::to_owned).into_iter()), ["loadgen", "compare", "--seed", "4"]);
+    }
+}

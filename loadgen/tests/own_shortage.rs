@@ -1,0 +1,117 @@
+//! What the generator's own host lacks (ports, descriptors, CPUs) is never held against the server.
+
+mod support;
+
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::Value;
+use support::{Killed, wait_for};
+
+const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
+
+/// Runs a script in a network of its own that has 80 ports; `None` where that is not allowed.
+fn with_few_ports(script: &str) -> Option<Output> {
+    const NETWORK: &str = "set -e; ip link set lo up; cd /proc/sys/net/ipv4; echo 40000 40079 >ip_local_port_range; \
+                           echo 0 >tcp_tw_reuse; cd /; set +e;";
+    let unshare = |script: &str| Command::new("unshare").args(["-n", "sh", "-c", script]).output();
+    if !unshare(NETWORK).is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: a network namespace takes root, unshare and ip");
+        return None;
+    }
+    Some(unshare(&format!("{NETWORK} loadgen={LOADGEN}; {script}")).unwrap())
+}
+
+/// The record of a trial that is invalid for this reason, for which nothing is held against the server.
+fn blames_nobody(output: &Output, reason: &str) {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{complaint}");
+    let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no record: {complaint}"));
+    let reasons = row["invalid_reasons"].as_str().unwrap();
+    assert!(reasons.contains("this host ran short") && reasons.contains(reason), "{row}");
+    assert!(row["short_count"].as_u64().unwrap() > 0, "{row}");
+    let of_the_server = ["connect_failed_count", "reset_count", "lost_count", "churn_closed_count"];
+    assert!(of_the_server.iter().all(|column| matches!(row[*column].as_u64(), None | Some(0))), "{row}");
+    assert_ne!(row["outcome"], "failed", "{row}");
+}
+
+#[test]
+fn ports_that_run_out_under_connections_that_come_and_go_are_the_generators_shortage() {
+    let load = "--connections 8 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 500 --no-baseline --json";
+    let Some(output) = with_few_ports(&format!("exec $loadgen run --server mio {load}")) else { return };
+    blames_nobody(&output, "no free port");
+}
+
+#[test]
+fn ports_that_run_out_under_measured_connections_are_the_generators_shortage() {
+    // Those of the first run are not free for a minute.
+    let script = |then: &str| {
+        format!(
+            "log=$(mktemp); $loadgen serve mio --addr 127.0.0.1:7777 >$log & server=$!
+            until grep -q listening $log; do :; done; rm $log
+            load='--target 127.0.0.1:7777 --connections 70 --rate 100 --idle 0s --warmup 0s --duration 100ms'
+            $loadgen run $load --no-baseline >/dev/null
+            {then}; code=$?; kill $server; exit $code"
+        )
+    };
+    let run = script("$loadgen run $load --no-baseline --json");
+    let Some(output) = with_few_ports(&run) else { return };
+    blames_nobody(&output, "no free port");
+    // The conformance suite finds none either: it cannot look, and says so.
+    let verify = script("$loadgen run $load --no-baseline >/dev/null; $loadgen verify --target 127.0.0.1:7777");
+    let output = with_few_ports(&verify).unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{complaint}");
+    assert!(complaint.contains("this host ran short: no free port"), "{complaint}");
+}
+
+#[test]
+fn descriptors_that_run_out_are_the_generators_shortage() {
+    let load = ["--server", "mio", "--connections", "4", "--rate", "100", "--churn", "200", "--idle", "0s"];
+    let windows = ["--warmup", "0s", "--duration", "2s", "--no-baseline", "--json"];
+    let mut command = Command::new(LOADGEN);
+    command.arg("run").args(load).args(windows).args(["--pacing", "timer", "--placement", "shared"]);
+    let mut running = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    // Three of them tell of signals; the others come and go after two seconds of load without them.
+    wait_for("the measured connections", || sockets(running.0.id()) >= 7);
+    let pid = Pid::from_child(&running.0);
+    let limit = Rlimit { current: Some(3), ..rustix::process::getrlimit(Resource::Nofile) };
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    std::io::Read::read_to_end(&mut running.0.stdout.take().unwrap(), &mut stdout).unwrap();
+    std::io::Read::read_to_end(&mut running.0.stderr.take().unwrap(), &mut stderr).unwrap();
+    let output = Output { status: running.0.wait().unwrap(), stdout, stderr };
+    blames_nobody(&output, "too many open files");
+}
+
+/// Sockets that a process has open.
+fn sockets(pid: u32) -> usize {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    links
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:")))
+        .count()
+}
+
+#[test]
+fn no_cpu_left_for_looking_on_is_no_error() {
+    let cpus = loadgen::observe::available_cpus();
+    let all = cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let load = ["--rate", "500", "--connections", "4", "--idle", "0s", "--warmup", "0s", "--duration", "200ms"];
+    // The progress is shown on a terminal only.
+    const TERMINAL: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let output = Command::new("python3")
+        .args(["-c", TERMINAL, LOADGEN, "run", "--server", "mio", "--no-baseline", "--pacing", "timer"])
+        .args(["--server-cpus", &cpus[0].to_string(), "--loadgen-cpus", &all])
+        .args(load)
+        .stdin(Stdio::null())
+        .output();
+    let Ok(output) = output else {
+        println!("SKIPPED: there is no python3 on this host, which makes the terminal");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(matches!(output.status.code(), Some(0 | 5)) && text.contains("outcome     ok"), "{text}");
+}

@@ -1,0 +1,146 @@
+//! What no protocol clause says and everybody expects of a server: the starts, the ends and the words of `loadgen serve`.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use servers::SERVERS;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Kills the process when the test ends, however it ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop((self.0.kill(), self.0.wait()));
+    }
+}
+
+/// A server whose stderr goes there; further words of a shell before it starts.
+fn start(name: &str, shell: &str, stderr: Stdio) -> Killed {
+    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --status-interval 10ms");
+    let executable = env!("CARGO_BIN_EXE_loadgen");
+    let mut command = Command::new("sh");
+    command.args(["-c", &serve, executable]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    Killed(command.spawn().unwrap())
+}
+
+/// Its first line of stdout, without the newline; empty if it ends without one.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+fn connect(line: &str) -> TcpStream {
+    let addr = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?} says nothing of listening"));
+    let client = TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+}
+
+/// Has a line echoed, passing over statuses.
+fn greet(mut client: &TcpStream) {
+    client.write_all(b"hello\n").unwrap();
+    let mut received = Vec::new();
+    while !received.windows(6).any(|window| window == b"hello\n") {
+        let mut buffer = [0; 4096];
+        let count = client.read(&mut buffer).unwrap();
+        assert!(count > 0, "the connection ended");
+        received.extend_from_slice(&buffer[..count]);
+    }
+}
+
+fn end(mut server: Killed) -> Option<i32> {
+    kill_process(Pid::from_child(&server.0), Signal::TERM).unwrap();
+    server.0.wait().unwrap().code()
+}
+
+/// Has a server run out of descriptors, about which it wants to say something, and be served again afterwards.
+fn survives_a_shortage(name: &str, stderr: Stdio) {
+    const DESCRIPTORS: u64 = 24;
+    let mut server = start(name, "", stderr);
+    let line = first_line(&mut server.0);
+    let first = connect(&line);
+    greet(&first);
+    let limit = Rlimit { current: Some(DESCRIPTORS), maximum: getrlimit(Resource::Nofile).maximum };
+    prlimit(Some(Pid::from_child(&server.0)), Resource::Nofile, limit).unwrap();
+    let crowd: Vec<TcpStream> = (0..2 * DESCRIPTORS).map(|_| connect(&line)).collect();
+    greet(&first);
+    drop((crowd, first));
+    greet(&connect(&line));
+    assert_eq!(end(server), Some(0), "{name}");
+}
+
+#[test]
+fn a_log_line_that_cannot_be_written_ends_no_server_and_no_part_of_one() {
+    for server in SERVERS {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        survives_a_shortage(server.name, full.into());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        survives_a_shortage(server.name, writer.into());
+    }
+}
+
+#[test]
+fn a_server_that_is_refused_what_it_needs_does_not_say_that_it_listens() {
+    for server in SERVERS {
+        for descriptors in (4..40).step_by(3) {
+            let mut child = start(server.name, &format!("ulimit -n {descriptors};"), Stdio::piped());
+            let line = first_line(&mut child.0);
+            if line.is_empty() {
+                let mut words = String::new();
+                child.0.stderr.as_mut().unwrap().read_to_string(&mut words).unwrap();
+                // With very few the executable cannot even be loaded, which is the loader's word.
+                let understood = words.starts_with("error: ") && words.contains("ulimit -n");
+                assert!(understood || words.contains("shared libraries"), "{}: {words:?}", server.name);
+                assert_eq!(words.lines().count(), 1, "{words}");
+            } else {
+                assert!(line.starts_with("listening on 127.0.0.1:"), "{line}");
+                assert_eq!(end(child), Some(0), "{} with {descriptors} descriptors", server.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_places_that_are_announced_are_those_that_there_are() {
+    let mut server = start("threads", "ulimit -n 64;", Stdio::piped());
+    let line = first_line(&mut server.0);
+    let mut words = BufReader::new(server.0.stderr.take().unwrap());
+    let mut said = String::new();
+    words.read_line(&mut said).unwrap();
+    assert!(said.contains("at most 1 connection at a time"), "{said}");
+    greet(&connect(&line));
+    assert_eq!(end(server), Some(0));
+}
+
+#[test]
+fn a_host_name_is_an_address_to_listen_on_and_one_that_others_reach_is_said_to_be() {
+    let serve = |addr: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.args(["serve", "mio", "--addr", addr]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = Killed(command.spawn().unwrap());
+        let line = first_line(&mut server.0);
+        let mut stderr = server.0.stderr.take().unwrap();
+        end(server);
+        let mut words = String::new();
+        stderr.read_to_string(&mut words).unwrap();
+        (line, words)
+    };
+    let (line, words) = serve("localhost:0");
+    assert!(line.starts_with("listening on 127.0.0.1:") || line.starts_with("listening on [::1]:"), "{line}");
+    assert!(!words.contains("warning"), "{words}");
+    let (line, words) = serve("0.0.0.0:0");
+    assert!(line.starts_with("listening on 0.0.0.0:"), "{line}");
+    assert!(words.contains("warning") && words.contains("no loopback address"), "{words}");
+    let (line, words) = serve("no such host:0");
+    assert!(line.is_empty() && words.contains("--addr") && words.contains("127.0.0.1:9000"), "{words}");
+}
