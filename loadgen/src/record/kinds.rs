@@ -1,6 +1,6 @@
 //! What a column of trials.csv holds. A cell is read by its column and never by its look: an arm may be called `007`.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::text::plain;
 
@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Text,
     /// An integer.
     Number,
+    /// A rate, which may have a fraction.
+    Rate,
     /// `true` or `false`.
     Flag,
 }
@@ -46,6 +48,7 @@ pub(super) fn kind(column: &str) -> Kind {
     match column {
         column if TEXTS.contains(&column) => Kind::Text,
         column if FLAGS.contains(&column) => Kind::Flag,
+        column if column.ends_with("_per_sec") => Kind::Rate,
         _ => Kind::Number,
     }
 }
@@ -56,6 +59,7 @@ impl Kind {
         match self {
             Self::Text => value.is_string() || value.is_null(),
             Self::Number => value.is_i64() || value.is_u64() || value.is_null(),
+            Self::Rate => value.is_number() || value.is_null(),
             Self::Flag => value.is_boolean() || value.is_null(),
         }
     }
@@ -67,10 +71,13 @@ impl Kind {
     pub(super) fn read(self, cell: &str) -> Result<Value, &'static str> {
         let number =
             |cell: &str| cell.parse::<i64>().map(Value::from).or_else(|_| cell.parse::<u64>().map(Value::from));
+        // Of what is no finite number none is made: it would be null, and stand for unknown.
+        let fraction = |cell: &str| cell.parse().ok().and_then(Number::from_f64).map(Value::Number).ok_or(());
         match (self, cell) {
             (_, "") => Ok(Value::Null),
             (Self::Text, cell) => Ok(plain(cell).into()),
             (Self::Number, cell) => number(cell).map_err(|_| "an integer"),
+            (Self::Rate, cell) => number(cell).or_else(|_| fraction(cell)).map_err(|_| "a rate per second"),
             (Self::Flag, "true") => Ok(true.into()),
             (Self::Flag, "false") => Ok(false.into()),
             (Self::Flag, _) => Err("true or false"),
