@@ -98,7 +98,12 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let folder = climb.session.end(state, &counted(&climb.rows))?;
     let text = table(args, &found) + &format!("files: {}\n", plain(&folder.to_string_lossy()));
     terminal::print(&text);
-    let unjudged = found.iter().any(|capacity| matches!(capacity.end, End::TooFew(_)));
+    let unjudged = |capacity: &Capacity| match capacity.end {
+        End::TooFew(_) => true,
+        End::Spoiled => capacity.passed.is_none(),
+        End::Failed => false,
+    };
+    let unjudged = found.iter().any(unjudged);
     Ok(match (interrupted, unjudged) {
         (true, _) => Exit::Interrupted,
         (_, true) => Exit::Invalid,
@@ -233,6 +238,9 @@ fn table(args: &CapacityArgs, found: &[Capacity]) -> String {
             (End::Failed, _) => format!("{passed} to {rate}"),
             (End::TooFew(samples), Some(slo)) => {
                 format!(">= {passed}, not judged at {rate}: {}; ask for a longer --duration", slo.want(samples))
+            }
+            _ if capacity.passed.is_none() => {
+                format!("not judged: the generator or the host spoiled all trials at {rate}")
             }
             (End::Spoiled | End::TooFew(_), _) => format!(">= {passed}, generator-bound at {rate}"),
         };
