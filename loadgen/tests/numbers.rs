@@ -102,7 +102,7 @@ fn dead_end(command: &str, option: &str) -> Vec<&'static str> {
         }
         "verify" => vec!["--target", "127.0.0.1:1"],
         "serve" => [&["mio", "--addr", "127.0.0.1:0"], &NO_SERVER[..]].concat(),
-        "compare" | "capacity" => [&["--servers", "blocking"], &NO_SERVER[..]].concat(),
+        "compare" | "capacity" => [&["--servers", "blocking", "--out", "session"], &NO_SERVER[..]].concat(),
         "reference" => NO_SERVER.to_vec(),
         other => panic!("how does {other} end at once? This test has to know"),
     }
