@@ -1,16 +1,23 @@
 //! What the echo-and-boundary state costs, without any I/O: `boundary/{what}`.
 
+mod arguments;
+
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use protocol::{
     Counters, Outgoing,
     status::{Status, StatusLine},
 };
 
+fn main() {
+    let mut criterion = arguments::criterion(100);
+    boundary(&mut criterion);
+    criterion.final_summary();
+}
+
 fn boundary(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("boundary");
-    group.warm_up_time(std::time::Duration::from_millis(200)).measurement_time(std::time::Duration::from_millis(800));
     let mut message = vec![b'x'; 64];
     message[63] = b'\n';
     let mut counters = Counters::default();
@@ -43,6 +50,3 @@ fn echo(outgoing: &mut Outgoing, mut input: &[u8], counters: &mut Counters) {
         input = outgoing.sent(input, count, counters);
     }
 }
-
-criterion_group!(benches, boundary);
-criterion_main!(benches);

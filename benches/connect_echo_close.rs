@@ -2,6 +2,7 @@
 //!
 //! The client closes first and waits until the server has: no connection is left behind on either side.
 
+mod arguments;
 mod client;
 mod support;
 
@@ -11,22 +12,31 @@ use std::{
 };
 
 use client::Client;
-use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode};
+use support::Subject;
+
+fn main() {
+    let mut criterion = arguments::criterion(30);
+    connect_echo_close(&mut criterion);
+    criterion.final_summary();
+}
 
 fn connect_echo_close(criterion: &mut Criterion) {
-    let placement = support::settle();
     let mut group = criterion.benchmark_group("connect_echo_close");
-    support::configure(&mut group, SamplingMode::Linear, 30);
+    group.sampling_mode(SamplingMode::Linear);
     for server in support::contestants() {
-        let running = support::start(server, &placement, Duration::ZERO, 16);
-        group.bench_function(server.name, |bencher| {
-            bencher.iter_custom(|iterations| {
+        let subject = Subject { server, status_interval: Duration::ZERO, connections: 1 };
+        let id = BenchmarkId::from_parameter(server.name);
+        subject.bench(
+            &mut group,
+            id,
+            |addr| addr,
+            |addr, iterations| {
                 let begun = Instant::now();
-                (0..iterations).for_each(|_| Client::connect(running.addr, 64).close());
+                (0..iterations).for_each(|_| Client::connect(*addr, 64).close());
                 begun.elapsed()
-            });
-        });
-        running.stop().expect("the server stops in order");
+            },
+        );
     }
     group.finish();
 }
@@ -39,6 +49,3 @@ impl Client {
         assert_eq!(rest, 0, "the server has nothing more to send");
     }
 }
-
-criterion_group!(benches, connect_echo_close);
-criterion_main!(benches);

@@ -4,6 +4,7 @@
 //! has it. Nothing else triggers a tick, so an iteration lasts 20 ms. The client reads one connection after the other: with
 //! a fast server that is what takes the time.
 
+mod arguments;
 mod support;
 
 use std::{
@@ -12,26 +13,28 @@ use std::{
     time::Duration,
 };
 
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use protocol::status::Status;
 use servers::clock;
+use support::Subject;
 
 const CONNECTIONS: usize = 100;
 const INTERVAL: Duration = Duration::from_millis(20);
 
+fn main() {
+    let mut criterion = arguments::criterion(10);
+    fan_out(&mut criterion);
+    criterion.final_summary();
+}
+
 fn fan_out(criterion: &mut Criterion) {
-    let placement = support::settle();
     let mut group = criterion.benchmark_group("fan_out");
-    support::configure(&mut group, SamplingMode::Flat, 10);
-    group.throughput(Throughput::Elements(CONNECTIONS as u64));
+    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(CONNECTIONS as u64));
     for server in support::contestants() {
-        let running = support::start(server, &placement, INTERVAL, CONNECTIONS as u32);
-        let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::connect(running.addr)).collect();
-        group.bench_function(BenchmarkId::new(server.name, CONNECTIONS), |bencher| {
-            bencher.iter_custom(|iterations| (0..iterations).map(|_| tick(&mut clients)).sum());
-        });
-        drop(clients);
-        running.stop().expect("the server stops in order");
+        let id = BenchmarkId::new(server.name, CONNECTIONS);
+        let subject = Subject { server, status_interval: INTERVAL, connections: CONNECTIONS };
+        let connect = |addr| -> Vec<Client> { (0..CONNECTIONS).map(|_| Client::connect(addr)).collect() };
+        subject.bench(&mut group, id, connect, |clients, ticks| (0..ticks).map(|_| tick(clients)).sum());
     }
     group.finish();
 }
@@ -73,6 +76,3 @@ fn tick(clients: &mut [Client]) -> Duration {
     }
     Duration::from_nanos(clock::now_ns().saturating_sub(statuses[0].emit_ns))
 }
-
-criterion_group!(benches, fan_out);
-criterion_main!(benches);

@@ -1,8 +1,8 @@
 //! What the benchmarks of servers have in common: a server in a process of its own, and who runs where.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::OnceLock, time::Duration};
 
-use criterion::{BenchmarkGroup, SamplingMode, measurement::WallTime};
+use criterion::{BenchmarkGroup, BenchmarkId, measurement::WallTime};
 use loadgen::{
     observe,
     plan::{PacingChoice, Placement, PlacementKind, PlacementWish, place},
@@ -15,33 +15,66 @@ pub(crate) fn contestants() -> impl Iterator<Item = &'static Server> {
     SERVERS.iter().filter(|server| server.violates.is_empty())
 }
 
+/// A server as a benchmark needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) server: &'static Server,
+    pub(crate) status_interval: Duration,
+    pub(crate) connections: usize,
+}
+
+impl Subject {
+    /// Benchmarks a server of its own with clients that `connect` makes; `iterate` says how long so many iterations take.
+    ///
+    /// The server is started when criterion first asks for a time, which it does outside of what is timed, and stopped
+    /// with the benchmark: one that is filtered out or only listed starts nothing.
+    pub(crate) fn bench<C>(
+        self,
+        group: &mut BenchmarkGroup<'_, WallTime>,
+        id: BenchmarkId,
+        connect: impl Fn(SocketAddr) -> C,
+        iterate: impl Fn(&mut C, u64) -> Duration,
+    ) {
+        let mut started = None;
+        group.bench_function(id, |bencher| {
+            let (_, clients) = started.get_or_insert_with(|| {
+                let running = self.start();
+                let clients = connect(running.addr);
+                (running, clients)
+            });
+            bencher.iter_custom(|iterations| iterate(clients, iterations));
+        });
+        if let Some((running, clients)) = started {
+            drop(clients);
+            running.stop().expect("the server stops in order");
+        }
+    }
+
+    fn start(self) -> Running {
+        let placement = settle();
+        let command = ServerCommand {
+            executable: PathBuf::from(env!("CARGO_BIN_EXE_loadgen")),
+            name: self.server.name.to_owned(),
+            status_interval: self.status_interval,
+            max_connections: self.connections as u32 + 16,
+            workers: placement.server_cpus.len(),
+            nodelay: true,
+            congestion: "reno".to_owned(),
+            cpus: placement.server_cpus.clone(),
+            padding_bytes: 0,
+        };
+        Target::Server(command).start().expect("the server starts")
+    }
+}
+
 /// Moves this thread to the generator's CPUs: with a CPU each, the times do not depend on where the scheduler puts the
-/// two. Returns who runs where.
-pub(crate) fn settle() -> Placement {
-    let wish = PlacementWish { kind: PlacementKind::Split, server_cpus: None, loadgen_cpus: None };
-    let (placement, ..) = place(&wish, PacingChoice::Auto, 1).expect("some CPU is available");
-    observe::pin_thread(&placement.loadgen_cpus).expect("the CPU is available");
-    placement
-}
-
-/// Starts a server.
-pub(crate) fn start(server: &Server, placement: &Placement, status_interval: Duration, connections: u32) -> Running {
-    let command = ServerCommand {
-        executable: PathBuf::from(env!("CARGO_BIN_EXE_loadgen")),
-        name: server.name.to_owned(),
-        status_interval,
-        max_connections: connections + 16,
-        workers: placement.server_cpus.len(),
-        nodelay: true,
-        congestion: "reno".to_owned(),
-        cpus: placement.server_cpus.clone(),
-        padding_bytes: 0,
-    };
-    Target::Server(command).start().expect("the server starts")
-}
-
-/// Short enough that all of them and the comparison end within five minutes.
-pub(crate) fn configure(group: &mut BenchmarkGroup<'_, WallTime>, mode: SamplingMode, samples: usize) {
-    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    group.sample_size(samples).sampling_mode(mode).nresamples(10_000);
+/// two. Returns who runs where, which is decided once: from then on this thread has no other CPUs to share out.
+fn settle() -> &'static Placement {
+    static PLACEMENT: OnceLock<Placement> = OnceLock::new();
+    PLACEMENT.get_or_init(|| {
+        let wish = PlacementWish { kind: PlacementKind::Split, server_cpus: None, loadgen_cpus: None };
+        let (placement, ..) = place(&wish, PacingChoice::Auto, 1).expect("some CPU is available");
+        observe::pin_thread(&placement.loadgen_cpus).expect("the CPU is available");
+        placement
+    })
 }

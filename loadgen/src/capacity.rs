@@ -13,10 +13,10 @@ use crate::{
     engine::{Arrivals, Cohorts, Rate},
     failure::{Exit, Usage},
     interrupt::{self, Interrupted},
-    plan::{Load, Plan, Windows},
+    plan::{Load, Plan, Windows, ensure_slots},
     prepare::{Shape, checked, server},
     record::{Entry, Place, Row, Session, State},
-    slo::Slo,
+    slo::{Judgement, Slo},
     target::Target,
     terminal,
     text::plain,
@@ -37,16 +37,29 @@ const RETRIES: usize = 2;
 /// The answer for one server.
 struct Capacity {
     server: String,
-    passed: Option<u64>,
+    passed: Option<f64>,
+    /// The rung at which the ladder ended.
+    rate: f64,
     end: End,
 }
 
-/// Why the ladder ended.
+/// Why a ladder ended.
+#[derive(Clone, Copy)]
 enum End {
-    /// This rung was not passed.
-    Failed(u64),
-    /// At this rung the generator or the host made the figures, and not the server.
-    NotJudged(u64),
+    /// The rung was not passed.
+    Failed,
+    /// The generator or the host made the figures, and not the server.
+    Spoiled,
+    /// A trial had so many responses, too few for the objective.
+    TooFew(u64),
+}
+
+/// What became of a rung.
+enum Rung {
+    Passed,
+    Ended(End),
+    /// A signal came.
+    Interrupted,
 }
 
 /// Climbs the ladder with every server, records every trial and prints the brackets.
@@ -91,7 +104,17 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let folder = climb.session.end(state, &counted(&climb.rows))?;
     let text = table(args, &found) + &format!("files: {}\n", plain(&folder.to_string_lossy()));
     terminal::print(&text)?;
-    Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
+    let unjudged = |capacity: &Capacity| match capacity.end {
+        End::TooFew(_) => true,
+        End::Spoiled => capacity.passed.is_none(),
+        End::Failed => false,
+    };
+    let unjudged = found.iter().any(unjudged);
+    Ok(match (interrupted, unjudged) {
+        (true, _) => Exit::Interrupted,
+        (_, true) => Exit::Invalid,
+        _ => Exit::Ok,
+    })
 }
 
 struct Climb<'a> {
@@ -119,43 +142,44 @@ impl Climb<'_> {
         let mut passed = None;
         for rung in 0.. {
             let rate = rung_per_sec(self.args.from, rung);
-            terminal::say(format_args!("{name}: {} messages/s", show_count(rate as f64)));
-            let end = match self.rung(name, rate)? {
-                None => return Ok(None),
-                Some(Some(true)) => {
-                    passed = Some(rate);
-                    continue;
-                }
-                Some(Some(false)) => End::Failed(rate),
-                Some(None) => End::NotJudged(rate),
-            };
-            return Ok(Some(Capacity { server: name.to_owned(), passed, end }));
+            terminal::say(format_args!("{name}: {} messages/s", show_count(rate)));
+            match self.rung(name, rate)? {
+                Rung::Interrupted => return Ok(None),
+                Rung::Passed => passed = Some(rate),
+                Rung::Ended(end) => return Ok(Some(Capacity { server: name.to_owned(), passed, rate, end })),
+            }
         }
         unreachable!("a ladder without end ends by a rung that is not passed")
     }
 
-    /// Whether most trials of a rung pass; `Some(None)` if they cannot be judged, `None` if a signal came.
-    fn rung(&mut self, name: &str, rate: u64) -> Result<Option<Option<bool>>> {
+    /// Whether most trials of a rung pass.
+    fn rung(&mut self, name: &str, rate: f64) -> Result<Rung> {
         let plan = plan(self.args, rate)?;
         let (mut passed, mut failed, mut spoiled) = (0, 0, 0);
         while passed <= TRIALS / 2 && failed <= TRIALS / 2 && spoiled <= RETRIES {
             if interrupt::asked() {
-                return Ok(None);
+                return Ok(Rung::Interrupted);
             }
-            let plan = Plan { seed: plan.seed + (passed + failed + spoiled) as u64, ..plan.clone() };
+            let plan = Plan { seed: plan.seed.wrapping_add((passed + failed + spoiled) as u64), ..plan.clone() };
             let trial = trial::run(&plan, &Target::Server(server(name, &plan)?))?;
             if interrupt::asked() {
-                return Ok(None);
+                return Ok(Rung::Interrupted);
             }
             let verdict = judge(&plan, &trial, &self.conditions);
             self.record(name, &plan, &trial, &verdict)?;
-            match verdict.validity {
-                Validity::Invalid => spoiled += 1,
-                _ if passes(&trial, &verdict, self.args.slo.as_ref()) => passed += 1,
-                _ => failed += 1,
+            match (verdict.validity, judged(&trial, &verdict, self.args.slo.as_ref())) {
+                (Validity::Invalid, _) => spoiled += 1,
+                (_, Judgement::Met) => passed += 1,
+                (_, Judgement::Missed) => failed += 1,
+                // Another trial has as few.
+                (_, Judgement::NotJudged { samples }) => return Ok(Rung::Ended(End::TooFew(samples))),
             }
         }
-        Ok(Some((spoiled <= RETRIES).then_some(passed > failed)))
+        Ok(match () {
+            () if spoiled > RETRIES => Rung::Ended(End::Spoiled),
+            () if passed > failed => Rung::Passed,
+            () => Rung::Ended(End::Failed),
+        })
     }
 
     /// Every trial is a block of its own: one that is spoiled is run again without the others of its rung.
@@ -182,20 +206,27 @@ impl Climb<'_> {
 }
 
 /// A server that is asked for too much answers late; the generator is not to blame for that, so the trial is valid.
-fn passes(trial: &Trial, verdict: &Verdict, slo: Option<&Slo>) -> bool {
-    let Some(load) = &trial.load else { return false };
-    verdict.outcome == Outcome::Ok && slo.is_none_or(|slo| slo.is_met(&load.window.tally.response))
+fn judged(trial: &Trial, verdict: &Verdict, slo: Option<&Slo>) -> Judgement {
+    match (&trial.load, slo) {
+        (Some(load), Some(slo)) if verdict.outcome == Outcome::Ok => slo.judge(&load.window.tally.response),
+        (Some(_), None) if verdict.outcome == Outcome::Ok => Judgement::Met,
+        _ => Judgement::Missed,
+    }
 }
 
-/// The rate of a rung with two significant digits, so that all ladders from one rate have the same rungs.
-fn rung_per_sec(from: u64, rung: i32) -> u64 {
-    let rate = from as f64 * STEP.powi(rung);
-    let unit = 10_f64.powf(rate.log10().floor() - 2.0).max(1.0);
-    ((rate / unit).round() * unit) as u64
+/// The rate of a rung with three significant digits, so that all ladders from one rate have the same rungs.
+fn rung_per_sec(from: f64, rung: i32) -> f64 {
+    let rate = from * STEP.powi(rung);
+    // By whole numbers, so that the digits are those that are written.
+    let places = 2 - rate.log10().floor() as i32;
+    let scale = 10_f64.powi(places.abs());
+    if places > 0 { (rate * scale).round() / scale } else { (rate / scale).round() * scale }
 }
 
-fn plan(args: &CapacityArgs, rate: u64) -> Result<Plan> {
-    ensure!(args.from > 0, "a ladder from 0 messages per second never rises: ask for --from 1 or more");
+fn plan(args: &CapacityArgs, rate: f64) -> Result<Plan> {
+    ensure!(args.from > 0.0, "a ladder from 0 messages per second never rises: ask for --from 1 or more");
+    ensure!(!args.duration.is_zero(), "a trial of 0s measures nothing: ask for a longer --duration");
+    ensure_slots(&Rate::Steady(rate), args.duration, "--from", "--duration")?;
     let windows = Windows {
         idle: std::time::Duration::ZERO,
         warmup: args.duration / 4,
@@ -222,11 +253,17 @@ fn table(args: &CapacityArgs, found: &[Capacity]) -> String {
         "server"
     );
     for capacity in found {
-        let show = |rate: u64| show_count(rate as f64);
-        let passed = capacity.passed.map_or_else(|| "0".to_owned(), show);
-        let bracket = match capacity.end {
-            End::Failed(failed) => format!("{passed} to {}", show(failed)),
-            End::NotJudged(rate) => format!(">= {passed}, generator-bound at {}", show(rate)),
+        let passed = capacity.passed.map_or_else(|| "0".to_owned(), show_count);
+        let rate = show_count(capacity.rate);
+        let bracket = match (capacity.end, &args.slo) {
+            (End::Failed, _) => format!("{passed} to {rate}"),
+            (End::TooFew(samples), Some(slo)) => {
+                format!(">= {passed}, not judged at {rate}: {}; ask for a longer --duration", slo.want(samples))
+            }
+            _ if capacity.passed.is_none() => {
+                format!("not judged: the generator or the host spoiled all trials at {rate}")
+            }
+            (End::Spoiled | End::TooFew(_), _) => format!(">= {passed}, generator-bound at {rate}"),
         };
         text.push_str(&format!("{:<20} {bracket}\n", capacity.server));
     }
@@ -239,9 +276,10 @@ mod tests {
 
     #[test]
     fn rungs_rise_and_are_round() {
-        let rungs: Vec<u64> = (0..30).map(|rung| rung_per_sec(5_000, rung)).collect();
-        assert_eq!(rungs[..4], [5_000, 5_500, 6_050, 6_660]);
+        let rungs: Vec<f64> = (0..30).map(|rung| rung_per_sec(5e3, rung)).collect();
+        assert_eq!(rungs[..4], [5_000.0, 5_500.0, 6_050.0, 6_660.0]);
         assert!(rungs.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(rung_per_sec(1, 0), 1);
+        assert_eq!([0, 1, 2, 3].map(|rung| rung_per_sec(1.0, rung)), [1.0, 1.1, 1.21, 1.33], "no rung twice");
+        assert_eq!([0, 1].map(|rung| rung_per_sec(0.1, rung)), [0.1, 0.11]);
     }
 }

@@ -14,6 +14,7 @@ pub mod diagnosis;
 pub mod doctor;
 pub mod engine;
 pub mod failure;
+mod footprint;
 pub mod interrupt;
 pub mod observe;
 pub mod plan;

@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 
 use crate::{
     engine::{Arrivals, Cohorts, Pacing, Payloads, Rate},
-    observe,
-    units::{recorded_ms, show_bytes, show_payloads},
+    footprint, observe,
+    units::{recorded_ms, recorded_rate, show_bytes, show_payloads},
 };
 
 /// Descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// The most slots of one window: their times are kept in memory, 16 bytes each.
+/// Descriptors that each further thread of the generator needs: its poll, its timer, copies of both.
+const THREAD_DESCRIPTORS: u64 = 4;
+
+/// The most slots of one window: their times are made beforehand and kept in memory.
 const SLOTS_MAX: f64 = 50e6;
 
 /// The longest message: longer ones would only measure memcpy.
@@ -56,11 +59,11 @@ pub struct Plan {
 }
 
 /// How messages are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Load {
     /// At times that do not depend on the answers.
     Open {
-        /// Messages per second over all connections, at least 1 at some time.
+        /// Messages per second over all connections, more than 0 at some time.
         rate: Rate,
         /// How their gaps are distributed.
         arrivals: Arrivals,
@@ -148,13 +151,13 @@ impl Plan {
         let watched_only = self.windows.load.is_zero() && self.windows.peak.is_zero();
         ensure!(
             self.connections > 0 || watched_only,
-            "0 connections cannot carry a load: ask for 1 or more, or for none at all with --duration 0s"
+            "0 connections cannot carry a load: ask for --connections 1 or more, or for none at all with --duration 0s"
         );
         for (bytes, _) in self.payloads.sizes() {
-            ensure!(*bytes > 0, "a message of 0 bytes cannot come back: ask for 1B or more");
+            ensure!(*bytes > 0, "a message of 0 bytes cannot come back: ask for --payload 1B or more");
             ensure!(
                 *bytes <= PAYLOAD_BYTES_MAX,
-                "a message of {} is too long: ask for {} or less",
+                "a message of {} is too long: ask for --payload {} or less",
                 show_bytes(*bytes as u64),
                 show_bytes(PAYLOAD_BYTES_MAX as u64)
             );
@@ -168,29 +171,31 @@ impl Plan {
             "bad clients come with a load: ask for a longer --duration"
         );
         match &self.load {
-            Load::Open { rate, .. } if rate.extremes_per_sec().1 == 0 => {
-                bail!("a rate of 0 messages per second is no load: ask for 1 or more, or for --closed")
+            Load::Open { rate, .. } if rate.extremes_per_sec().1 == 0.0 => {
+                bail!("a rate of 0 messages per second is no load: ask for a higher --rate, or for --closed")
             }
             Load::Open { rate, .. } => {
-                let longest = self.windows.load.max(self.windows.warmup);
-                let slots = rate.mean_per_sec() * longest.as_secs_f64();
-                ensure!(
-                    slots <= SLOTS_MAX,
-                    "{slots:.0} messages in one window are too many: at most {SLOTS_MAX:.0}, so ask for a lower rate or \
-                     a shorter window"
-                );
+                ensure_slots(rate, self.windows.load.max(self.windows.warmup), "--rate", "window")?;
             }
-            Load::Closed { depth } => ensure!(*depth > 0, "a closed loop of depth 0 sends nothing: ask for 1 or more"),
+            Load::Closed { depth } => {
+                ensure!(*depth > 0, "a closed loop of depth 0 sends nothing: ask for --depth 1 or more");
+            }
         }
         ensure!(self.threads > 0, "a generator without a thread sends nothing: ask for --threads 1 or more");
         ensure!(
             self.threads <= self.connections.max(1),
-            "{} threads have nothing to do with {} connections: ask for fewer threads",
+            "{} threads have nothing to do with {} connections: ask for fewer --threads",
             self.threads,
             self.connections
         );
         self.check_descriptors()?;
-        self.check_ports()
+        self.check_ports()?;
+        footprint::check(self)
+    }
+
+    /// Messages of its longest window at this rate.
+    pub(crate) fn slots(&self, rate: &Rate) -> f64 {
+        rate.mean_per_sec() * self.windows.load.max(self.windows.warmup).as_secs_f64()
     }
 
     /// The whole plan, for session.json.
@@ -219,7 +224,7 @@ impl Plan {
             "loadgen_threads": self.threads,
             "source_addresses": self.source_addresses,
             "slow_readers": self.cohorts.slow_readers,
-            "churn_per_sec": self.cohorts.churn_per_sec,
+            "churn_per_sec": recorded_rate(self.cohorts.churn_per_sec),
             "flooders": self.cohorts.flooders,
             "nodelay": self.nodelay,
             "congestion_control": self.congestion,
@@ -230,31 +235,48 @@ impl Plan {
     /// A server's address and one of the client's have as many connections between them as there are free ports.
     fn check_ports(&self) -> Result<()> {
         ensure!(self.source_addresses > 0, "connections come from somewhere: ask for --source-addresses 1 or more");
-        ensure!(self.source_addresses <= 200, "more than 200 source addresses are never needed: ask for fewer");
+        ensure!(
+            self.source_addresses <= 200,
+            "more than 200 source addresses are never needed: ask for fewer --source-addresses"
+        );
         let Some(ports) = observe::ephemeral_ports() else { return Ok(()) };
-        let needed = u64::from(self.all_connections()).div_ceil(ports);
+        let needed = self.all_connections().div_ceil(ports);
         ensure!(
             needed <= u64::from(self.source_addresses),
-            "{} connections need more ports than the {ports} of one address: ask for --source-addresses {needed}",
-            self.all_connections()
+            "{} connections ({}) need more ports than the {ports} of one address: ask for --source-addresses {needed}",
+            self.all_connections(),
+            self.connection_options()
         );
         Ok(())
     }
 
     /// The measured connections and those beside them.
-    pub fn all_connections(&self) -> u32 {
-        self.connections + self.cohorts.connections()
+    pub fn all_connections(&self) -> u64 {
+        u64::from(self.connections) + self.cohorts.connections()
+    }
+
+    /// The options that its connections come from.
+    fn connection_options(&self) -> String {
+        let beside = [
+            ("--slow-readers", self.cohorts.slow_readers > 0),
+            ("--churn", self.cohorts.churn_per_sec > 0.0),
+            ("--flooders", self.cohorts.flooders > 0),
+        ];
+        let beside = beside.iter().filter(|(_, is_there)| *is_there).map(|(option, _)| *option);
+        ["--connections"].into_iter().chain(beside).collect::<Vec<_>>().join(" + ")
     }
 
     fn check_descriptors(&self) -> Result<()> {
         let limit = servers::listen::raise_descriptor_limit() as u64;
-        let needed = u64::from(self.all_connections()) + SPARE_DESCRIPTORS;
+        let needed =
+            self.all_connections() + SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(self.threads.saturating_sub(1));
         ensure!(
             needed <= limit,
-            "{} connections need {needed} descriptors and the limit is {limit}: ask for at most {}, or raise the limit \
-             (ulimit -Hn)",
+            "{} connections ({}) need {needed} descriptors and the limit is {limit}: ask for at most {}, or raise the \
+             limit (ulimit -Hn)",
             self.all_connections(),
-            limit.saturating_sub(SPARE_DESCRIPTORS)
+            self.connection_options(),
+            limit.saturating_sub(SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(self.threads.saturating_sub(1)))
         );
         Ok(())
     }
@@ -278,12 +300,26 @@ impl Plan {
         match self.status_interval {
             Some(interval) if !interval.is_zero() && !self.windows.idle.is_zero() => {
                 let ticks = self.windows.idle.as_nanos().div_ceil(interval.as_nanos());
-                (interval * ticks as u32, Some(ticks as u64))
+                (interval.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)), Some(ticks as u64))
             }
             Some(_) => (self.windows.idle, Some(0)),
             None => (self.windows.idle, None),
         }
     }
+}
+
+/// Refuses a rate that makes a window's schedule too long.
+///
+/// # Errors
+/// One line that names these options.
+pub(crate) fn ensure_slots(rate: &Rate, window: Duration, rate_option: &str, window_option: &str) -> Result<()> {
+    let slots = rate.mean_per_sec() * window.as_secs_f64();
+    ensure!(
+        slots <= SLOTS_MAX,
+        "{slots:.0} messages in one window are too many: at most {SLOTS_MAX:.0}, so ask for a lower {rate_option} or a \
+         shorter {window_option}"
+    );
+    Ok(())
 }
 
 /// Decides who runs where and how the generator waits; the third value is what has to be flagged.
@@ -296,8 +332,13 @@ pub fn place(
     threads: u32,
 ) -> Result<(Placement, Pacing, Vec<&'static str>)> {
     let available = observe::available_cpus();
-    for cpu in wish.server_cpus.iter().chain(&wish.loadgen_cpus).flatten() {
-        ensure!(available.contains(cpu), "CPU {cpu} is not available: this process may use {available:?}");
+    for (option, cpus) in [("--server-cpus", &wish.server_cpus), ("--loadgen-cpus", &wish.loadgen_cpus)] {
+        for cpu in cpus.iter().flatten() {
+            ensure!(
+                available.contains(cpu),
+                "{option}: CPU {cpu} is not available: this process may use {available:?}"
+            );
+        }
     }
     let mut flags = Vec::new();
     let kind = if available.len() < 2 { PlacementKind::Shared } else { wish.kind };

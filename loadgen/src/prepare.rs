@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Connections that a server takes beyond those of the plan.
-const SPARE_CONNECTIONS: u32 = 16;
+const SPARE_CONNECTIONS: u64 = 16;
 
 /// What a plan needs besides the host.
 pub(crate) struct Shape {
@@ -75,7 +75,7 @@ pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
     Ok(GuestCommand {
         template: template.clone(),
         status_interval,
-        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
+        max_connections: room(plan),
         cpus: server_cpus(plan),
         padding_bytes: 0,
     })
@@ -92,6 +92,11 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
         show_duration(floor + Duration::from_millis(1))
     );
     Ok(())
+}
+
+/// Connections that a server is told to take. A plan that is checked has no more than there are descriptors.
+fn room(plan: &Plan) -> u32 {
+    u32::try_from(plan.all_connections() + SPARE_CONNECTIONS).unwrap_or(u32::MAX)
 }
 
 fn server_cpus(plan: &Plan) -> Vec<usize> {
@@ -114,7 +119,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         executable: OWN_EXECUTABLE.into(),
         name: name.to_owned(),
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
-        max_connections: plan.all_connections() + SPARE_CONNECTIONS,
+        max_connections: room(plan),
         workers: plan.placement.server_cpus.len().max(1),
         nodelay: plan.nodelay,
         congestion: plan.congestion.clone(),

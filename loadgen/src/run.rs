@@ -14,12 +14,12 @@ use crate::{
     engine::Cohorts,
     failure::{Exit, Usage},
     interrupt,
-    plan::{Load, Plan, Windows},
+    plan::{Load, Plan, Windows, ensure_slots},
     prepare::{STATUS_INTERVAL, Shape, checked, guest, server},
     progress::{Phase, Progress},
     record::{self, Entry, Place, Session, State},
     report,
-    slo::Slo,
+    slo::{Judgement, Slo},
     target::Target,
     terminal,
     text::plain,
@@ -81,31 +81,38 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     };
     let counts = counted(std::slice::from_ref(&row))[0];
     row.iter_mut().filter(|(name, _)| name == "counted").for_each(|(_, value)| *value = counts.into());
+    let judged = args.slo.map(|slo| (slo, judged(&slo, &trial)));
     let text = if args.json {
-        serde_json::to_string(&row.into_iter().collect::<Map<String, Value>>())? + "\n"
+        let mut row: Map<String, Value> = row.into_iter().collect();
+        if let Some((slo, judgement)) = judged {
+            row.insert("slo".to_owned(), slo.to_string().into());
+            row.insert("slo_judgement".to_owned(), judgement.name().into());
+        }
+        serde_json::to_string(&row)? + "\n"
     } else {
-        report::trial(&entry, files.as_deref())
+        let slo = judged.map(|(slo, judgement)| format!("slo         {}\n", slo.tell(judgement)));
+        report::trial(&entry, files.as_deref()) + &slo.unwrap_or_default()
     };
     terminal::print(&text)?;
-    let missed = missed(args.slo.as_ref(), &trial);
-    if let (Some(slo), false) = (args.slo, args.json) {
-        terminal::print(&format!("slo         {slo} {}\n", if missed { "missed" } else { "met" }))?;
-    }
 
     let exits = [
         (trial.interrupted || interrupt::asked()).then_some(Exit::Interrupted),
         // The target is blamed on a sound trial only.
         (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
         (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
-        missed.then_some(Exit::Slo),
+        judged.and_then(|(_, judgement)| match judgement {
+            Judgement::Met => None,
+            Judgement::Missed => Some(Exit::Slo),
+            Judgement::NotJudged { .. } => Some(Exit::Invalid),
+        }),
     ];
     Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
 }
 
-/// Whether the objective is not kept.
-fn missed(slo: Option<&Slo>, trial: &trial::Trial) -> bool {
+/// What the trial says of the objective; without a load nothing.
+fn judged(slo: &Slo, trial: &trial::Trial) -> Judgement {
     let response = trial.load.as_ref().map(|load| &load.window.tally.response);
-    slo.zip(response).is_some_and(|(slo, response)| !slo.is_met(response))
+    response.map_or(Judgement::NotJudged { samples: 0 }, |response| slo.judge(response))
 }
 
 /// What the generator can do here and now, with the plan's connections and payloads.
@@ -167,6 +174,10 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         TargetChoice::Server(_) | TargetChoice::Command(_) => Some(args.status_interval.unwrap_or(STATUS_INTERVAL)),
         TargetChoice::Address { .. } => args.status_interval,
     };
+    if !args.closed {
+        ensure_slots(&args.rate, args.duration, "--rate", "--duration")?;
+        ensure_slots(&args.rate, args.warmup, "--rate", "--warmup")?;
+    }
     let windows = Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak };
     let shape = Shape {
         connections: args.connections,
@@ -174,15 +185,11 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         payloads: args.payload.clone(),
         windows,
         status_interval,
-        cohorts: cohorts(&args.cohorts)?,
+        cohorts: cohorts(&args.cohorts),
     };
     checked(shape, &args.host, args.seed)
 }
 
-fn cohorts(args: &CohortArgs) -> Result<Cohorts> {
-    Ok(Cohorts {
-        slow_readers: u32::try_from(args.slow_readers)?,
-        churn_per_sec: args.churn,
-        flooders: u32::try_from(args.flooders)?,
-    })
+fn cohorts(args: &CohortArgs) -> Cohorts {
+    Cohorts { slow_readers: args.slow_readers, churn_per_sec: args.churn, flooders: args.flooders }
 }

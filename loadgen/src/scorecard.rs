@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::{
     counted::of_cell,
     record::{Figures, Row},
-    stats::{quantile, signed_rank},
+    stats::{is_told, quantile, signed_rank},
     verdicts::{FLOOR, blocks},
 };
 
@@ -294,9 +294,8 @@ impl Card<'_> {
     }
 
     fn is_shown(&self, arm: &str, cell: &str, tail: &Tail) -> bool {
-        /// As everywhere: below, a quantile is not printed.
-        const SHOWN: f64 = 30.0;
-        self.values(arm, cell, |row| row.get(tail.samples)).iter().sum::<f64>() * tail.beyond >= SHOWN
+        let samples = self.values(arm, cell, |row| row.get(tail.samples)).iter().sum::<f64>();
+        is_told(samples as u64, 1.0 - tail.beyond)
     }
 
     /// The highest of all blocks.

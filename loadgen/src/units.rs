@@ -2,16 +2,52 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 pub use servers::cli::{duration, status_interval};
 
 use crate::engine::{Payloads, Rate};
 
-/// Reads a rate or a count: `500`, `20k`, `1.5M`.
+/// The highest rate, per second: the schedule counts nanoseconds.
+const PER_SECOND_MAX: f64 = 1e9;
+
+/// The lowest one that is not zero: one an hour.
+const PER_SECOND_MIN: f64 = 1.0 / 3_600.0;
+
+/// Reads a count: `500`, `20k`, `1.5M`.
 ///
 /// # Errors
 /// One line that says what would be right.
 pub fn count(text: &str) -> Result<u64, String> {
-    scaled(text, &[("", 1), ("k", 1_000), ("M", 1_000_000)], "500, 20k or 1.5M")
+    const EXAMPLES: &str = "500, 20k or 1.5M";
+    whole(scaled(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], EXAMPLES)?, EXAMPLES)
+}
+
+/// The same for a count that is kept in 32 bits.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn count_u32(text: &str) -> Result<u32, String> {
+    u32::try_from(count(text)?).map_err(|_| format!("it is too large; at most {}", u32::MAX))
+}
+
+/// Reads how often something happens in a second: `500`, `20k`, `1.5M`, `0.1`; `6/m` and `20/h` are by the minute and by
+/// the hour.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn per_second(text: &str) -> Result<f64, String> {
+    let (number, seconds) = match text.split_once('/') {
+        None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
+        Some((number, "m")) => (number, 60.0),
+        Some((number, "h")) => (number, 3_600.0),
+        Some(_) => return Err("a rate is by the second, or by /m or /h; write for example 20k, 0.1 or 6/m".to_owned()),
+    };
+    let units = [("", 1.0), ("k", 1e3), ("M", 1e6)];
+    match scaled(number, &units, "500, 20k, 1.5M, 0.1 or 6/m")? / seconds {
+        rate if rate > PER_SECOND_MAX => Err("it is too high; at most 1000M".to_owned()),
+        rate if rate > 0.0 && rate < PER_SECOND_MIN => Err("it is too low; at least 1/h, or 0".to_owned()),
+        rate => Ok(rate),
+    }
 }
 
 /// Reads a size in bytes: `64B`, `1KiB`, `100MiB`.
@@ -19,18 +55,19 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// # Errors
 /// One line that says what would be right.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    scaled(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)], "64B, 16KiB or 1MiB")
+    const EXAMPLES: &str = "64B, 16KiB or 1MiB";
+    whole(scaled(text, &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0)], EXAMPLES)?, EXAMPLES)
 }
 
-/// Reads a rate that may change over the window: `20k`, a ramp `1k..50k` or steps `1k,5k,20k`.
+/// Reads a rate that may change over the window: `20k`, `0.1`, `6/m`, a ramp `1k..50k` or steps `1k,5k,20k`.
 ///
 /// # Errors
 /// One line that says what would be right.
 pub fn rate(text: &str) -> Result<Rate, String> {
     if let Some((from, to)) = text.split_once("..") {
-        return Ok(Rate::Ramp { from: count(from)?, to: count(to)? });
+        return Ok(Rate::Ramp { from: per_second(from)?, to: per_second(to)? });
     }
-    match text.split(',').map(count).collect::<Result<Vec<_>, _>>()?[..] {
+    match text.split(',').map(per_second).collect::<Result<Vec<_>, _>>()?[..] {
         [rate] => Ok(Rate::Steady(rate)),
         ref rates => Ok(Rate::Steps(rates.to_vec())),
     }
@@ -56,7 +93,7 @@ pub fn payloads(text: &str) -> Result<Payloads, String> {
 
 /// Writes a rate as it is read.
 pub fn show_rate(rate: &Rate) -> String {
-    let show = |rate: &u64| show_count(*rate as f64);
+    let show = |rate: &f64| show_count(*rate);
     match rate {
         Rate::Steady(rate) => show(rate),
         Rate::Ramp { from, to } => format!("{}..{}", show(from), show(to)),
@@ -75,14 +112,29 @@ pub fn show_payloads(payloads: &Payloads) -> String {
     }
 }
 
-fn scaled(text: &str, units: &[(&str, u64)], examples: &str) -> Result<u64, String> {
+/// Reads a number of zero or more with one of these units, each with what it multiplies by.
+fn scaled(text: &str, units: &[(&str, f64)], examples: &str) -> Result<f64, String> {
     let wrong = || format!("write for example {examples}");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = units.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
-    let value = number.parse::<f64>().map_err(|_| wrong())? * scale as f64;
-    // Exact up to 2^53, far beyond any rate or size that can be asked for.
-    if value.fract() == 0.0 && value <= (1_u64 << 53) as f64 { Ok(value as u64) } else { Err(wrong()) }
+    Ok(number.parse::<f64>().map_err(|_| wrong())? * scale)
+}
+
+fn whole(value: f64, examples: &str) -> Result<u64, String> {
+    // Exact up to 2^53, far beyond any count or size that can be asked for.
+    const EXACT: u64 = 1 << 53;
+    match value {
+        value if value > EXACT as f64 => Err(format!("it is too large, at most {EXACT}; write for example {examples}")),
+        value if value.fract() != 0.0 => Err(format!("it is no whole number; write for example {examples}")),
+        value => Ok(value as u64),
+    }
+}
+
+/// A rate as records have it: whole per second from 100 on, thousandths below.
+pub fn recorded_rate(per_sec: f64) -> Value {
+    let rounded = if per_sec < 100.0 { (per_sec * 1e3).round() / 1e3 } else { per_sec.round() };
+    if rounded.fract() == 0.0 { Value::from(rounded as u64) } else { Value::from(rounded) }
 }
 
 /// A duration in milliseconds as it is recorded: exactly, and a whole number if it is one.
@@ -98,13 +150,17 @@ pub fn show_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
 }
 
-/// Writes a rate or count with three significant digits or more: `950`, `20.0k`, `131k`, `1.53M`.
+/// Writes a rate or count with three significant digits or more: `950`, `20.0k`, `131k`, `1.53M`; `0.1`, `1.5`.
 pub fn show_count(count: f64) -> String {
     match count {
         count if count >= 1e6 => format!("{:.2}M", count / 1e6),
         count if count >= 1e5 => format!("{:.0}k", count / 1e3),
         count if count >= 1e4 => format!("{:.1}k", count / 1e3),
-        count => format!("{count:.0}"),
+        count if count >= 100.0 || count.fract() == 0.0 => format!("{:.0}", count.round()),
+        count => {
+            let digits = (2.0 - count.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+            format!("{count:.digits$}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
     }
 }
 
@@ -115,6 +171,11 @@ pub fn show_bytes(bytes: u64) -> String {
         bytes if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
         bytes => format!("{bytes}B"),
     }
+}
+
+/// Writes an amount of memory roughly: `17.2 GB`, `305 MB`.
+pub fn show_memory(bytes: f64) -> String {
+    if bytes >= 1e9 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.0} MB", bytes / 1e6) }
 }
 
 /// Nanoseconds as microseconds, for a column headed `us`: three digits or the whole microseconds.
@@ -142,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_or_size_is_refused_with_an_example() {
-        for text in ["", "k", "-1", "1.5", "20K", "20 k", "1e3", "1..2", "inf", "99999999999M"] {
+        for text in ["", "k", "-1", "1.5", "20K", "20 k", "1e3", "1..2", "inf", "NaN", "99999999999M"] {
             assert!(count(text).is_err_and(|error| error.contains("20k")), "{text:?}");
         }
         for text in ["64", "64b", "1KB", "1.0001KiB"] {
@@ -152,9 +213,9 @@ mod tests {
 
     #[test]
     fn ramps_steps_and_mixes_are_read() {
-        assert_eq!(rate("20k"), Ok(Rate::Steady(20_000)));
-        assert_eq!(rate("1k..50k"), Ok(Rate::Ramp { from: 1_000, to: 50_000 }));
-        assert_eq!(rate("1k,500"), Ok(Rate::Steps(vec![1_000, 500])));
+        assert_eq!(rate("20k"), Ok(Rate::Steady(20_000.0)));
+        assert_eq!(rate("1k..50k"), Ok(Rate::Ramp { from: 1_000.0, to: 50_000.0 }));
+        assert_eq!(rate("1k,500"), Ok(Rate::Steps(vec![1_000.0, 500.0])));
         assert_eq!(payloads("64B"), Ok(Payloads::one(64)));
         assert_eq!(payloads("64B,1KiB:0.1").unwrap().sizes(), [(64, 0.9), (1024, 0.1)]);
         for text in ["", "1k..", "..", "1k..2k..3k", "1k,", "1k;2k"] {
@@ -166,10 +227,45 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_below_one_per_second_is_understood() {
+        for (text, per_sec) in
+            [("0.1", 0.1), ("1.5", 1.5), ("6/m", 0.1), ("0.5/s", 0.5), ("36/h", 0.01), ("1/h", 1.0 / 3_600.0)]
+        {
+            assert_eq!(rate(text), Ok(Rate::Steady(per_sec)), "{text}");
+        }
+        assert_eq!(rate("0..0.5"), Ok(Rate::Ramp { from: 0.0, to: 0.5 }));
+        assert_eq!(rate("6/m,1.5"), Ok(Rate::Steps(vec![0.1, 1.5])));
+        for (text, shown, recorded) in
+            [("0.1", "0.1", "0.1"), ("6/m", "0.1", "0.1"), ("1.5", "1.5", "1.5"), ("20/m", "0.333", "0.333")]
+        {
+            let per_sec = per_second(text).unwrap();
+            assert_eq!((show_count(per_sec).as_str(), recorded_rate(per_sec).to_string().as_str()), (shown, recorded));
+        }
+        assert_eq!(recorded_rate(20_000.4).to_string(), "20000");
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_with_the_bound() {
+        for (text, bound) in [("1001M", "1000M"), ("0.0001", "1/h"), ("1/h/h", "6/m"), ("6/d", "6/m"), ("-0.1", "6/m")]
+        {
+            assert!(per_second(text).is_err_and(|error| error.contains(bound)), "{text:?}");
+        }
+        assert!(count_u32("4294967296").is_err_and(|error| error.contains("4294967295")));
+        assert!(bytes("99999999999999MiB").is_err_and(|error| error.contains("too large")));
+        for text in ["366days", "18446744073709551615s", "584542046090years"] {
+            assert!(duration(text).is_err_and(|error| error.contains("365days")), "{text:?}");
+        }
+        assert_eq!(duration("365days"), Ok(Duration::from_secs(365 * 86_400)));
+    }
+
+    #[test]
     fn a_duration_without_a_unit_is_refused() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(duration("5").is_err_and(|error| error.contains("no unit")));
         assert!(duration("5 parsecs").is_err());
+        for text in ["NaN", "inf", "-5", "-5s"] {
+            assert!(duration(text).is_err_and(|error| !error.contains("write -") && !error.contains("nan")), "{text}");
+        }
         assert!(status_interval("9ms").is_err_and(|error| error.contains("10ms")));
         assert_eq!(status_interval("0s"), Ok(Duration::ZERO));
     }

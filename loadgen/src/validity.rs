@@ -107,7 +107,7 @@ impl Conditions {
     /// The load of a plan as a share of the ceiling, if both are known.
     pub fn share_of_ceiling(&self, plan: &Plan) -> Option<f64> {
         match &plan.load {
-            Load::Open { rate, .. } => Some(rate.extremes_per_sec().1 as f64 / self.ceiling_per_sec?),
+            Load::Open { rate, .. } => Some(rate.extremes_per_sec().1 / self.ceiling_per_sec?),
             Load::Closed { .. } => None,
         }
     }

@@ -206,6 +206,7 @@ class Server:
         self.selector.unregister(connection.sock)
         connection.sock.close()
         del self.connections[connection.serial]
+        self.accept_again_ns = 0  # after a shortage there is a descriptor again
 
     def send_tick(self):
         """A late server sends only the newest tick (B4), to a chunk of the connections at a time (B5)."""

@@ -35,11 +35,11 @@ pub struct ServeArgs {
     pub status_interval: Duration,
 
     /// Connections served at a time; further ones wait in the listen backlog
-    #[arg(long, default_value = "16000", value_name = "N")]
+    #[arg(long, default_value = "16000", value_name = "N", value_parser = max_connections)]
     pub max_connections: NonZeroUsize,
 
     /// Worker threads (tokio) [default: one for each CPU of this process]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
     /// Leave Nagle's algorithm on: an ablation, an echo right after a status then waits for the peer's ACK
@@ -101,10 +101,41 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 /// # Errors
 /// One line that says what would be right.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    if text.parse::<f64>().is_ok() {
+    if text.parse::<f64>().is_ok_and(|number| number.is_finite() && number >= 0.0) {
         return Err(format!("it has no unit; write {text}ms or {text}s"));
     }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 500ms, 5s or 2m"))
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err("it is too long; at most 365days".to_owned()),
+        Err(humantime::DurationError::NumberOverflow) => {
+            Err("it is too long, or finer than a nanosecond; write from 1ns to 365days".to_owned())
+        }
+        Err(error) => Err(format!("{error}; write for example 500ms, 5s or 2m")),
+    }
+}
+
+/// The longest duration that a command line may ask for: sums of several such with the clock, in nanoseconds, do not wrap
+/// in 64 bits.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// The most worker threads: more than any host has CPUs.
+const WORKERS_MAX: u64 = 4096;
+
+/// The most connections: 2^30 is more than the kernel has descriptors for one process.
+const CONNECTIONS_MAX: u64 = 1 << 30;
+
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    bounded(text, WORKERS_MAX)
+}
+
+fn max_connections(text: &str) -> Result<NonZeroUsize, String> {
+    bounded(text, CONNECTIONS_MAX)
+}
+
+fn bounded(text: &str, most: u64) -> Result<NonZeroUsize, String> {
+    let number = text.parse::<u64>().ok().filter(|number| (1..=most).contains(number));
+    let number = number.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
+    number.ok_or_else(|| format!("write a number from 1 to {most}"))
 }
 
 /// Reads the time between two status lines (B4): a duration, of 10 ms or more unless it is zero.

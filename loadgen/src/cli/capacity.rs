@@ -20,7 +20,8 @@ pub struct CapacityArgs {
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
     pub servers: Vec<String>,
 
-    /// What the response must keep as well, such as p99<2ms
+    /// What the response must keep as well, such as p99<2ms; a trial must have 30 samples beyond the quantile (3,000 for
+    /// p99), else the exit code is 5
     #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse)]
     pub slo: Option<Slo>,
 
@@ -33,8 +34,8 @@ pub struct CapacityArgs {
     pub payload: Payloads,
 
     /// The first rung, in messages per second
-    #[arg(long, default_value = "5k", value_name = "RATE", value_parser = units::count)]
-    pub from: u64,
+    #[arg(long, default_value = "5k", value_name = "RATE", value_parser = units::per_second)]
+    pub from: f64,
 
     /// Load of a trial that is measured
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = units::duration)]

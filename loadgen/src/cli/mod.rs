@@ -248,13 +248,13 @@ pub(crate) struct CpuList(pub(crate) Vec<usize>);
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
 Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not,
-5 this host lacks what it takes to look")]
+5 none could be checked, or this host lacks what it takes to look")]
 pub struct VerifyArgs {
     #[command(flatten)]
     target: TargetArgs,
 
     /// The target's process
-    #[arg(long, value_name = "PID", requires = "target", help_heading = "Target")]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..), requires = "target", help_heading = "Target")]
     pid: Option<i32>,
 
     /// Time between two status lines of the target, 0s for none
@@ -275,7 +275,7 @@ pub(crate) fn server_names() -> PossibleValuesParser {
 }
 
 fn connections(text: &str) -> Result<u32, String> {
-    u32::try_from(units::count(text)?).map_err(|_| "no host has that many".to_owned())
+    units::count_u32(text)
 }
 
 fn host_name(text: &str) -> Result<String, String> {

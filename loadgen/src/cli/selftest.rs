@@ -73,7 +73,7 @@ pub struct ReferenceArgs {
     pub fault: Option<Fault>,
 
     /// How seldom
-    #[arg(long, default_value = "1000", value_name = "N")]
+    #[arg(long, default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub every: u64,
 
     /// Wake up at this interval, whatever comes

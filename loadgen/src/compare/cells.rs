@@ -31,7 +31,7 @@ pub(super) struct Profile {
     pub(super) blocks_min: u64,
     pub(super) budget: Duration,
     connections: u32,
-    rate_per_sec: u64,
+    rate_per_sec: f64,
     windows: Windows,
     status_interval: Duration,
 }
@@ -45,7 +45,7 @@ const SMOKE: Profile = Profile {
     blocks_min: 2,
     budget: Duration::from_secs(60),
     connections: 8,
-    rate_per_sec: 2_000,
+    rate_per_sec: 2_000.0,
     windows: Windows { idle: ms(200), warmup: ms(50), load: ms(200), peak: ms(100) },
     status_interval: ms(50),
 };
@@ -56,7 +56,7 @@ const QUICK: Profile = Profile {
     blocks_min: 12,
     budget: Duration::from_secs(225),
     connections: 64,
-    rate_per_sec: 20_000,
+    rate_per_sec: 20_000.0,
     windows: Windows { idle: ms(300), warmup: ms(150), load: ms(500), peak: ms(200) },
     status_interval: ms(100),
 };
@@ -111,7 +111,7 @@ pub(super) struct Full<'a> {
     /// With the control.
     arms: Vec<Arm>,
     /// Messages per second that the slowest server that declares no clause bears.
-    slowest_per_sec: u64,
+    slowest_per_sec: f64,
     blocks: u64,
     seed: u64,
 }
@@ -144,7 +144,7 @@ impl Variant {
 }
 
 impl<'a> Full<'a> {
-    pub(super) fn new(args: &'a CompareArgs, arms: Vec<Arm>, slowest_per_sec: u64, seed: u64) -> Self {
+    pub(super) fn new(args: &'a CompareArgs, arms: Vec<Arm>, slowest_per_sec: f64, seed: u64) -> Self {
         let contestants = arms.iter().filter(|arm| !arm.is_control()).cloned().collect();
         Self { args, contestants, arms, slowest_per_sec, blocks: args.blocks.unwrap_or(40), seed }
     }
@@ -242,7 +242,7 @@ impl<'a> Full<'a> {
         if label == "floor" && !arms.iter().any(|arm| arm.label == FLOOR) {
             arms.push(Arm::server(FLOOR));
         }
-        let rate = (self.slowest_per_sec * variant.percent / 100).max(1);
+        let rate = whole_rate(self.slowest_per_sec * variant.percent as f64 / 100.0);
         let shape = Shape {
             connections: variant.connections,
             load: Load::Open { rate: Rate::Steady(rate), arrivals: Arrivals::Poisson },
@@ -261,6 +261,11 @@ impl<'a> Full<'a> {
         arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
         Ok(Cell { label: Some(label.to_owned()), plan, arms, blocks })
     }
+}
+
+/// A rate in whole messages a second, where that is no coarse rounding.
+fn whole_rate(per_sec: f64) -> f64 {
+    if per_sec < 100.0 { per_sec } else { per_sec.floor() }
 }
 
 impl Cell {
@@ -303,7 +308,7 @@ mod tests {
         let words = ["loadgen", "compare", "--profile", "full", "--servers", "mio,tokio", "--blocks", blocks];
         let Command::Compare(args) = Cli::try_parse_from(words).unwrap().command else { panic!("another command") };
         let arms = arms(&args.servers, &[]);
-        Full::new(&args, arms, 50_000, 7).cells()
+        Full::new(&args, arms, 50_000.0, 7).cells()
     }
 
     fn labels(cell: &Cell) -> Vec<&str> {
@@ -317,7 +322,7 @@ mod tests {
     #[test]
     fn every_rate_is_a_fraction_of_the_slowest_and_the_same_for_all() {
         let (cells, _) = cells("40");
-        for (label, rate) in [("rate-10", 5_000), ("rate-50", 25_000), ("rate-85", 42_500), ("payload-1KiB", 15_000)] {
+        for (label, rate) in [("rate-10", 5e3), ("rate-50", 25e3), ("rate-85", 42_500.0), ("payload-1KiB", 15e3)] {
             let Some(cell) = find(&cells, label) else { continue };
             let load = Load::Open { rate: Rate::Steady(rate), arrivals: Arrivals::Poisson };
             assert_eq!(cell.plan.load, load, "{label}");

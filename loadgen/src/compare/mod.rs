@@ -43,7 +43,7 @@ use crate::{
     terminal,
     text::plain,
     trial,
-    units::show_duration,
+    units::{recorded_rate, show_duration},
     validity::{CANARY, Conditions, Outcome, Validity, judge},
 };
 
@@ -205,7 +205,7 @@ fn full(args: &CompareArgs, seed: u64, pilot: Option<Value>) -> Result<Outline> 
         "cells": cells.iter().map(Cell::describe).collect::<Vec<_>>(),
         "dropped_cells": dropped,
         "pilot": pilot,
-        "slowest_rate_per_sec": slowest,
+        "slowest_rate_per_sec": recorded_rate(slowest),
         "primary": { "latency": Full::places().latency, "cpu": Full::places().cpu },
     });
     Ok(Outline {
@@ -427,7 +427,13 @@ fn ensure_free(args: &CompareArgs) -> Result<()> {
 }
 
 fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
-    ensure!(blocks != Some(0), "0 blocks compare nothing: ask for 1 or more");
+    /// Days of them; their order is drawn before the first one.
+    const MOST: u64 = 100_000;
+    ensure!(blocks != Some(0), "0 blocks compare nothing: ask for --blocks 1 or more");
+    ensure!(
+        blocks.is_none_or(|blocks| blocks <= MOST),
+        "no session lasts so many blocks: ask for --blocks {MOST} or less"
+    );
     Ok(())
 }
 

@@ -47,18 +47,18 @@ pub(super) fn climb(args: &CompareArgs, arms: &[Arm], seed: u64) -> Result<Value
 }
 
 /// What the slowest server bears that declares no clause; a guest declares none.
-pub(super) fn slowest(pilot: &Value) -> Option<u64> {
+pub(super) fn slowest(pilot: &Value) -> Option<f64> {
     let sound = |entry: &&Value| {
         let server = entry["arm"].as_str().and_then(servers::by_name);
         server.is_none_or(|server| server.violates.is_empty())
     };
-    pilot.as_array()?.iter().filter(sound).filter_map(|entry| entry["rate_per_sec"].as_u64()).min()
+    pilot.as_array()?.iter().filter(sound).filter_map(|entry| entry["rate_per_sec"].as_f64()).reduce(f64::min)
 }
 
 fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
     let (mut borne, mut rate, mut tries) = (0, FROM, 0);
     let ended_by = loop {
-        let plan = plan(args, rate as u64, seed + tries)?;
+        let plan = plan(args, rate as u64, seed.wrapping_add(tries))?;
         let trial = trial::run(&plan, &arm.target(&plan)?)?;
         if interrupt::asked() {
             // How much it bears is not known; that is no fault of the server's.
@@ -98,7 +98,7 @@ fn plan(args: &CompareArgs, rate: u64, seed: u64) -> Result<Plan> {
     let ms = std::time::Duration::from_millis;
     let shape = Shape {
         connections: CONNECTIONS,
-        load: Load::Open { rate: Rate::Steady(rate), arrivals: Arrivals::Poisson },
+        load: Load::Open { rate: Rate::Steady(rate as f64), arrivals: Arrivals::Poisson },
         payloads: args.payload.clone(),
         windows: Windows { idle: ms(0), warmup: ms(100), load: ms(400), peak: ms(0) },
         status_interval: Some(ms(100)),
@@ -118,7 +118,7 @@ mod tests {
             { "arm": "sleep-loop", "rate_per_sec": 9_000 },
             { "arm": "guest", "rate_per_sec": 70_000 },
         ]);
-        assert_eq!(slowest(&pilot), Some(70_000));
+        assert_eq!(slowest(&pilot), Some(70_000.0));
         assert_eq!(slowest(&Value::Null), None);
     }
 }

@@ -26,6 +26,9 @@ const SEND_CHUNK: usize = 64;
 /// Size of the buffer that every connection reads into.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes offered with one write at the start of a closed loop.
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// Buffers read from one connection before others have their turn: a server may send without end.
 const TURN_READS: usize = 4;
 
@@ -276,13 +279,20 @@ impl Clients {
         }
         self.flow.begin(count, intended_ns, now_ns);
         let (sizes, next_size) = (&self.sizes, &mut self.next_size);
-        let sizes = (0..count).map(|_| {
-            *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
-            sizes[*next_size]
-        });
-        let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
-        if let Err(error) = sent {
-            self.fail(index, End::of("cannot send", &error));
+        // A deep loop of long messages is written in parts: the first that a socket does not take ends the writing.
+        let most = (BATCH_BYTES / self.message.bytes_max()).max(1);
+        let mut left = count;
+        while left > 0 {
+            let part = left.min(most);
+            left -= part;
+            let sizes = (0..part).map(|_| {
+                *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
+                sizes[*next_size]
+            });
+            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
+            if let Err(error) = sent {
+                return self.fail(index, End::of("cannot send", &error));
+            }
         }
     }
 

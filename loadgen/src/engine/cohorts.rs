@@ -105,7 +105,7 @@ impl Mob {
         for _ in 0..self.wanted.slow_readers {
             self.open(Kind::SlowReader, now_ns);
         }
-        self.churn_next_ns = (self.wanted.churn_per_sec > 0).then_some(now_ns);
+        self.churn_next_ns = (self.wanted.churn_per_sec > 0.0).then_some(now_ns);
         self.next_due_ns = self.find_next_due_ns();
     }
 
@@ -143,7 +143,7 @@ impl Mob {
             if unanswered < CHURN_UNANSWERED {
                 self.open(Kind::Churn, now_ns);
             }
-            self.churn_next_ns = Some(next_ns + 1_000_000_000 / self.wanted.churn_per_sec);
+            self.churn_next_ns = Some(next_ns + ((1e9 / self.wanted.churn_per_sec) as u64).max(1));
         }
         let due = |(_, member): &(usize, &Member)| member.kind != Kind::Churn && member.next_ns <= now_ns;
         let timed: Vec<usize> = self.members.iter().filter(due).map(|(key, _)| key).collect();

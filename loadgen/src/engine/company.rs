@@ -36,12 +36,12 @@ impl Kind {
 }
 
 /// How many bad clients there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cohorts {
     /// Slow readers.
     pub slow_readers: u32,
     /// Connections a second that come and go.
-    pub churn_per_sec: u64,
+    pub churn_per_sec: f64,
     /// Flooders.
     pub flooders: u32,
 }
@@ -53,16 +53,15 @@ impl Cohorts {
     }
 
     /// The most connections that they have open at a time.
-    pub fn connections(&self) -> u32 {
-        let churn = if self.churn_per_sec > 0 { CHURN_UNANSWERED as u32 } else { 0 };
-        self.slow_readers + self.flooders + churn
+    pub fn connections(&self) -> u64 {
+        let churn = if self.churn_per_sec > 0.0 { CHURN_UNANSWERED as u64 } else { 0 };
+        u64::from(self.slow_readers) + u64::from(self.flooders) + churn
     }
 
     /// The part of one of several threads; flooders have one of their own.
     pub(super) fn part(&self, index: u32, threads: u32) -> Self {
         let part = |count: u32| (index..count).step_by(threads as usize).len() as u32;
-        let churn_per_sec = self.churn_per_sec / u64::from(threads)
-            + u64::from(u64::from(index) < self.churn_per_sec % u64::from(threads));
+        let churn_per_sec = self.churn_per_sec / f64::from(threads);
         Self { slow_readers: part(self.slow_readers), churn_per_sec, flooders: 0 }
     }
 }

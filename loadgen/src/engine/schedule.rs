@@ -27,20 +27,20 @@ impl Arrivals {
     }
 }
 
-/// How many messages are offered per second over a window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How many messages are offered per second over a window; a second may have less than one.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Rate {
     /// The same from beginning to end.
-    Steady(u64),
+    Steady(f64),
     /// Grows or falls evenly.
     Ramp {
         /// At the beginning.
-        from: u64,
+        from: f64,
         /// At the end.
-        to: u64,
+        to: f64,
     },
     /// One after the other, each for an equal part of the window.
-    Steps(Vec<u64>),
+    Steps(Vec<f64>),
 }
 
 impl Rate {
@@ -50,22 +50,25 @@ impl Rate {
     }
 
     /// The least and the greatest, per second.
-    pub fn extremes_per_sec(&self) -> (u64, u64) {
+    pub fn extremes_per_sec(&self) -> (f64, f64) {
         match self {
             Self::Steady(rate) => (*rate, *rate),
-            Self::Ramp { from, to } => (*from.min(to), *from.max(to)),
-            Self::Steps(rates) => (rates.iter().copied().min().unwrap_or(0), rates.iter().copied().max().unwrap_or(0)),
+            Self::Ramp { from, to } => (from.min(*to), from.max(*to)),
+            Self::Steps(rates) => {
+                let rates = rates.iter().copied();
+                (rates.clone().reduce(f64::min).unwrap_or(0.0), rates.reduce(f64::max).unwrap_or(0.0))
+            }
         }
     }
 
     /// Messages expected in the first `share` of a window of one second.
     fn messages_until(&self, share: f64) -> f64 {
         match self {
-            Self::Steady(rate) => *rate as f64 * share,
-            Self::Ramp { from, to } => *from as f64 * share + (*to as f64 - *from as f64) * share * share / 2.0,
+            Self::Steady(rate) => *rate * share,
+            Self::Ramp { from, to } => *from * share + (*to - *from) * share * share / 2.0,
             Self::Steps(rates) => {
                 let step = 1.0 / rates.len() as f64;
-                let part = |(index, rate): (usize, &u64)| *rate as f64 * (share - index as f64 * step).clamp(0.0, step);
+                let part = |(index, rate): (usize, &f64)| *rate * (share - index as f64 * step).clamp(0.0, step);
                 rates.iter().enumerate().map(part).sum()
             }
         }
@@ -75,19 +78,19 @@ impl Rate {
     fn share_of(&self, messages: f64) -> f64 {
         match self {
             _ if messages == 0.0 => 0.0,
-            Self::Steady(rate) => messages / *rate as f64,
+            Self::Steady(rate) => messages / *rate,
             Self::Ramp { from, to } => {
                 // The root of slope/2 s^2 + from s = messages, in the form that does not cancel.
-                let (from, slope) = (*from as f64, *to as f64 - *from as f64);
+                let (from, slope) = (*from, *to - *from);
                 2.0 * messages / (from + (from * from + 2.0 * slope * messages).max(0.0).sqrt())
             }
             Self::Steps(rates) => {
                 let step = 1.0 / rates.len() as f64;
                 let (mut before, mut left) = (0.0, messages);
                 for rate in rates {
-                    let here = *rate as f64 * step;
+                    let here = *rate * step;
                     if left <= here {
-                        return before + left / *rate as f64;
+                        return before + left / *rate;
                     }
                     (before, left) = (before + step, left - here);
                 }
@@ -104,7 +107,7 @@ impl fmt::Display for Rate {
             Self::Steady(rate) => write!(formatter, "{rate}"),
             Self::Ramp { from, to } => write!(formatter, "{from}..{to}"),
             Self::Steps(rates) => {
-                let rates: Vec<String> = rates.iter().map(u64::to_string).collect();
+                let rates: Vec<String> = rates.iter().map(f64::to_string).collect();
                 formatter.write_str(&rates.join(","))
             }
         }
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn constant_arrivals_are_evenly_spaced_and_take_the_connections_in_turn() {
-        let slots = slots(1, Arrivals::Constant, &Rate::Steady(1_000), SECOND, 3);
+        let slots = slots(1, Arrivals::Constant, &Rate::Steady(1_000.0), SECOND, 3);
         assert_eq!(slots.len(), 1_000);
         assert_eq!(slots[999], Slot { due_ns: 999_000_000, connection: 0, size: 0 });
         assert_eq!(slots[1], Slot { due_ns: 1_000_000, connection: 1, size: 0 });
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn poisson_gaps_are_exponential() {
-        let slots = slots(7, Arrivals::Poisson, &Rate::Steady(100_000), SECOND, 64);
+        let slots = slots(7, Arrivals::Poisson, &Rate::Steady(100_000.0), SECOND, 64);
         let mut gaps: Vec<f64> =
             slots.windows(2).map(|pair| (pair[1].due_ns - pair[0].due_ns) as f64 / 10_000.0).collect();
         gaps.sort_by(f64::total_cmp);
@@ -212,26 +215,40 @@ mod tests {
     #[test]
     fn the_schedule_of_a_seed_never_changes() {
         // Values of record: if they change, sessions recorded before are no longer comparable.
-        let slots = slots(42, Arrivals::Poisson, &Rate::Steady(1_000), SECOND, 64);
+        let slots = slots(42, Arrivals::Poisson, &Rate::Steady(1_000.0), SECOND, 64);
         let first: Vec<(u64, u32)> = slots.iter().take(3).map(|slot| (slot.due_ns, slot.connection)).collect();
         assert_eq!((slots.len(), first), (1_026, vec![(875_883, 9), (1_559_866, 27), (3_028_567, 47)]));
     }
 
     #[test]
+    fn a_rate_below_one_per_second_has_its_messages_at_their_times() {
+        let minute = Duration::from_secs(60);
+        let due = |rate| -> Vec<u64> {
+            slots(1, Arrivals::Constant, &rate, minute, 1)
+                .iter()
+                .map(|slot| (slot.due_ns + 1) / 1_000_000_000)
+                .collect()
+        };
+        assert_eq!(due(Rate::Steady(0.1)), [0, 10, 20, 30, 40, 50]);
+        assert_eq!(due(Rate::Steps(vec![0.1, 0.0]))[..3], [0, 10, 20]);
+        assert_eq!(due(Rate::Ramp { from: 0.0, to: 0.1 })[..3], [0, 34, 48]);
+    }
+
+    #[test]
     fn a_ramp_offers_its_rate_at_every_time() {
-        for (from, to) in [(1_000, 50_000), (50_000, 1_000), (0, 20_000), (20_000, 0), (9_000, 9_000)] {
+        for (from, to) in [(1e3, 50e3), (50e3, 1e3), (0.0, 20e3), (20e3, 0.0), (9e3, 9e3)] {
             let slots = slots(1, Arrivals::Constant, &Rate::Ramp { from, to }, SECOND, 1);
-            let mean = (from + to) as f64 / 2.0;
+            let mean = (from + to) / 2.0;
             assert!((slots.len() as f64 - mean).abs() <= 2.0, "{from}..{to}: {}", slots.len());
             let quarter = slots.iter().filter(|slot| slot.due_ns < 250_000_000).count() as f64;
-            let expected = 0.25 * from as f64 + (to as f64 - from as f64) / 32.0;
+            let expected = 0.25 * from + (to - from) / 32.0;
             assert!((quarter - expected).abs() <= 2.0, "{from}..{to}: {quarter} in the first quarter, not {expected}");
         }
     }
 
     #[test]
     fn steps_have_equal_parts_of_the_window() {
-        let slots = slots(1, Arrivals::Constant, &Rate::Steps(vec![1_000, 0, 4_000, 2_000]), SECOND, 1);
+        let slots = slots(1, Arrivals::Constant, &Rate::Steps(vec![1_000.0, 0.0, 4_000.0, 2_000.0]), SECOND, 1);
         let in_step = |step: u64| slots.iter().filter(|slot| slot.due_ns / 250_000_000 == step).count();
         let counts: Vec<usize> = (0..4).map(in_step).collect();
         assert!(counts.iter().zip([250, 0, 1_000, 500]).all(|(got, wanted)| got.abs_diff(wanted) <= 1), "{counts:?}");
@@ -240,7 +257,7 @@ mod tests {
     #[test]
     fn sizes_occur_as_often_as_asked_for() {
         let payloads = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
-        let rate = Rate::Steady(100_000);
+        let rate = Rate::Steady(100_000.0);
         let workload =
             Workload { seed: 3, rate: &rate, arrivals: Arrivals::Poisson, payloads: &payloads, connections: 8 };
         let slots = workload.slots(SECOND);
@@ -252,13 +269,13 @@ mod tests {
     proptest! {
         #[test]
         fn slots_are_in_order_within_the_window_and_the_same_for_the_same_seed(
-            seed: u64, rates in prop::collection::vec(0..20_000_u64, 1..5), millis in 1..500_u64,
+            seed: u64, rates in prop::collection::vec(0.0..20_000.0_f64, 1..5), millis in 1..500_u64,
             connections in 1..100_u32, poisson: bool, ramp: bool,
         ) {
             let arrivals = if poisson { Arrivals::Poisson } else { Arrivals::Constant };
             let rate = match rates[..] {
-                [rate] => Rate::Steady(rate + 1),
-                [from, to, ..] if ramp => Rate::Ramp { from, to: to + 1 },
+                [rate] => Rate::Steady(rate + 1.0),
+                [from, to, ..] if ramp => Rate::Ramp { from, to: to + 1.0 },
                 _ => Rate::Steps(rates.clone()),
             };
             let window = Duration::from_millis(millis);

@@ -193,6 +193,17 @@ pub fn available_cpus() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
+/// Memory in bytes that this process may still take without harm: what the kernel calls available, or less if the address
+/// space is limited (ulimit -v).
+pub fn available_memory() -> Option<u64> {
+    let available = Meminfo::current().ok().and_then(|memory| memory.mem_available);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    let taken = procfs::process::Process::myself().and_then(|process| process.statm());
+    let taken = taken.map_or(0, |pages| pages.size * procfs::page_size());
+    let left = limit.map(|limit| limit.saturating_sub(taken));
+    available.into_iter().chain(left).min()
+}
+
 /// How many ports the kernel may choose from when a client connects (ip(7)).
 pub fn ephemeral_ports() -> Option<u64> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;

@@ -11,7 +11,7 @@ use crate::{
     tally::Tally,
     text::plain,
     trial::{Loaded, Surroundings, Trial},
-    units::{recorded_ms, show_payloads},
+    units::{recorded_ms, recorded_rate, show_payloads},
     validity::{Conditions, Verdict, busy_share},
 };
 
@@ -105,7 +105,7 @@ fn identity(row: &mut Columns, session_id: &str, build: &Build, entry: &Entry<'_
 fn config(row: &mut Columns, plan: &Plan) {
     let (mode, arrivals, depth, rate) = match &plan.load {
         Load::Open { rate, arrivals } => {
-            ("open", Some(arrivals.name()), None, Some(rate.mean_per_sec().round() as u64))
+            ("open", Some(arrivals.name()), None, Some(recorded_rate(rate.mean_per_sec())))
         }
         Load::Closed { depth } => ("closed", None, Some(*depth), None),
     };
@@ -172,7 +172,7 @@ fn rates(row: &mut Columns, entry: &Entry<'_>, trial: Option<&Trial>) {
     let rate = |loaded: Option<&Loaded>| {
         let window = &loaded?.window;
         let per_sec = window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64;
-        Some(per_sec.round() as u64)
+        Some(recorded_rate(per_sec))
     };
     row.put("rate_achieved_per_sec", rate(trial.and_then(|trial| trial.load.as_ref())));
     row.put("peak_rate_per_sec", rate(trial.and_then(|trial| trial.peak.as_ref())));
@@ -275,7 +275,7 @@ fn cohorts(row: &mut Columns, plan: &Plan, trial: Option<&Trial>) {
     let load = trial.and_then(|trial| trial.load.as_ref()).filter(|_| !plan.cohorts.is_empty());
     let undisturbed = trial.and_then(|trial| trial.undisturbed.as_ref());
     row.put("slow_readers", plan.cohorts.slow_readers);
-    row.put("churn_per_sec", plan.cohorts.churn_per_sec);
+    row.put("churn_per_sec", recorded_rate(plan.cohorts.churn_per_sec));
     row.put("flooders", plan.cohorts.flooders);
     for kind in Kind::ALL {
         let name = kind.name();

@@ -11,13 +11,13 @@ use hdrhistogram::{
     },
 };
 
-use crate::engine::{Kind, Window};
+use crate::{
+    engine::{Kind, Window},
+    stats::is_told,
+};
 
 /// Samples that must lie beyond a quantile for it to stand on its own.
 const ELIGIBLE: f64 = 100.0;
-
-/// Samples that must lie beyond it to be written at all.
-const WRITTEN: f64 = 30.0;
 
 /// Significant digits of histograms that are read for their shape only: a fifth of the size.
 const COARSE_DIGITS: u8 = 2;
@@ -124,7 +124,7 @@ fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
     all.into_iter()
         // Written with the digits that it has, not with those of its approximation.
         .map(|quantile| (quantile * 1e6).round() / 1e6)
-        .filter(|quantile| !histogram.is_empty() && beyond(*quantile) >= WRITTEN)
+        .filter(|quantile| !histogram.is_empty() && is_told(histogram.len(), *quantile))
         .map(|quantile| Quantile {
             quantile,
             value_ns: histogram.value_at_quantile(quantile),

@@ -105,6 +105,13 @@ impl Figures<'_> {
         self.0.iter().find(|(name, _)| name == column)?.1.as_f64()
     }
 
+    /// A quantile of the trial's messages, if they define it: at least one lies beyond. Else it would be the slowest
+    /// message by another name.
+    pub fn quantile(&self, column: &str, quantile: f64) -> Option<f64> {
+        let defined = |echoed: f64| (echoed * (1.0 - quantile) * 1e6).round() >= 1e6;
+        self.get(column).filter(|_| self.get("echoed_count").is_none_or(defined))
+    }
+
     /// A text; empty if it is unknown.
     pub fn text(&self, column: &str) -> &str {
         self.0.iter().find(|(name, _)| name == column).and_then(|(_, value)| value.as_str()).unwrap_or_default()
@@ -197,5 +204,26 @@ mod tests {
                 prop_assert!(trials.whole_bytes <= whole.len() as u64);
             }
         }
+    }
+
+    #[test]
+    fn a_quantile_that_too_few_messages_define_is_not_told() {
+        let told = |echoed: u64, column: &str, quantile| {
+            let row = [("echoed_count", echoed), ("p50", 7), ("p99", 9)];
+            let row: Row = row.into_iter().map(|(name, number)| (name.to_owned(), number.into())).collect();
+            Figures(&row).quantile(column, quantile)
+        };
+        assert_eq!((told(99, "p99", 0.99), told(100, "p99", 0.99)), (None, Some(9.0)));
+        assert_eq!((told(1, "p50", 0.5), told(2, "p50", 0.5), told(0, "p50", 0.5)), (None, Some(7.0), None));
+    }
+
+    #[test]
+    fn a_rate_below_one_per_second_is_read_again() {
+        let header = "trial_id,block,arm,valid,outcome,rate_offered_per_sec,churn_per_sec\n";
+        let trials = parse(format!("{header}1,1,0.5,valid,ok,0.1,2\n").as_bytes()).unwrap();
+        let row = Figures(&trials.rows[0]);
+        assert_eq!((row.get("rate_offered_per_sec"), row.get("churn_per_sec")), (Some(0.1), Some(2.0)));
+        assert_eq!((row.get("arm"), row.text("arm")), (None, "0.5"));
+        assert!(parse(format!("{header}1,1,a,valid,ok,NaN,2\n").as_bytes()).is_err());
     }
 }

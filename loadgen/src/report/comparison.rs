@@ -22,10 +22,10 @@ pub(super) type Show = fn(f64) -> String;
 
 /// What is shown of each arm.
 pub(super) const FIGURES: [(&str, Figure, Show); 10] = [
-    ("response p50, us", |row| row.get("response_ns_p50"), show_us),
-    ("response p99, us", |row| row.get("response_ns_p99"), show_us),
-    ("service p99, us", |row| row.get("service_ns_p99"), show_us),
-    ("send lag p99, us", |row| row.get("send_lag_ns_p99"), show_us),
+    ("response p50, us", |row| row.quantile("response_ns_p50", 0.5), show_us),
+    ("response p99, us", |row| row.quantile("response_ns_p99", 0.99), show_us),
+    ("service p99, us", |row| row.quantile("service_ns_p99", 0.99), show_us),
+    ("send lag p99, us", |row| row.quantile("send_lag_ns_p99", 0.99), show_us),
     (CPU, |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?), |ns| format!("{:.2}", ns / 1e3)),
     (
         "idle CPU, us/s",

@@ -9,15 +9,13 @@ use crate::{
     engine::{Kind, Pacing},
     plan::{Load, PlacementKind, Plan},
     record::Entry,
+    stats::{SAMPLES_BEYOND, is_told},
     tally::Tally,
     text::plain,
     trial::{Loaded, Trial},
     units::{show_count, show_duration, show_payloads, show_rate, show_us},
     validity::{Validity, Verdict, busy_share},
 };
-
-/// Samples that must lie beyond a quantile for it to be printed.
-const PRINTED: f64 = 30.0;
 
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
@@ -147,7 +145,7 @@ fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
     rows.push(points("status", &tally.status_delivery));
     rows.push(points("tick emission", &tally.status_emit_lag));
     rows.push(points("tick spread", &tally.status_spread));
-    if open && tally.response_in_fanout.len() as f64 >= PRINTED {
+    if open && tally.response_in_fanout.len() >= SAMPLES_BEYOND {
         rows.push(points("echo, in tick", &tally.response_in_fanout));
         rows.push(points("echo, between", &tally.response_outside_fanout));
     }
@@ -177,7 +175,7 @@ fn interval(name: &str, service: &Histogram<u64>, response: &Histogram<u64>) -> 
 }
 
 fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
-    if histogram.len() as f64 * (1.0 - quantile) < PRINTED {
+    if !is_told(histogram.len(), quantile) {
         return "-".to_owned();
     }
     show_us(histogram.value_at_quantile(quantile) as f64)
@@ -257,14 +255,15 @@ fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
         text.push_str(&table(&[before], 13, 10));
     }
     let asked = |kind| match kind {
-        Kind::SlowReader => (u64::from(plan.cohorts.slow_readers), "slow readers"),
+        Kind::SlowReader => (f64::from(plan.cohorts.slow_readers), "slow readers"),
         Kind::Churn => (plan.cohorts.churn_per_sec, "connections/s"),
-        Kind::Flooder => (u64::from(plan.cohorts.flooders), "flooders"),
+        Kind::Flooder => (f64::from(plan.cohorts.flooders), "flooders"),
     };
     for kind in Kind::ALL {
         let (count, name) = asked(kind);
         let tally = &load.window.cohorts[kind as usize];
-        if count > 0 {
+        if count > 0.0 {
+            let count = show_count(count);
             let mut items = vec![
                 format!("{count} {name}: {} messages sent", tally.sent),
                 format!("{} echoed", tally.echoed),

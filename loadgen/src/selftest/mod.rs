@@ -165,7 +165,7 @@ impl Setup {
     fn open(rate_per_sec: u64, arrivals: Arrivals, duration: Duration) -> Self {
         Self {
             connections: 4,
-            load: Load::Open { rate: Rate::Steady(rate_per_sec), arrivals },
+            load: Load::Open { rate: Rate::Steady(rate_per_sec as f64), arrivals },
             idle: Duration::ZERO,
             warmup: Duration::from_millis(100),
             duration,

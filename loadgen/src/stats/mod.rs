@@ -22,10 +22,34 @@ pub fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
     Some(below + (above - below) * position.fract())
 }
 
+/// Samples that must lie beyond a quantile for it to be printed or judged by.
+pub const SAMPLES_BEYOND: u64 = 30;
+
+/// How many samples it takes to tell a `quantile` between 0 and 1: 60 for 0.5, 3,000 for 0.99.
+pub fn samples_needed(quantile: f64) -> u64 {
+    // To a part in a million, which is finer than any quantile that is asked for, and exact where 1 - quantile is not.
+    let beyond_ppm = ((1.0 - quantile) * 1e6).round().max(1.0);
+    (SAMPLES_BEYOND as f64 * 1e6 / beyond_ppm).ceil() as u64
+}
+
+/// Whether so many samples tell a quantile.
+pub fn is_told(samples: u64, quantile: f64) -> bool {
+    samples >= samples_needed(quantile)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_quantile_takes_thirty_samples_beyond_it() {
+        for (quantile, samples) in [(0.5, 60), (0.9, 300), (0.99, 3_000), (0.999, 30_000), (0.9999, 300_000)] {
+            assert_eq!(samples_needed(quantile), samples);
+            assert!(is_told(samples, quantile) && !is_told(samples - 1, quantile), "{quantile}");
+        }
+        assert!(!is_told(0, 0.5));
+    }
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {

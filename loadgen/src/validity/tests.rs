@@ -65,7 +65,7 @@ fn outcomes(load: &Load, mut trial: Trial) -> (Outcome, Outcome) {
     (sound, outcome(&trial))
 }
 
-const OPEN: Load = Load::Open { rate: Rate::Steady(10_000), arrivals: Arrivals::Constant };
+const OPEN: Load = Load::Open { rate: Rate::Steady(10_000.0), arrivals: Arrivals::Constant };
 
 #[test]
 fn in_an_invalid_trial_only_wrong_bytes_are_held_against_the_server() {

@@ -51,13 +51,21 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
     }
     let count = |wanted: fn(&Finding) -> bool| findings.iter().filter(|(_, finding)| wanted(finding)).count();
     let failed = count(|finding| matches!(finding, Finding::Fail(_))) + stale.len();
+    let skipped = count(|finding| matches!(finding, Finding::Skipped(_)));
     print(&format!(
-        "{} pass, {failed} fail, {} declared, {} skipped\n",
+        "{} pass, {failed} fail, {} declared, {skipped} skipped\n",
         count(|finding| *finding == Finding::Pass),
         count(|finding| matches!(finding, Finding::Declared(_))),
-        count(|finding| matches!(finding, Finding::Skipped(_))),
     ))?;
-    Ok(if failed > 0 { Exit::Target } else { Exit::Ok })
+    Ok(match failed {
+        // Of nothing that was looked at nothing is kept.
+        0 if skipped == findings.len() => {
+            print("not judged: no clause could be checked\n")?;
+            Exit::Invalid
+        }
+        0 => Exit::Ok,
+        _ => Exit::Target,
+    })
 }
 
 /// One line there and back: where that fails every check would, each after its own patience.
