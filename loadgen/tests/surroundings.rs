@@ -185,5 +185,7 @@ fn every_address_of_a_name_is_tried_and_named() {
     assert_eq!((output.status.code(), text.lines().count()), (Some(3), 1), "{text}");
     assert!(text.contains(&format!("[::1]:{port}")) && text.contains(&format!("127.0.0.2:{port}")), "{text}");
     let output = with_hosts(hosts, folder.path(), &["verify", "--target", &target]).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    // It was reached, and then there is nothing that can be asked of it with another status interval.
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.code() == Some(5) && text.contains("not judged: no clause could be checked"), "{text}");
 }

@@ -76,7 +76,8 @@ impl Script {
     }
 
     pub(crate) fn draw(random: &mut ChaCha8Rng, endings: Endings) -> Self {
-        let narrow = |random: &mut ChaCha8Rng| Some(random.random_range(1..32_000));
+        // With less the kernel drops what it has no room to account for, and TCP waits for ever longer timers.
+        let narrow = |random: &mut ChaCha8Rng| Some(random.random_range(16_000..64_000));
         let (reading, receive_buffer_bytes, bytes_max) = match random.random_range(0..10) {
             0 => (Reading::Slow(random.random_range(1..400)), None, 60_000),
             1 | 2 => (Reading::Slow(random.random_range(200..4_000)), narrow(random), 300_000),
