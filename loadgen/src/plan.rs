@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     engine::{Arrivals, Cohorts, Pacing, Payloads, Rate},
-    footprint, observe,
+    observe,
     units::{recorded_ms, recorded_rate, show_bytes, show_payloads},
 };
 
@@ -189,8 +189,7 @@ impl Plan {
             self.connections
         );
         self.check_descriptors()?;
-        self.check_ports()?;
-        footprint::check(self)
+        self.check_ports()
     }
 
     /// Messages of its longest window at this rate.

@@ -8,6 +8,7 @@ use crate::{
     cli::HostArgs,
     engine::{Cohorts, Pacing, Payloads},
     failure::Usage,
+    footprint,
     plan::{Load, PacingChoice, PlacementKind, PlacementWish, Plan, Windows, place},
     target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template},
     units::show_duration,
@@ -62,6 +63,7 @@ pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         flags,
     };
     plan.check()?;
+    footprint::check(&plan)?;
     Ok(plan)
 }
 

@@ -11,11 +11,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use servers::clock;
 
-use super::session::FILES;
 use crate::observe;
 
 /// It is held locked, since it is never replaced by another file of its name. A lock ends with the process that holds it.
 pub(super) const LOCKED: &str = "latency.hlog";
+
+/// What a session consists of; without a reason none of it is left.
+const FILES: [&str; 7] =
+    ["session.json", ".session.json.part", "trials.csv", ".trials.csv.part", "quantiles.csv", "windows.csv", LOCKED];
 
 /// A folder that is locked.
 #[derive(Debug)]

@@ -22,10 +22,6 @@ use super::{
 };
 use crate::{doctor, observe, terminal, validity};
 
-/// What a session consists of; without a reason none of it is left.
-pub(super) const FILES: [&str; 7] =
-    ["session.json", ".session.json.part", "trials.csv", ".trials.csv.part", "quantiles.csv", "windows.csv", LOCKED];
-
 /// What every trial adds to. Last the one that makes it a trial: what has a row there has everything.
 const GROWING: [&str; 4] = [LOCKED, "quantiles.csv", "windows.csv", "trials.csv"];
 
