@@ -1,5 +1,7 @@
 //! Servers that are somebody else's processes: what they start, write and do when they are to end, and who is blamed.
 
+#[path = "support/small.rs"]
+mod small;
 mod support;
 
 use std::{
@@ -12,15 +14,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use small::{LOAD, WINDOWS, loadgen, row, stderr, words};
 use support::{Killed, wait_for};
-
-/// A small load without windows, and the windows if nothing else is asked for.
-const LOAD: &str = "--connections 4 --rate 200 --warmup 0s --pacing timer --placement shared --no-baseline";
-const WINDOWS: &str = "--idle 0s --duration 300ms";
-
-fn words(text: &str) -> Vec<&str> {
-    text.split(' ').collect()
-}
 
 /// An echo server that does more at two moments, and leaves its number beside itself.
 const ECHO: &str = r#"
@@ -88,30 +83,11 @@ impl Guest {
     }
 }
 
-fn loadgen<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.args(arguments);
-    command
-}
-
 fn run(command: &str, windows: &str) -> Command {
     loadgen(
         &[&["run", "--json", "--status-interval", "0s", "--command", command], &words(LOAD)[..], &words(windows)]
             .concat(),
     )
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The record that a run printed. A busy host may make it invalid; that is no fault of the guest's.
-fn row(output: &Output) -> Value {
-    let text = stderr(output);
-    let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let spoiled = row["outcome"] == "unclear" && row["valid"] == "invalid";
-    assert!(spoiled || row["outcome"] == "ok", "{row}\n{text}");
-    row
 }
 
 fn has_ended(pid: &str) -> bool {

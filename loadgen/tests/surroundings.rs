@@ -1,5 +1,7 @@
 //! Where the generator runs: under which name and in which folder, with which arguments, git and addresses.
 
+#[path = "support/small.rs"]
+mod small;
 mod support;
 
 use std::{
@@ -15,34 +17,8 @@ use std::{
 };
 
 use serde_json::Value;
+use small::{LOAD, WINDOWS, loadgen, row, stderr, words};
 use support::{Killed, wait_for};
-
-/// A small load without windows, and the windows if nothing else is asked for.
-const LOAD: &str = "--connections 4 --rate 200 --warmup 0s --pacing timer --placement shared --no-baseline";
-const WINDOWS: &str = "--idle 0s --duration 300ms";
-
-fn words(text: &str) -> Vec<&str> {
-    text.split(' ').collect()
-}
-
-fn loadgen<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.args(arguments);
-    command
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The record that a run printed. A busy host may make it invalid; that is no fault of the guest's.
-fn row(output: &Output) -> Value {
-    let text = stderr(output);
-    let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let spoiled = row["outcome"] == "unclear" && row["valid"] == "invalid";
-    assert!(spoiled || row["outcome"] == "ok", "{row}\n{text}");
-    row
-}
 
 #[test]
 fn an_argument_need_not_be_utf_8() {

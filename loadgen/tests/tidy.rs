@@ -91,9 +91,7 @@ fn files_stay_small_enough_to_be_held_in_mind() {
     for folder in ["servers", "loadgen", "benches"] {
         for (path, text) in sources(&workspace().join(folder)) {
             let lines = text.lines().count();
-            // A model is one file, however long, that is read from its top beside the others.
-            let is_model = path.parent().is_some_and(|folder| folder.ends_with("servers/src"));
-            assert!(lines <= if is_model { 500 } else { 450 }, "{} has {lines} lines", path.display());
+            assert!(lines <= 450, "{} has {lines} lines", path.display());
         }
     }
 }

@@ -19,7 +19,7 @@ use mio::{
 };
 use protocol::{
     Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
+    limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
     status::{Status, StatusLine},
 };
 use signal_hook_mio::v1_0::Signals;
@@ -28,7 +28,7 @@ use slab::Slab;
 use crate::{
     Config, clock,
     linger::{Stage, Stop, is_settled},
-    listen::{Warning, announce, concerns_one_client},
+    listen::{Backlog, announce},
     shutdown,
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
         server.take_turns();
         for event in &events {
             match event.token() {
-                LISTENER => server.acceptor.has_clients = true,
+                LISTENER => server.backlog.has_clients = true,
                 SIGNALS => server.stop(clock::now_ns()),
                 token => server.on_ready(token, event),
             }
@@ -75,7 +75,9 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
 
 struct Server {
     registry: Registry,
-    acceptor: Acceptor,
+    /// `None` once the server ends.
+    listener: Option<TcpListener>,
+    backlog: Backlog,
     connections: Slab<Connection>,
     /// Connections accepted so far: the serial number of the next one.
     accepted: u64,
@@ -133,8 +135,12 @@ enum Turn {
 
 impl Server {
     fn new(listener: net::TcpListener, config: &Config, start_ns: u64, registry: Registry) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
-            acceptor: Acceptor::new(listener, config.max_connections.get(), &registry)?,
+            listener: Some(listener),
+            backlog: Backlog::new(config.max_connections.get()),
             registry,
             connections: Slab::new(),
             accepted: 0,
@@ -154,12 +160,12 @@ impl Server {
 
     /// How long the poll may wait: not at all if work is left, else until whatever the clock has to start.
     fn timeout(&self, now_ns: u64) -> Option<Duration> {
-        if self.fan_out.is_some() || !self.turns.is_empty() || self.acceptor.is_ready(self.connections.len()) {
+        if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
             return Some(Duration::ZERO);
         }
         let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
         let look_ns = self.stop.map(|stop| stop.look_ns);
-        let next_ns = [tick_ns, self.acceptor.retry_ns, look_ns].into_iter().flatten().min()?;
+        let next_ns = [tick_ns, self.backlog.retry_ns, look_ns].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
     }
 
@@ -212,7 +218,7 @@ impl Server {
         connection.outgoing.abandon(&mut self.counters);
         let is_awaited = self.fan_out.as_ref().is_some_and(|fan_out| fan_out.awaits(key, &connection));
         self.counters.statuses_dropped_at_eof += u64::from(is_awaited);
-        self.acceptor.retry_ns = None;
+        self.backlog.freed();
     }
 
     /// The connection that a token was made for, unless it is gone and the slot empty or taken by a successor.
@@ -270,11 +276,13 @@ impl Server {
     /// Accepts what waits in the backlog, as long as there is room.
     fn accept(&mut self, now_ns: u64) {
         for _ in 0..ACCEPT_CHUNK {
-            let Some(mut stream) = self.acceptor.accept(self.connections.len(), now_ns) else { return };
+            let Some(listener) = &self.listener else { return };
+            let accepted = self.backlog.next(self.connections.len(), now_ns, || listener.accept());
+            let Some((mut stream, _)) = accepted else { return };
             let serial = self.accepted;
             let entry = self.connections.vacant_entry();
             if let Err(error) = self.registry.register(&mut stream, token(entry.key(), serial), Interest::READABLE) {
-                self.acceptor.warning.print("cannot register a connection", &error);
+                self.backlog.refused(&error);
                 continue;
             }
             self.accepted += 1;
@@ -296,7 +304,8 @@ impl Server {
     /// Accepts and echoes no more; what is queued is still flushed (F4).
     fn stop(&mut self, now_ns: u64) {
         self.stop = Some(Stop::new(now_ns));
-        self.acceptor.close();
+        self.listener = None;
+        self.backlog.close();
         if let Some(fan_out) = self.fan_out.take() {
             let awaited = self.connections.iter().filter(|(key, connection)| fan_out.awaits(*key, connection));
             self.counters.statuses_dropped_at_eof += awaited.count() as u64;
@@ -397,59 +406,6 @@ impl Connection {
             self.watched = self.blocked;
         }
         Ok(())
-    }
-}
-
-/// The listener, and whether there is any use in asking it.
-struct Acceptor {
-    listener: Option<TcpListener>,
-    /// The last accept did not say that the backlog is empty.
-    has_clients: bool,
-    max_connections: usize,
-    /// When to try again after a shortage, if no place frees before.
-    retry_ns: Option<u64>,
-    warning: Warning,
-}
-
-impl Acceptor {
-    fn new(listener: net::TcpListener, max_connections: usize, registry: &Registry) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self {
-            listener: Some(listener),
-            has_clients: false,
-            max_connections,
-            retry_ns: None,
-            warning: Warning::default(),
-        })
-    }
-
-    /// The next client, if one waits and there is room beside `connections`.
-    fn accept(&mut self, connections: usize, now_ns: u64) -> Option<TcpStream> {
-        self.retry_ns = self.retry_ns.filter(|retry_ns| now_ns < *retry_ns);
-        while self.is_ready(connections) {
-            match self.listener.as_ref()?.accept() {
-                Ok((stream, _)) => return Some(stream),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_clients = false,
-                Err(error) if concerns_one_client(&error) => {}
-                Err(error) => {
-                    self.warning.print("cannot accept", &error);
-                    self.retry_ns = Some(now_ns + ACCEPT_RETRY.as_nanos() as u64);
-                }
-            }
-        }
-        None
-    }
-
-    fn is_ready(&self, connections: usize) -> bool {
-        self.has_clients && self.retry_ns.is_none() && connections < self.max_connections
-    }
-
-    fn close(&mut self) {
-        self.listener = None;
-        self.has_clients = false;
-        self.retry_ns = None;
     }
 }
 

@@ -108,6 +108,64 @@ pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
     )
 }
 
+/// Whether there is any use in asking a listener that says only once that clients wait (F3).
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    /// The last accept did not say that it is empty.
+    pub(crate) has_clients: bool,
+    max_connections: usize,
+    /// When to try again after a shortage, if no place frees before.
+    pub(crate) retry_ns: Option<u64>,
+    warning: Warning,
+}
+
+impl Backlog {
+    pub(crate) fn new(max_connections: usize) -> Self {
+        Self { has_clients: false, max_connections, retry_ns: None, warning: Warning::default() }
+    }
+
+    /// The next client, if one waits and there is room beside `connections`.
+    pub(crate) fn next<T>(
+        &mut self,
+        connections: usize,
+        now_ns: u64,
+        mut accept: impl FnMut() -> io::Result<T>,
+    ) -> Option<T> {
+        self.retry_ns = self.retry_ns.filter(|retry_ns| now_ns < *retry_ns);
+        while self.is_ready(connections) {
+            match accept() {
+                Ok(client) => return Some(client),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.has_clients = false,
+                Err(error) if concerns_one_client(&error) => {}
+                Err(error) => {
+                    self.warning.print("cannot accept", &error);
+                    self.retry_ns = Some(now_ns + limits::ACCEPT_RETRY.as_nanos() as u64);
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn is_ready(&self, connections: usize) -> bool {
+        self.has_clients && self.retry_ns.is_none() && connections < self.max_connections
+    }
+
+    /// A client was accepted and cannot be served.
+    pub(crate) fn refused(&mut self, error: &io::Error) {
+        self.warning.print("cannot register a connection", error);
+    }
+
+    /// A place and a descriptor are free again.
+    pub(crate) fn freed(&mut self) {
+        self.retry_ns = None;
+    }
+
+    /// No client is accepted any more.
+    pub(crate) fn close(&mut self) {
+        (self.has_clients, self.retry_ns) = (false, None);
+    }
+}
+
 /// A warning on stderr, at most one in ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Warning {
@@ -187,6 +245,25 @@ mod tests {
         let options = SocketOptions { nodelay: true, congestion: Some("no-such".to_owned()) };
         let error = bind(&[ANYWHERE], &options).unwrap_err().to_string();
         assert!(error.contains("congestion control no-such"), "{error}");
+    }
+
+    #[test]
+    fn after_a_shortage_a_listener_is_asked_again_when_a_place_frees_or_some_time_has_passed() {
+        let mut backlog = Backlog::new(2);
+        let shortage = || Err::<(), _>(Errno::MFILE.into());
+        assert_eq!(backlog.next(0, 0, || Ok(())), None, "nothing said that a client waits");
+        backlog.has_clients = true;
+        assert_eq!(backlog.next(2, 0, || Ok(())), None, "there is no room");
+        assert_eq!(backlog.next(1, 0, shortage), None);
+        assert_eq!(backlog.next(1, 1, || Ok(())), None, "it is waited for better times");
+        backlog.freed();
+        assert_eq!(backlog.next(1, 1, || Ok(())), Some(()));
+        assert_eq!(backlog.next(1, 1, shortage), None);
+        let retry_ns = backlog.retry_ns.unwrap();
+        assert_eq!(backlog.next(1, retry_ns, || Ok(())), Some(()));
+        let mut answers = [Err(Errno::CONNABORTED.into()), Err(Errno::AGAIN.into())].into_iter();
+        assert_eq!(backlog.next(1, retry_ns, || answers.next().unwrap_or(Ok(()))), None, "the backlog is empty");
+        assert!(!backlog.is_ready(1));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
 
 use protocol::{
     Counters, Outgoing, Schedule,
-    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
+    limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
     status::{Status, StatusLine},
 };
 use rustix::{
@@ -36,7 +36,7 @@ use slab::Slab;
 use crate::{
     Config, clock,
     linger::{Stage, Stop, is_settled},
-    listen::{Warning, announce, concerns_one_client},
+    listen::{Backlog, announce},
     shutdown,
 };
 
@@ -77,7 +77,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
         server.take_turns();
         for event in &events {
             match event.data.u64() {
-                LISTENER => server.acceptor.has_clients = true,
+                LISTENER => server.backlog.has_clients = true,
                 SIGNALS => server.stop(clock::now_ns()),
                 token => server.on_ready(token, event),
             }
@@ -91,7 +91,9 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
 
 struct Server {
     epoll: Arc<OwnedFd>,
-    acceptor: Acceptor,
+    /// `None` once the server ends.
+    listener: Option<TcpListener>,
+    backlog: Backlog,
     connections: Slab<Connection>,
     /// Connections accepted so far: the serial number of the next one.
     accepted: u64,
@@ -149,8 +151,11 @@ enum Turn {
 
 impl Server {
     fn new(listener: TcpListener, config: &Config, start_ns: u64, epoll: Arc<OwnedFd>) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), READABLE)?;
         Ok(Self {
-            acceptor: Acceptor::new(listener, config.max_connections.get(), &epoll)?,
+            listener: Some(listener),
+            backlog: Backlog::new(config.max_connections.get()),
             epoll,
             connections: Slab::new(),
             accepted: 0,
@@ -170,12 +175,12 @@ impl Server {
 
     /// How long the poll may wait: not at all if work is left, else until whatever the clock has to start.
     fn timeout(&self, now_ns: u64) -> Option<Duration> {
-        if self.fan_out.is_some() || !self.turns.is_empty() || self.acceptor.is_ready(self.connections.len()) {
+        if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
             return Some(Duration::ZERO);
         }
         let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
         let look_ns = self.stop.map(|stop| stop.look_ns);
-        let next_ns = [tick_ns, self.acceptor.retry_ns, look_ns].into_iter().flatten().min()?;
+        let next_ns = [tick_ns, self.backlog.retry_ns, look_ns].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
     }
 
@@ -229,7 +234,7 @@ impl Server {
         connection.outgoing.abandon(&mut self.counters);
         let is_awaited = self.fan_out.as_ref().is_some_and(|fan_out| fan_out.awaits(key, &connection));
         self.counters.statuses_dropped_at_eof += u64::from(is_awaited);
-        self.acceptor.retry_ns = None;
+        self.backlog.freed();
     }
 
     /// The connection that a token was made for, unless it is gone and the slot empty or taken by a successor.
@@ -287,12 +292,15 @@ impl Server {
     /// Accepts what waits in the backlog, as long as there is room.
     fn accept(&mut self, now_ns: u64) {
         for _ in 0..ACCEPT_CHUNK {
-            let Some(stream) = self.acceptor.accept(self.connections.len(), now_ns) else { return };
+            let Some(listener) = &self.listener else { return };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let accept = || Ok(TcpStream::from(accept_with(listener, flags)?));
+            let Some(stream) = self.backlog.next(self.connections.len(), now_ns, accept) else { return };
             let serial = self.accepted;
             let entry = self.connections.vacant_entry();
             let token = EventData::new_u64(token(entry.key(), serial));
             if let Err(error) = epoll::add(&self.epoll, &stream, token, READABLE) {
-                self.acceptor.warning.print("cannot register a connection", &error.into());
+                self.backlog.refused(&error.into());
                 continue;
             }
             self.accepted += 1;
@@ -314,7 +322,8 @@ impl Server {
     /// Accepts and echoes no more; what is queued is still flushed (F4).
     fn stop(&mut self, now_ns: u64) {
         self.stop = Some(Stop::new(now_ns));
-        self.acceptor.close();
+        self.listener = None;
+        self.backlog.close();
         if let Some(fan_out) = self.fan_out.take() {
             let awaited = self.connections.iter().filter(|(key, connection)| fan_out.awaits(*key, connection));
             self.counters.statuses_dropped_at_eof += awaited.count() as u64;
@@ -414,59 +423,6 @@ impl Connection {
             self.watched = self.blocked;
         }
         Ok(())
-    }
-}
-
-/// The listener, and whether there is any use in asking it.
-struct Acceptor {
-    listener: Option<TcpListener>,
-    /// The last accept did not say that the backlog is empty.
-    has_clients: bool,
-    max_connections: usize,
-    /// When to try again after a shortage, if no place frees before.
-    retry_ns: Option<u64>,
-    warning: Warning,
-}
-
-impl Acceptor {
-    fn new(listener: TcpListener, max_connections: usize, epoll: &OwnedFd) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        epoll::add(epoll, &listener, EventData::new_u64(LISTENER), READABLE)?;
-        Ok(Self {
-            listener: Some(listener),
-            has_clients: false,
-            max_connections,
-            retry_ns: None,
-            warning: Warning::default(),
-        })
-    }
-
-    /// The next client, if one waits and there is room beside `connections`.
-    fn accept(&mut self, connections: usize, now_ns: u64) -> Option<TcpStream> {
-        self.retry_ns = self.retry_ns.filter(|retry_ns| now_ns < *retry_ns);
-        while self.is_ready(connections) {
-            let accepted = accept_with(self.listener.as_ref()?, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
-            match accepted.map_err(io::Error::from) {
-                Ok(stream) => return Some(stream.into()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_clients = false,
-                Err(error) if concerns_one_client(&error) => {}
-                Err(error) => {
-                    self.warning.print("cannot accept", &error);
-                    self.retry_ns = Some(now_ns + ACCEPT_RETRY.as_nanos() as u64);
-                }
-            }
-        }
-        None
-    }
-
-    fn is_ready(&self, connections: usize) -> bool {
-        self.has_clients && self.retry_ns.is_none() && connections < self.max_connections
-    }
-
-    fn close(&mut self) {
-        self.listener = None;
-        self.has_clients = false;
-        self.retry_ns = None;
     }
 }
 
