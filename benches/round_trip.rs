@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use client::Client;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use loadgen::units;
+use loadgen::plan::units;
 use support::Subject;
 
 const PAYLOADS: [usize; 2] = [64, 16 * 1024];

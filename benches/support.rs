@@ -4,9 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::OnceLock, time::Duration};
 
 use criterion::{BenchmarkGroup, BenchmarkId, measurement::WallTime};
 use loadgen::{
+    measure::target::{Running, ServerCommand, Target},
     observe,
     plan::{PacingChoice, Placement, PlacementKind, PlacementWish, place},
-    target::{Running, ServerCommand, Target},
 };
 use servers::{SERVERS, Server};
 

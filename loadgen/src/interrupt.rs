@@ -1,7 +1,7 @@
 //! Ctrl-C: the first one asks to stop and keep what there is, the second one aborts.
 
 use std::{
-    fmt, io,
+    io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
@@ -32,18 +32,6 @@ static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 
 /// The process groups that were started and have not ended; 0 is none. As many as there ever are at a time, and more.
 static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
-
-/// A signal came before there was anything to keep.
-#[derive(Debug)]
-pub struct Interrupted;
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("interrupted")
-    }
-}
-
-impl std::error::Error for Interrupted {}
 
 /// Takes SIGINT and SIGTERM over for the rest of the process.
 ///

@@ -1,40 +1,40 @@
 //! Measures echo-and-status servers of any make: latency from the intended send time, idle CPU and wake-ups, CPU per
 //! message, throughput, broadcast quality.
 //!
-//! Measure, record, judge: [`engine`], [`observe`] and [`trial`] measure; [`record`] writes it down; [`validity`],
-//! [`stats`], [`verdicts`], [`scorecard`] and [`report`] judge and open no socket. Nothing below the engine knows a server's name, and only
-//! [`target`] starts processes.
+//! # Layout
+//!
+//! A room imports only those below it.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`cli`] | the command line: sub-commands, options and their defaults |
+//! | [`command`] | the sub-commands, one file or folder each |
+//! | [`selftest`], [`verify`] | proves the instrument on known answers; the conformance suite |
+//! | [`report`] | what a session says, as text, Markdown, HTML and CSV |
+//! | [`judge`] | what the rows of a session allow to claim; opens no socket |
+//! | [`measure`] | one trial: starts the server, loads and watches it, assesses the trial itself |
+//! | [`record`] | the files of a session |
+//! | [`engine`] | the client: connections, pacing and the check of every echo |
+//! | [`observe`] | CPU time, wake-ups and memory of processes, and the host |
+//! | [`plan`] | what is to be measured, with its units |
+//! | [`stats`] | estimates, intervals and tests |
+//!
+//! Nothing below [`measure`] knows a server's name, and only [`measure::target`] starts processes.
 
-pub mod baseline;
-pub mod capacity;
 pub mod cli;
-pub mod compare;
-pub mod counted;
-pub mod diagnosis;
-pub mod doctor;
+pub mod command;
 pub mod engine;
-pub mod failure;
-mod footprint;
+pub mod error;
+pub mod exit;
 pub mod interrupt;
+pub mod judge;
+pub mod measure;
 pub mod observe;
 pub mod plan;
-pub mod prepare;
-pub mod progress;
 pub mod record;
-pub mod reference;
 pub mod report;
-pub mod run;
-pub mod scorecard;
 pub mod selftest;
-pub mod shortage;
-pub mod slo;
 pub mod stats;
-pub mod tally;
-pub mod target;
 pub mod terminal;
 pub mod text;
-pub mod trial;
-pub mod units;
-pub mod validity;
-pub mod verdicts;
 pub mod verify;

@@ -4,13 +4,13 @@ use std::{env, ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 use loadgen::{
-    capacity,
-    cli::{Cli, Command, manual},
-    compare, doctor,
-    failure::Exit,
-    interrupt, reference, report, run, selftest,
+    cli::{Cli, Command},
+    command::{capacity, compare, doctor, list, manual, report, run, verify},
+    exit::Exit,
+    interrupt, selftest,
+    selftest::fault_server as reference,
     terminal::{self, Colour},
-    text, verify,
+    text,
 };
 
 fn main() -> ExitCode {
@@ -48,7 +48,7 @@ fn explain(error: &clap::Error) -> Result<Exit> {
 
 fn run_command(command: Command) -> Result<Exit> {
     match command {
-        Command::List => report::list(),
+        Command::List => list::list(),
         Command::Serve(args) => servers::cli::serve(&args).map(|()| Exit::Ok),
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
         Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),

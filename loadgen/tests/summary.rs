@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loadgen::units::{show_count, show_us};
+use loadgen::plan::units::{show_count, show_us};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::{Killed, wait_for};

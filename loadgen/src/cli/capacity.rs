@@ -4,8 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{HostArgs, connections, server_names};
-use crate::{engine::Payloads, slo::Slo, units};
+use super::{RecordArgs, connections, server_names};
+use crate::{
+    judge::slo::Slo,
+    plan::{HostArgs, Payloads, units},
+};
 
 /// A search for the highest rate that a server bears.
 #[derive(Args, Clone, Debug)]
@@ -47,6 +50,9 @@ pub struct CapacityArgs {
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     /// Folder of the session, new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]

@@ -7,11 +7,10 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::{HostArgs, connections, server_names};
+use super::{RecordArgs, connections, server_names};
 use crate::{
-    engine::{Payloads, Rate},
-    target::Template,
-    units,
+    measure::target::Template,
+    plan::{HostArgs, Payloads, Rate, units},
 };
 
 /// A comparison.
@@ -61,6 +60,9 @@ pub struct CompareArgs {
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     /// Folder of the session, new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]

@@ -2,7 +2,6 @@
 
 mod capacity;
 mod compare;
-pub mod manual;
 mod run;
 mod selftest;
 
@@ -24,11 +23,10 @@ pub use self::{
 pub(crate) use self::{compare::Guest, run::CohortArgs};
 
 use crate::{
-    plan::{PacingChoice, PlacementKind, cpus},
+    measure::target::{Place, Template},
+    plan::units,
     record,
-    target::{Place, Template},
     terminal::Colour,
-    units,
 };
 
 /// Measures echo-and-status servers: latency from the intended send time, idle CPU, CPU per message, throughput
@@ -178,66 +176,13 @@ pub enum TargetChoice {
     },
 }
 
-/// Who runs where.
+/// What the record says of the host.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct HostArgs {
-    /// Threads of the generator
-    #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
-    pub(crate) threads: u32,
-
-    /// Loopback addresses to connect from: one has as many connections to a server as it has ports
-    #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
-    pub(crate) source_addresses: u32,
-
-    /// How the generator waits for the next slot
-    #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
-    pub(crate) pacing: PacingChoice,
-
-    /// Who runs where
-    #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
-    pub(crate) placement: PlacementKind,
-
-    /// CPUs of the server [default: the first half]
-    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
-    pub(crate) server_cpus: Option<CpuList>,
-
-    /// CPUs of the generator [default: of the second half, one a thread]
-    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
-    pub(crate) loadgen_cpus: Option<CpuList>,
-
-    /// Leave Nagle's algorithm on, on both sides: an ablation
-    #[arg(long, help_heading = "Host")]
-    pub(crate) nagle: bool,
-
-    /// TCP congestion control, on both sides
-    #[arg(long, default_value = "reno", value_name = "NAME", help_heading = "Host")]
-    pub(crate) congestion: String,
-
+pub(crate) struct RecordArgs {
     /// What this host is called in the record and in its folder's name [default: its own name]
     #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Output")]
     pub(crate) host_name: Option<String>,
 }
-
-impl HostArgs {
-    /// What the self-test measures with: one thread, one source address, no ablation.
-    pub(crate) fn standard(pacing: PacingChoice, placement: PlacementKind) -> Self {
-        Self {
-            threads: 1,
-            source_addresses: 1,
-            pacing,
-            placement,
-            server_cpus: None,
-            loadgen_cpus: None,
-            nagle: false,
-            congestion: "reno".to_owned(),
-            host_name: None,
-        }
-    }
-}
-
-/// CPUs, in order. (A type of its own, since clap takes a bare vector for a repeated option.)
-#[derive(Clone, Debug)]
-pub(crate) struct CpuList(pub(crate) Vec<usize>);
 
 /// A conformance check.
 #[derive(Args, Clone, Debug)]
@@ -283,8 +228,4 @@ fn host_name(text: &str) -> Result<String, String> {
         name if name == text => Ok(name),
         name => Err(format!("a host is called by letters, digits and -_. only, for example {name}")),
     }
-}
-
-fn cpu_list(text: &str) -> Result<CpuList, String> {
-    cpus(text).map(CpuList)
 }

@@ -4,11 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{HostArgs, TargetArgs, TargetChoice, connections};
+use super::{RecordArgs, TargetArgs, TargetChoice, connections};
 use crate::{
-    engine::{Arrivals, Payloads, Rate},
-    slo::Slo,
-    units,
+    judge::slo::Slo,
+    plan::{Arrivals, HostArgs, Payloads, Rate, units},
 };
 
 /// One trial.
@@ -84,6 +83,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     /// Count the server's system calls as well, in a trial of their own (takes root or CAP_PERFMON)
     #[arg(long, help_heading = "Output")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::units;
+use crate::plan::units;
 
 /// A proof of the instrument.
 #[derive(Args, Clone, Debug)]

@@ -18,7 +18,7 @@ use super::{
     ledger::Found,
     message::{Message, Size},
 };
-use crate::tally::Tally;
+use crate::engine::tally::Tally;
 
 /// Slots sent before answers have their turn again, should the generator be behind.
 const SEND_CHUNK: usize = 64;

@@ -10,11 +10,11 @@ use servers::clock;
 use slab::Slab;
 
 use super::{
-    CohortTally, Cohorts, Kind, Options,
-    company::CHURN_UNANSWERED,
+    CohortTally, Options,
     connection::Connection,
     message::{Message, Size},
 };
+use crate::plan::{CHURN_UNANSWERED, Cohorts, Kind};
 
 /// Tokens from here on belong to cohorts.
 const TOKENS: usize = 1 << 62;

@@ -16,7 +16,7 @@ use super::{
     message::{Message, Size},
     under_way::Sent,
 };
-use crate::shortage;
+use crate::engine::shortage;
 
 /// Bytes offered to a socket with one write when messages wait behind it.
 const FLUSH_BYTES: usize = 64 * 1024;

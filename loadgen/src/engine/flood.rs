@@ -13,9 +13,9 @@ use super::{
     CohortTally, Options,
     connection::Connection,
     message::{Message, Size},
-    waiter::{Pacing, Waiter},
+    waiter::Waiter,
 };
-use crate::observe;
+use crate::{observe, plan::Pacing};
 
 /// Connection numbers from here on belong to flooders, so that no message of theirs is taken for another's.
 const IDS: u32 = 3 << 30;

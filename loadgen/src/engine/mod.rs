@@ -12,30 +12,32 @@ mod flood;
 mod flow;
 mod ledger;
 mod message;
+pub mod progress;
 mod schedule;
 mod shard;
+pub mod shortage;
+pub mod tally;
 mod under_way;
 mod waiter;
 
 use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
 
 pub use broadcast::Tick;
-pub use company::{CohortTally, Cohorts, Kind};
-pub use message::Payloads;
+pub use company::CohortTally;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-pub use schedule::{Arrivals, Rate, Slot, Workload};
+pub use schedule::{Slot, Workload};
 use servers::clock;
-pub use waiter::Pacing;
 
 use self::{
     flood::Flood,
+    progress::Progress,
     shard::{Part, Shard},
+    tally::Tally,
 };
 use crate::{
     observe::{self, ThreadUsage},
-    progress::Progress,
-    tally::Tally,
+    plan::{Cohorts, Kind, Pacing, Payloads},
 };
 
 /// How much later than now an open loop begins, so that every thread is there.

@@ -9,9 +9,12 @@ use super::{
     broadcast::{Harvest, Tick},
     clients::{Clients, Work},
     cohorts::Mob,
-    waiter::{INTERRUPT, Pacing, Waiter},
+    waiter::{INTERRUPT, Waiter},
 };
-use crate::{progress::Progress, tally::Tally};
+use crate::{
+    engine::{progress::Progress, tally::Tally},
+    plan::Pacing,
+};
 
 /// How long messages are waited for after a window.
 const DRAIN: Duration = Duration::from_secs(1);

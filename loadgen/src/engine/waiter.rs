@@ -8,30 +8,11 @@ use rustix::{
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
 
-use crate::interrupt;
+use crate::{interrupt, plan::Pacing};
 
 /// The token of a signal.
 pub(super) const INTERRUPT: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
-
-/// How the generator waits for the next slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pacing {
-    /// Polls without a timeout and reads the clock: needs a CPU of its own.
-    Spin,
-    /// Sleeps until an absolute timerfd (timerfd_create(2)) or a socket wakes it.
-    Timer,
-}
-
-impl Pacing {
-    /// As it is called on the command line and in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Spin => "spin",
-            Self::Timer => "timer",
-        }
-    }
-}
 
 /// A poll with a timer of nanosecond resolution: the poll's own timeout is rounded up to whole milliseconds.
 #[derive(Debug)]

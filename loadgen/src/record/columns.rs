@@ -5,14 +5,17 @@ pub use serde_json::Value;
 
 use super::{environment::Build, kinds::kind, origin};
 use crate::{
-    engine::{Kind, Tick, Window},
-    plan::{Load, Plan},
+    engine::{Tick, Window, tally::Tally},
+    measure::{
+        trial::{Loaded, Surroundings, Trial},
+        validity::{Conditions, Verdict, busy_share},
+    },
+    plan::{
+        Kind, Load, Plan,
+        units::{recorded_ms, recorded_rate, show_payloads},
+    },
     stats::pace::{drift, jitter},
-    tally::Tally,
     text::plain,
-    trial::{Loaded, Surroundings, Trial},
-    units::{recorded_ms, recorded_rate, show_payloads},
-    validity::{Conditions, Verdict, busy_share},
 };
 
 /// Raised when the meaning of a column changes; columns are added and never renamed.

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, sync::Once};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{target::OWN_EXECUTABLE, terminal};
+use crate::{measure::target::OWN_EXECUTABLE, terminal};
 
 /// The build, as records name it.
 #[derive(Clone, Debug)]

@@ -11,10 +11,7 @@ use hdrhistogram::{
     },
 };
 
-use crate::{
-    engine::{Kind, Window},
-    stats::is_told,
-};
+use crate::{engine::Window, plan::Kind, stats::is_told};
 
 /// Samples that must lie beyond a quantile for it to stand on its own.
 const ELIGIBLE: f64 = 100.0;

@@ -20,7 +20,7 @@ use super::{
     place::LOCKED,
     read_rows, recover,
 };
-use crate::{doctor, observe, terminal, validity};
+use crate::{command::doctor, measure::validity, observe, terminal};
 
 /// What every trial adds to. Last the one that makes it a trial: what has a row there has everything.
 const GROWING: [&str; 4] = [LOCKED, "quantiles.csv", "windows.csv", "trials.csv"];

@@ -4,10 +4,9 @@ use serde_json::Value;
 
 use super::{comparison::arm_median, scorecard::heading, table, verdicts::sentences};
 use crate::{
-    counted::of_cell,
+    judge::{counted::of_cell, verdicts::explore},
+    plan::units::{show_count, show_us},
     record::{Figures, Row},
-    units::{show_count, show_us},
-    verdicts::explore,
 };
 
 type Number = fn(&Figures<'_>) -> Option<f64>;

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::table;
 use crate::{
+    plan::units::{show_count, show_duration, show_us},
     record::Figures,
     stats::quantile,
-    units::{show_count, show_duration, show_us},
 };
 
 /// Width of a column: `123.4 (120.1-130.2)` and a space.

@@ -1,8 +1,8 @@
 //! Intervals as small drawings within the page: a forest plot that needs no plotting program.
 
 use crate::{
+    judge::verdicts::Finding,
     stats::{comparison::Comparison, verdict::Margin},
-    verdicts::Finding,
 };
 
 /// A scale that all intervals of a kind share, so that they can be compared by eye.
@@ -86,8 +86,8 @@ const EDGE: f64 = 5.0;
 mod tests {
     use super::*;
     use crate::{
+        judge::verdicts::{MARGIN, PRIMARY},
         stats::verdict::Verdict,
-        verdicts::{MARGIN, PRIMARY},
     };
 
     fn comparison(estimate: f64, interval: (f64, f64)) -> Comparison {

@@ -12,9 +12,11 @@ use super::{
     verdicts,
 };
 use crate::{
-    scorecard::{Figure, Kept, Section},
+    judge::{
+        scorecard::{Figure, Kept, Section},
+        verdicts::{Finding, Metric},
+    },
     stats::verdict::Verdict,
-    verdicts::{Finding, Metric},
 };
 
 /// A table: a line of headings and lines of cells, the first of each a name.
@@ -240,7 +242,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::verdicts::{Places, judge};
+    use crate::judge::verdicts::{Places, judge};
 
     #[test]
     fn what_a_record_says_is_text_and_never_markup() {

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{pictures::Picture, recorded::Recorded, verdicts};
 use crate::{
+    judge::verdicts::{Finding, Places},
     stats::verdict::{Margin, Verdict},
-    verdicts::{Finding, Places},
 };
 
 /// The parts of a report that the terminal shows as well.
@@ -171,7 +171,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{stats::comparison::Comparison, verdicts::PRIMARY};
+    use crate::{judge::verdicts::PRIMARY, stats::comparison::Comparison};
 
     #[test]
     fn a_verdict_can_be_quoted_by_itself() {

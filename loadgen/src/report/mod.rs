@@ -16,25 +16,8 @@ mod verdicts;
 
 use std::fmt::Write;
 
-pub use session::{render, report};
+pub use session::{benchmark_of, beside, render, render_into};
 pub use trial::trial;
-
-use crate::{failure::Exit, terminal};
-
-/// Prints the servers, a line each, with the lines of logic that they took.
-///
-/// # Errors
-/// If they cannot be printed.
-pub fn list() -> anyhow::Result<Exit> {
-    let mut text = format!("{:<20} {:>5}  {:<8}  model\n", "name", "lines", "breaks");
-    for server in servers::SERVERS {
-        let breaks = if server.violates.is_empty() { "-".to_owned() } else { server.violates.join(" ") };
-        text.push_str(&format!("{:<20} {:>5}  {breaks:<8}  {}\n", server.name, server.logic_lines(), server.summary));
-    }
-    text.push_str("lines: of logic, without comments, imports and tests; breaks: clauses of SPEC.md, by nature\n");
-    terminal::print(&text)?;
-    Ok(Exit::Ok)
-}
 
 /// Lines under each other, the first column left and the others right-aligned, with a space in between at least.
 fn table(rows: &[Vec<String>], first: usize, others: usize) -> String {

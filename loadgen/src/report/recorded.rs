@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use super::comparison::Used;
 use crate::{
-    counted::of_cell,
+    judge::{
+        counted::of_cell,
+        verdicts::{Judgement, Places, judge},
+    },
     record::{Figures, Row, Trials, is_running, read_about, read_rows},
     terminal,
     text::{plain, plain_value},
-    verdicts::{Judgement, Places, judge},
 };
 
 /// A session, read from its files and judged.

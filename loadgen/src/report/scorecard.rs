@@ -1,6 +1,6 @@
 //! The scorecard of the four rules as text.
 
-use crate::scorecard::{Figure, Kept, Section};
+use crate::judge::scorecard::{Figure, Kept, Section};
 
 /// Width of the names and of each arm.
 const WIDTHS: (usize, usize) = (36, 11);
@@ -99,7 +99,7 @@ fn digits(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scorecard::Line;
+    use crate::judge::scorecard::Line;
 
     #[test]
     fn a_long_name_stands_on_two_lines_and_all_fits_80_columns() {

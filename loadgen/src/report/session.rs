@@ -1,8 +1,8 @@
-//! `loadgen report`: what a session says, from its files alone.
+//! What a session says, from its files alone.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{
@@ -16,39 +16,33 @@ use super::{
     side_by_side::side_by_side,
     verdicts::{sentence, verdicts},
 };
-use crate::{
-    cli::{Format, ReportArgs},
-    failure::{Exit, Usage},
-    record::Figures,
-    scorecard::scorecard,
-    terminal,
-    text::plain,
-};
+use crate::{error::Usage, judge::scorecard::scorecard, record::Figures, terminal, text::plain};
 
-/// Renders a session again and prints it; two of them side by side.
+/// The figures of a session for github-action-benchmark.
 ///
 /// # Errors
-/// If a folder holds no session, if two may not be compared, if a file has no place for the text, or it cannot be printed.
-pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let text = match (&args.folders[..], &args.splice) {
-        ([folder], None) if args.format == Format::Gha => benchmark(&Recorded::read(folder).map_err(Usage::from)?),
-        _ if args.format == Format::Gha => return Err(Usage::from(anyhow!("--format gha takes one session alone"))),
-        ([folder], None) => render(folder).map_err(Usage::from)?,
-        ([folder], Some(file)) => {
-            let document = Document::read(file).map_err(Usage::from)?;
-            let (recorded, parts) = rendered(folder).map_err(Usage::from)?;
-            document.splice(&recorded, &parts)?;
-            terminal(folder, &recorded, &parts)
-        }
-        ([first, second], None) => {
-            let both = (Recorded::read(first).map_err(Usage::from)?, Recorded::read(second).map_err(Usage::from)?);
-            side_by_side(&both.0, &both.1).map_err(Usage::from)?
-        }
-        ([_, _], Some(_)) => return Err(Usage::from(anyhow!("--splice takes one session: name one folder"))),
-        _ => return Err(Usage::from(anyhow!("three sessions do not stand side by side: name one or two"))),
-    };
-    terminal::print(&text)?;
-    Ok(Exit::Ok)
+/// If the folder holds no session.
+pub fn benchmark_of(folder: &Path) -> Result<String> {
+    Ok(benchmark(&Recorded::read(folder)?))
+}
+
+/// Two sessions side by side.
+///
+/// # Errors
+/// If a folder holds no session, or they may not be compared.
+pub fn beside(first: &Path, second: &Path) -> Result<String> {
+    side_by_side(&Recorded::read(first)?, &Recorded::read(second)?)
+}
+
+/// Renders a session as [`render`] does and puts its parts into a Markdown file as well.
+///
+/// # Errors
+/// A [`Usage`] error if the folder holds no session or the file no place for it; else if the file cannot be written.
+pub fn render_into(folder: &Path, file: &Path) -> Result<String> {
+    let document = Document::read(file).map_err(Usage::from)?;
+    let (recorded, parts) = rendered(folder).map_err(Usage::from)?;
+    document.splice(&recorded, &parts)?;
+    Ok(terminal(folder, &recorded, &parts))
 }
 
 /// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the

@@ -11,7 +11,7 @@ use super::{
     table,
     verdicts::sentence,
 };
-use crate::{stats::verdict::Verdict, verdicts::Finding};
+use crate::{judge::verdicts::Finding, stats::verdict::Verdict};
 
 /// Width of the names and of each session.
 const WIDTHS: (usize, usize) = (24, 26);
@@ -172,7 +172,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::verdicts::{Places, judge};
+    use crate::judge::verdicts::{Places, judge};
 
     fn recorded(kernel: &str, connections: u64) -> Recorded {
         let arms = vec!["mio".to_owned(), "tokio".to_owned()];

@@ -6,15 +6,18 @@ use hdrhistogram::Histogram;
 
 use super::table;
 use crate::{
-    engine::{Kind, Pacing},
-    plan::{Load, PlacementKind, Plan},
+    engine::tally::Tally,
+    measure::{
+        trial::{Loaded, Trial},
+        validity::{Validity, Verdict, busy_share},
+    },
+    plan::{
+        Kind, Load, Pacing, PlacementKind, Plan,
+        units::{show_count, show_duration, show_payloads, show_rate, show_us},
+    },
     record::Entry,
     stats::{SAMPLES_BEYOND, is_told},
-    tally::Tally,
     text::plain,
-    trial::{Loaded, Trial},
-    units::{show_count, show_duration, show_payloads, show_rate, show_us},
-    validity::{Validity, Verdict, busy_share},
 };
 
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];

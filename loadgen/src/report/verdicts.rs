@@ -1,11 +1,11 @@
 //! Verdicts as sentences. Never a ranking: each names two arms, which of them is lower, by how much and how sure.
 
 use crate::{
+    judge::verdicts::{ALPHA, Finding, Judgement},
     stats::{
         comparison::Comparison,
         verdict::{Margin, Verdict},
     },
-    verdicts::{ALPHA, Finding, Judgement},
 };
 
 /// The verdicts of a session, a line each, behind the control's.
@@ -163,7 +163,7 @@ const BLOCKS_MAX: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdicts::PRIMARY;
+    use crate::judge::verdicts::PRIMARY;
 
     fn finding(metric: usize, estimate: f64, interval: (f64, f64), verdict: Verdict) -> Finding {
         let comparison =

@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use super::{Answer, Setup, Spoiled, load, truth};
 use crate::{
-    engine::Arrivals,
+    measure::trial::Trial,
+    plan::Arrivals,
     stats::{
         comparison::{Comparison, Endpoint, compare},
         simulate::simulated_coverage,
         verdict::Margin,
     },
-    trial::Trial,
 };
 
 const BLOCKS: usize = 40;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Answer, Setup, Spoiled, known, load, truth};
-use crate::{engine::Arrivals, stats::quantile, trial::Trial};
+use crate::{measure::trial::Trial, plan::Arrivals, stats::quantile};
 
 /// Quantiles that are looked at, with the reference server's names for them.
 const QUANTILES: [(f64, &str, &str); 3] =

@@ -8,6 +8,7 @@
 mod accounting;
 mod comparing;
 mod delays;
+pub mod fault_server;
 mod known;
 mod observing;
 mod stalls;
@@ -20,17 +21,21 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    cli::{HostArgs, Known},
-    engine::{Arrivals, Cohorts, Payloads, Rate},
-    failure::Exit,
+    cli::Known,
+    exit::Exit,
     interrupt,
-    plan::{Load, PacingChoice, PlacementKind, Plan, Windows},
-    prepare::{Shape, checked, reference},
-    target::Target,
+    measure::{
+        launch::reference,
+        target::Target,
+        trial::{self, Trial},
+        validity::{Conditions, Validity, judge},
+    },
+    plan::{
+        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
+        prepare::{Shape, checked},
+        units::show_us,
+    },
     terminal::{print, say},
-    trial::{self, Trial},
-    units::show_us,
-    validity::{Conditions, Validity, judge},
 };
 
 /// Asks for an answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Answer, Setup, load, truth};
-use crate::{engine::Arrivals, observe::Usage, trial::Trial};
+use crate::{measure::trial::Trial, observe::Usage, plan::Arrivals};
 
 /// Spinning 5 ms in every 100 ms is 50 ms of CPU time a second, besides what waking up costs anyway: in a virtual machine
 /// that alone may be 1 % of it.

@@ -14,11 +14,12 @@ use servers::clock;
 
 use super::{Answer, Setup, believable, known, load};
 use crate::{
-    engine::Arrivals,
-    plan::{Load, Plan},
-    prepare::server,
-    target::{OWN_EXECUTABLE, Target},
-    trial::Trial,
+    measure::{
+        launch::server,
+        target::{OWN_EXECUTABLE, Target},
+        trial::Trial,
+    },
+    plan::{Arrivals, Load, Plan},
 };
 
 const STALL: Duration = Duration::from_millis(50);

@@ -12,10 +12,7 @@ use protocol::status::{PREFIX, Status};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Skipped;
-use crate::{
-    interrupt::{self, Interrupted},
-    shortage,
-};
+use crate::{engine::shortage, error::Interrupted, interrupt};
 
 /// Where to connect, and how long anything may take there.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,6 @@
 
 mod broadcast;
 mod client;
-mod command;
 mod echo;
 mod floods;
 mod flow;
@@ -13,11 +12,13 @@ mod idle;
 mod shutdown;
 mod subject;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 
-pub use command::verify;
+use self::client::{Client, Endpoint};
+use crate::error::{Shortage, Unreachable};
+
 use subject::{BUSY, Options, QUIET, Served, Skipped};
 pub use subject::{Candidate, Subject};
 
@@ -93,4 +94,15 @@ pub fn stale<'a>(subject: &'a Subject, findings: &[(&Check, Finding)]) -> Vec<&'
         about.peek().is_some() && about.all(|(_, finding)| *finding == Finding::Pass)
     };
     subject.violates.iter().copied().filter(holds).collect()
+}
+
+/// One line there and back: where that fails every check would, each after its own patience.
+pub(crate) fn reach(addr: SocketAddr) -> Result<()> {
+    /// As long as a ramp may stand still.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let greeted = Client::connect(Endpoint { addr, patience: PATIENCE }).and_then(|mut client| client.greet());
+    greeted.map_err(|error| match error.downcast::<Skipped>() {
+        Ok(Skipped(why)) => Shortage(why).into(),
+        Err(error) => Unreachable(format!("{addr}: the server does not echo: {error:#}")).into(),
+    })
 }

@@ -8,8 +8,8 @@ use rustix::process::Pid;
 
 use super::client::{Endpoint, PATIENCE};
 use crate::{
+    measure::target::{GuestCommand, Running, ServerCommand, Target, Template},
     observe::Process,
-    target::{GuestCommand, Running, ServerCommand, Target, Template},
 };
 
 /// A server and what it declares.
@@ -125,7 +125,7 @@ impl Subject {
             }
             Candidate::Address { addr, pid, status_interval } => {
                 if *status_interval != Some(options.status_interval) {
-                    let wanted = crate::units::show_duration(options.status_interval);
+                    let wanted = crate::plan::units::show_duration(options.status_interval);
                     return Err(Skipped(format!("needs a status interval of {wanted}")).into());
                 }
                 if options.max_connections.is_some() {

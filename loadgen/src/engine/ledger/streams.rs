@@ -2,7 +2,7 @@
 //! is cut into reads.
 
 use super::*;
-use crate::engine::message::Payloads;
+use crate::plan::Payloads;
 use proptest::{prelude::*, sample::Index};
 
 /// What becomes of a message on its way back.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::message::Payloads;
+use crate::plan::Payloads;
 use proptest::prelude::*;
 
 const STATUS: Status = Status { active: 1, tick: 1, due_ns: 2, emit_ns: 3 };

@@ -1,0 +1,114 @@
+//! Who takes part in a comparison.
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    cli::Guest,
+    measure::{
+        launch::{guest, server},
+        target::{Target, Template},
+    },
+    plan::Plan,
+};
+
+/// One contestant: a label, and what is behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Arm {
+    pub(super) label: String,
+    contestant: Contestant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Contestant {
+    Server(String),
+    Guest(Template),
+}
+
+impl Arm {
+    /// A server under its own name.
+    pub(super) fn server(name: &str) -> Self {
+        Self { label: name.to_owned(), contestant: Contestant::Server(name.to_owned()) }
+    }
+
+    /// What to start for a plan.
+    ///
+    /// # Errors
+    /// If it cannot take the plan's connections by its nature.
+    pub(super) fn target(&self, plan: &Plan) -> Result<Target> {
+        Ok(match &self.contestant {
+            Contestant::Server(name) => Target::Server(server(name, plan)?),
+            Contestant::Guest(template) => Target::Command(guest(template, plan)?),
+        })
+    }
+
+    /// The server's name, if it is one of this project.
+    pub(super) fn server_name(&self) -> Option<&str> {
+        match &self.contestant {
+            Contestant::Server(name) => Some(name),
+            Contestant::Guest(_) => None,
+        }
+    }
+
+    /// As it is called in records.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.contestant {
+            Contestant::Server(_) => "server",
+            Contestant::Guest(_) => "command",
+        }
+    }
+
+    /// Whether it is the second run of another arm.
+    pub(super) fn is_control(&self) -> bool {
+        self.label.contains('#')
+    }
+}
+
+/// The arms of a comparison: a server named again gets a number, and if none is the first one runs twice, as a control.
+pub(super) fn arms(servers: &[String], guests: &[Guest]) -> Vec<Arm> {
+    let mut named: Vec<&String> = servers.iter().collect();
+    let again = named.iter().enumerate().any(|(index, name)| named[..index].contains(name));
+    if !again {
+        named.extend(servers.first());
+    }
+    let mut arms: Vec<Arm> = Vec::new();
+    for server in named {
+        let mut arm = Arm::server(server);
+        match arms.iter().filter(|other| other.contestant == arm.contestant).count() {
+            0 => {}
+            before => arm.label = format!("{server}#{}", before + 1),
+        }
+        arms.push(arm);
+    }
+    arms.extend(
+        guests
+            .iter()
+            .map(|guest| Arm { label: guest.name.clone(), contestant: Contestant::Guest(guest.template.clone()) }),
+    );
+    arms
+}
+
+/// Two guests of one name could not be told apart in the records.
+pub(super) fn ensure_names(arms: &[Arm]) -> Result<()> {
+    for (index, arm) in arms.iter().enumerate() {
+        let again = arms[..index].iter().any(|other| other.label == arm.label);
+        ensure!(!again, "two guests are called {}: give each a name of its own", arm.label);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(servers: &[&str]) -> Vec<String> {
+        let servers: Vec<String> = servers.iter().map(|name| (*name).to_owned()).collect();
+        arms(&servers, &[]).into_iter().map(|arm| arm.label).collect()
+    }
+
+    #[test]
+    fn the_first_server_runs_twice_unless_one_is_named_twice() {
+        assert_eq!(labels(&["mio", "tokio"]), ["mio", "tokio", "mio#2"]);
+        assert_eq!(labels(&["mio", "mio"]), ["mio", "mio#2"]);
+        assert_eq!(labels(&["mio", "tokio", "tokio"]), ["mio", "tokio", "tokio#2"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! `loadgen run`: one trial of one target.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{CohortArgs, RunArgs, TargetChoice},
+    engine::progress::{Phase, Progress},
+    error::Usage,
+    exit::Exit,
+    interrupt,
+    judge::{
+        counted::counted,
+        slo::{Judgement, Slo},
+    },
+    measure::{
+        calibration::Baseline,
+        launch::{guest, server},
+        syscalls,
+        target::Target,
+        trial,
+        validity::{Conditions, Outcome, Validity, judge},
+    },
+    plan::{
+        Cohorts, Load, Plan, STATUS_INTERVAL, Windows, ensure_slots,
+        prepare::{Shape, checked},
+    },
+    record::{self, Entry, Place, Session, State},
+    report, terminal,
+    text::plain,
+};
+
+/// Measures, prints, and records if asked to.
+///
+/// # Errors
+/// What cannot be measured at all; see [`trial::run`].
+pub fn run(args: &RunArgs) -> Result<Exit> {
+    let plan = plan(args).map_err(Usage::from)?;
+    let choice = args.target();
+    let target = match &choice {
+        TargetChoice::Server(name) => Target::Server(server(name, &plan)?),
+        TargetChoice::Command(template) => Target::Command(guest(template, &plan)?),
+        TargetChoice::Address { place, pid } => Target::Address { addr: place.reach()?, pid: *pid },
+    };
+    ensure_loopback(&plan, &target).map_err(Usage::from)?;
+    let host_name = args.record.host_name.as_deref();
+    let place =
+        args.out.as_ref().map(|folder| Place::claim(Some(folder), host_name)).transpose().map_err(Usage::from)?;
+    let session = place.map(|place| Session::create(place, json!({ "plan": plan.describe() }))).transpose()?;
+    let conditions =
+        if args.no_baseline || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
+    let trial = watched(&plan, &target)?;
+    let verdict = judge(&plan, &trial, &conditions);
+    let syscalls_per_message = syscalls(args, &plan, &target, &trial);
+    let (arm, server, target_kind) = match &choice {
+        TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), "server"),
+        TargetChoice::Command(_) => ("command", None, "command"),
+        TargetChoice::Address { .. } => ("target", None, "address"),
+    };
+    let measured = Ok((&trial, &verdict));
+    let entry = Entry {
+        trial_id: 1,
+        cell: None,
+        block: 1,
+        attempt: 1,
+        order_in_block: 1,
+        arm,
+        server,
+        target_kind,
+        padding_bytes: 0,
+        plan: &plan,
+        conditions: &conditions,
+        syscalls_per_message,
+        measured,
+    };
+    let (mut row, files) = match session {
+        None => (record::row("", &record::build(), &entry), None),
+        Some(mut session) => {
+            let row = session.append(&entry)?;
+            let counted = counted(std::slice::from_ref(&row));
+            let folder = session.end(if trial.interrupted { State::Partial } else { State::Complete }, &counted)?;
+            (row, Some(folder))
+        }
+    };
+    let counts = counted(std::slice::from_ref(&row))[0];
+    row.iter_mut().filter(|(name, _)| name == "counted").for_each(|(_, value)| *value = counts.into());
+    let judged = args.slo.map(|slo| (slo, judged(&slo, &trial)));
+    let text = if args.json {
+        let mut row: Map<String, Value> = row.into_iter().collect();
+        if let Some((slo, judgement)) = judged {
+            row.insert("slo".to_owned(), slo.to_string().into());
+            row.insert("slo_judgement".to_owned(), judgement.name().into());
+        }
+        serde_json::to_string(&row)? + "\n"
+    } else {
+        let slo = judged.map(|(slo, judgement)| format!("slo         {}\n", slo.tell(judgement)));
+        report::trial(&entry, files.as_deref()) + &slo.unwrap_or_default()
+    };
+    terminal::print(&text)?;
+
+    let exits = [
+        (trial.interrupted || interrupt::asked()).then_some(Exit::Interrupted),
+        // The target is blamed on a sound trial only.
+        (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
+        (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
+        judged.and_then(|(_, judgement)| match judgement {
+            Judgement::Met => None,
+            Judgement::Missed => Some(Exit::Slo),
+            Judgement::NotJudged { .. } => Some(Exit::Invalid),
+        }),
+    ];
+    Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
+}
+
+/// What the trial says of the objective; without a load nothing.
+fn judged(slo: &Slo, trial: &trial::Trial) -> Judgement {
+    let response = trial.load.as_ref().map(|load| &load.window.tally.response);
+    response.map_or(Judgement::NotJudged { samples: 0 }, |response| slo.judge(response))
+}
+
+/// What the generator can do here and now, with the plan's connections and payloads.
+fn conditions(plan: &Plan) -> Result<Conditions> {
+    Ok(Baseline::measure(plan)?.conditions())
+}
+
+/// The trial, with its progress on a terminal.
+fn watched(plan: &Plan, target: &Target) -> Result<trial::Trial> {
+    if !terminal::is_watched() {
+        return trial::run(plan, target);
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    let mut phase = (Phase::Ramp, Instant::now());
+    let mut show = |progress: &Progress| {
+        if progress.phase() != phase.0 {
+            phase = (progress.phase(), Instant::now());
+        }
+        let echoed = progress.echoed();
+        bar.set_message(format!("{}, {} s, {echoed} echoed", phase.0.name(), phase.1.elapsed().as_secs()));
+        bar.tick();
+    };
+    let trial = trial::run_watched(plan, target, Some(&mut show));
+    bar.finish_and_clear();
+    trial
+}
+
+/// System calls for each message, if they are asked for and can be counted.
+fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) -> Option<f64> {
+    if !args.syscalls || trial.interrupted || interrupt::asked() {
+        return None;
+    }
+    let counted = syscalls::syscalls_per_message(plan, target);
+    let warn = |error: &anyhow::Error| {
+        terminal::say(format_args!("warning: system calls are not counted: {}", plain(&format!("{error:#}"))));
+    };
+    counted.inspect_err(warn).ok()
+}
+
+fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {
+    if let Target::Address { addr, .. } = target {
+        ensure!(
+            plan.source_addresses == 1 || (addr.is_ipv4() && addr.ip().is_loopback()),
+            "--source-addresses are addresses of 127/8, from which {addr} cannot be reached: leave it out"
+        );
+    }
+    Ok(())
+}
+
+fn plan(args: &RunArgs) -> Result<Plan> {
+    let load = if args.closed {
+        Load::Closed { depth: args.depth }
+    } else {
+        Load::Open { rate: args.rate.clone(), arrivals: args.arrivals }
+    };
+    let status_interval = match args.target() {
+        TargetChoice::Command(template) if !template.takes("status_interval_ms") => args.status_interval,
+        TargetChoice::Server(_) | TargetChoice::Command(_) => Some(args.status_interval.unwrap_or(STATUS_INTERVAL)),
+        TargetChoice::Address { .. } => args.status_interval,
+    };
+    if !args.closed {
+        ensure_slots(&args.rate, args.duration, "--rate", "--duration")?;
+        ensure_slots(&args.rate, args.warmup, "--rate", "--warmup")?;
+    }
+    let windows = Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak };
+    let shape = Shape {
+        connections: args.connections,
+        load,
+        payloads: args.payload.clone(),
+        windows,
+        status_interval,
+        cohorts: cohorts(&args.cohorts),
+    };
+    checked(shape, &args.host, args.seed)
+}
+
+fn cohorts(args: &CohortArgs) -> Cohorts {
+    Cohorts { slow_readers: args.slow_readers, churn_per_sec: args.churn, flooders: args.flooders }
+}

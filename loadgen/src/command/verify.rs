@@ -1,0 +1,77 @@
+//! `loadgen verify`: the suite on one server, a line a check.
+
+use anyhow::Result;
+
+use crate::{
+    cli::{TargetChoice, VerifyArgs},
+    exit::Exit,
+    interrupt,
+    measure::target::OWN_EXECUTABLE,
+    terminal::print,
+    verify::{Candidate, Finding, Subject, checks, examine, reach, stale},
+};
+
+/// Runs every check and prints what it found.
+///
+/// # Errors
+/// If no address of the target answers, or the findings cannot be printed.
+pub fn verify(args: &VerifyArgs) -> Result<Exit> {
+    let subject = subject(args)?;
+    if let Candidate::Address { addr, .. } = subject.candidate {
+        reach(addr)?;
+    }
+    let mut findings = Vec::new();
+    for check in checks() {
+        if interrupt::asked() {
+            return Ok(Exit::Interrupted);
+        }
+        let finding = examine(&subject, check);
+        if interrupt::asked() {
+            // What it found may be of the signal's making.
+            return Ok(Exit::Interrupted);
+        }
+        let (word, why) = match &finding {
+            Finding::Pass => ("pass", String::new()),
+            Finding::Fail(why) => ("FAIL", format!(": {why}")),
+            Finding::Declared(why) => ("declared", format!(": {why}")),
+            Finding::Skipped(why) => ("skipped", format!(": {why}")),
+        };
+        print(&format!("{:<3} {word:<9} {}{why}\n", check.clause, check.name))?;
+        findings.push((check, finding));
+    }
+    let stale = stale(&subject, &findings);
+    for clause in &stale {
+        print(&format!("{clause:<3} FAIL      it is declared broken and was kept: the declaration is stale\n"))?;
+    }
+    let count = |wanted: fn(&Finding) -> bool| findings.iter().filter(|(_, finding)| wanted(finding)).count();
+    let failed = count(|finding| matches!(finding, Finding::Fail(_))) + stale.len();
+    let skipped = count(|finding| matches!(finding, Finding::Skipped(_)));
+    print(&format!(
+        "{} pass, {failed} fail, {} declared, {skipped} skipped\n",
+        count(|finding| *finding == Finding::Pass),
+        count(|finding| matches!(finding, Finding::Declared(_))),
+    ))?;
+    Ok(match failed {
+        // Of nothing that was looked at nothing is kept.
+        0 if skipped == findings.len() => {
+            print("not judged: no clause could be checked\n")?;
+            Exit::Invalid
+        }
+        0 => Exit::Ok,
+        _ => Exit::Target,
+    })
+}
+
+fn subject(args: &VerifyArgs) -> Result<Subject> {
+    Ok(match args.target() {
+        TargetChoice::Server(name) => {
+            let subject = Subject::server(OWN_EXECUTABLE.into(), &name);
+            subject.unwrap_or_else(|| unreachable!("clap knows the names"))
+        }
+        TargetChoice::Command(template) => Subject::guest(Candidate::Command(template)),
+        TargetChoice::Address { place, pid } => {
+            let (addr, status_interval) = (place.reach()?, args.status_interval);
+            Subject::guest(Candidate::Address { addr, pid, status_interval })
+        }
+    })
+}

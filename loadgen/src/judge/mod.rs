@@ -1,0 +1,6 @@
+//! What the rows of a session say. Reads no file and opens no socket.
+
+pub mod counted;
+pub mod scorecard;
+pub mod slo;
+pub mod verdicts;

@@ -1,0 +1,105 @@
+//! What the generator can do on this host at this time: its ceiling and the canary, both against the null server.
+//!
+//! The null server does nothing but echo. A rate near the ceiling says more about the generator than about any server;
+//! a canary far below the session's best says that the host has a bad moment.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    engine::{Engine, progress::Progress},
+    error::Shortage,
+    measure::{launch::reference, target::Running, trial, validity::Conditions},
+    plan::{Pacing, Plan},
+};
+
+/// How long the ceiling is measured: long enough for every connection.
+const CEILING: Duration = Duration::from_millis(300);
+
+/// How long the canary sings.
+const CANARY: Duration = Duration::from_millis(150);
+
+/// The null server, running, and what was measured against it.
+#[derive(Debug)]
+pub struct Baseline {
+    plan: Plan,
+    running: Running,
+    /// Echoes per second with the plan's connections and payloads, as many under way as there are connections. The null
+    /// server may bound it, so the generator can do as much at least.
+    pub ceiling_per_sec: f64,
+    canaries: Canaries,
+}
+
+/// The rates of the canary, in echoes per second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Canaries {
+    /// Unknown if this host had no port or descriptor left for it.
+    last: Option<f64>,
+    best: f64,
+}
+
+impl Baseline {
+    /// Starts the null server where the plan has its server and measures the ceiling.
+    ///
+    /// # Errors
+    /// If it cannot be started, or this host cannot carry the plan's connections.
+    pub fn measure(plan: &Plan) -> Result<Self> {
+        let running = reference(plan, &[])?.start()?;
+        let mut baseline = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, canaries: Canaries::default() };
+        baseline.ceiling_per_sec = baseline
+            .rate(plan.connections, CEILING)?
+            .map_err(|what| Shortage(format!("this host ran short: {what}")))?;
+        Ok(baseline)
+    }
+
+    /// The ceiling alone; unknown if this host cannot carry the plan's connections, which the trials themselves will tell.
+    ///
+    /// # Errors
+    /// If the null server cannot be started.
+    pub fn ceiling(plan: &Plan) -> Result<Option<f64>> {
+        match Self::measure(plan) {
+            Err(error) if error.is::<Shortage>() => Ok(None),
+            baseline => Ok(Some(baseline?.ceiling_per_sec)),
+        }
+    }
+
+    /// Has the canary sing: one connection, one message at a time.
+    ///
+    /// # Errors
+    /// If the null server is gone.
+    pub fn canary(&mut self) -> Result<()> {
+        let last = self.rate(1, CANARY)?.ok();
+        self.canaries = Canaries { last, best: self.canaries.best.max(last.unwrap_or(0.0)) };
+        Ok(())
+    }
+
+    /// The conditions now.
+    pub fn conditions(&self) -> Conditions {
+        let heard = self.canaries.best > 0.0;
+        Conditions {
+            ceiling_per_sec: Some(self.ceiling_per_sec),
+            canary_per_sec: self.canaries.last,
+            canary_best_per_sec: heard.then_some(self.canaries.best),
+        }
+    }
+
+    /// Echoes per second in a closed loop of depth 1; or what this host lacks for the connections.
+    fn rate(&self, connections: u32, window: Duration) -> Result<Result<f64, String>> {
+        let plan = Plan { connections, threads: self.plan.threads.min(connections), ..self.plan.clone() };
+        // On a thread of its own: it is pinned, and servers are spawned from this one.
+        std::thread::scope(|scope| {
+            let measure = || {
+                trial::pin(&plan)?;
+                let (mut engine, _) =
+                    Engine::connect(&trial::options(&plan, &self.running, Arc::new(Progress::default())))?;
+                if let Some(what) = engine.first_shortage() {
+                    return Ok(Err(what.to_owned()));
+                }
+                let window = engine.closed_loop(1, window, Pacing::Timer)?;
+                Ok(Ok(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64))
+            };
+            scope.spawn(measure).join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        })
+    }
+}

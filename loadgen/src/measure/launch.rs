@@ -1,0 +1,83 @@
+//! From a plan to what is started: the same for every command.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template};
+use crate::{
+    error::Usage,
+    plan::{PlacementKind, Plan, STATUS_INTERVAL, units::show_duration},
+};
+
+/// Connections that a server takes beyond those of the plan.
+const SPARE_CONNECTIONS: u64 = 16;
+
+/// How any other program is started for a plan.
+///
+/// # Errors
+/// If it is to be told a status interval that cannot be told.
+pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
+    let status_interval = plan.status_interval.unwrap_or(STATUS_INTERVAL);
+    ensure_whole_ms(template, status_interval).map_err(Usage::from)?;
+    Ok(GuestCommand {
+        template: template.clone(),
+        status_interval,
+        max_connections: room(plan),
+        cpus: server_cpus(plan),
+        padding_bytes: 0,
+    })
+}
+
+/// A guest that was told less than what is asked for would be blamed for the drift.
+fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()> {
+    let floor = Duration::from_millis(status_interval.as_millis() as u64);
+    ensure!(
+        floor == status_interval || !template.takes("status_interval_ms"),
+        "--status-interval {} cannot be told with {{status_interval_ms}}: ask for {} or {}",
+        show_duration(status_interval),
+        show_duration(floor),
+        show_duration(floor + Duration::from_millis(1))
+    );
+    Ok(())
+}
+
+/// Connections that a server is told to take. A plan that is checked has no more than there are descriptors.
+fn room(plan: &Plan) -> u32 {
+    u32::try_from(plan.all_connections() + SPARE_CONNECTIONS).unwrap_or(u32::MAX)
+}
+
+fn server_cpus(plan: &Plan) -> Vec<usize> {
+    match plan.placement.kind {
+        PlacementKind::Split => plan.placement.server_cpus.clone(),
+        PlacementKind::Shared => Vec::new(),
+    }
+}
+
+/// How a server of this project is started for a plan.
+///
+/// # Errors
+/// If the server cannot take the plan's connections by its nature: then there would be nothing but failures to measure.
+pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
+    let alone = servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"));
+    if alone && plan.connections > 1 {
+        return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
+    }
+    Ok(ServerCommand {
+        executable: OWN_EXECUTABLE.into(),
+        name: name.to_owned(),
+        status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
+        max_connections: room(plan),
+        workers: plan.placement.server_cpus.len().max(1),
+        nodelay: plan.nodelay,
+        congestion: plan.congestion.clone(),
+        cpus: server_cpus(plan),
+        padding_bytes: 0,
+    })
+}
+
+/// A reference server with these arguments where the plan has its server.
+pub(crate) fn reference(plan: &Plan, arguments: &[&str]) -> Result<Target> {
+    let template = Template::own(&[&["reference"], arguments].concat());
+    guest(&template, plan).map(Target::Command)
+}

@@ -1,0 +1,8 @@
+//! One trial: a server is started, loaded and watched, and the trial itself is assessed.
+
+pub mod calibration;
+pub mod launch;
+pub mod syscalls;
+pub mod target;
+pub mod trial;
+pub mod validity;

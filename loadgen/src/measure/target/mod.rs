@@ -1,0 +1,195 @@
+//! What is measured: a server of this project in a process of its own, or whatever listens at an address.
+//!
+//! Only this module starts processes. A child is spawned from the main thread, because its parent-death signal is tied
+//! to the thread that spawned it; it has a process group of its own, so that Ctrl-C does not reach it first, and so that
+//! what it starts in turn can be ended with it.
+
+mod child;
+mod log;
+mod place;
+mod template;
+mod wait;
+
+use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use protocol::Counters;
+
+use self::child::ServerChild;
+pub use self::{place::Place, template::Template};
+use crate::plan::units;
+
+/// This executable as it runs. Its path may meanwhile be that of another build: `cargo build` replaces the file.
+pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A server of this project, started afresh.
+    Server(ServerCommand),
+    /// Any program that keeps the start-up contract, started afresh.
+    Command(GuestCommand),
+    /// Something that listens already.
+    Address {
+        /// Where.
+        addr: SocketAddr,
+        /// Its process, if it is on this host and to be observed.
+        pid: Option<i32>,
+    },
+}
+
+/// How a server of this project is started.
+#[derive(Clone, Debug)]
+pub struct ServerCommand {
+    /// [`OWN_EXECUTABLE`], or for a bench target the `loadgen` that cargo built with it: never a stale build.
+    pub executable: PathBuf,
+    /// The server's name.
+    pub name: String,
+    /// Time between two status lines.
+    pub status_interval: Duration,
+    /// Connections that it must take.
+    pub max_connections: u32,
+    /// Worker threads of a runtime that has any.
+    pub workers: usize,
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// TCP_CONGESTION.
+    pub congestion: String,
+    /// Where it may run; empty for anywhere.
+    pub cpus: Vec<usize>,
+    /// See [`Target::padded`].
+    pub padding_bytes: usize,
+}
+
+/// How any other program is started that says `listening on ADDR:PORT` on its first line of stdout.
+#[derive(Clone, Debug)]
+pub struct GuestCommand {
+    /// What to start.
+    pub template: Template,
+    /// Time between two status lines.
+    pub status_interval: Duration,
+    /// Connections that it must take.
+    pub max_connections: u32,
+    /// Where it may run; empty for anywhere.
+    pub cpus: Vec<usize>,
+    /// See [`Target::padded`].
+    pub padding_bytes: usize,
+}
+
+/// What a server leaves when it ends.
+#[derive(Debug, Default)]
+pub struct Stopped {
+    /// Its counters; `None` if nothing was started, or a guest that prints none.
+    pub counters: Option<Counters>,
+    /// The last line of its stderr.
+    pub last_words: String,
+}
+
+/// A target that listens.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The processes that serve there, in most cases one; none if they are not known.
+    pub pids: Vec<i32>,
+    child: Option<ServerChild>,
+}
+
+impl Target {
+    /// The same with so many bytes more in the environment of what is started. The environment's size moves the stack, and
+    /// that alone can make a program faster or slower by more than what is compared (Mytkowicz et al., Producing wrong data
+    /// without doing anything obviously wrong, ASPLOS 2009): drawn anew for each trial it is noise, and no bias.
+    pub fn padded(mut self, bytes: usize) -> Self {
+        match &mut self {
+            Self::Server(command) => command.padding_bytes = bytes,
+            Self::Command(command) => command.padding_bytes = bytes,
+            Self::Address { .. } => {}
+        }
+        self
+    }
+
+    /// Starts it if need be, and returns once it listens.
+    ///
+    /// # Errors
+    /// [`CannotStart`] if it does not start or does not say that it listens,
+    /// [`Interrupted`](crate::error::Interrupted) if a signal comes first.
+    pub fn start(&self) -> Result<Running> {
+        match self {
+            Self::Address { addr, pid } => {
+                Ok(Running { addr: *addr, pids: pid.iter().copied().collect(), child: None })
+            }
+            Self::Server(command) => {
+                let mut prepared = prepare_server(command);
+                pad(&mut prepared, command.padding_bytes);
+                Running::spawn(&command.name, prepared, &command.cpus, false)
+            }
+            Self::Command(command) => {
+                let words = command.template.fill(command.status_interval, command.max_connections);
+                let mut prepared = Command::new(&words[0]);
+                prepared.args(&words[1..]);
+                pad(&mut prepared, command.padding_bytes);
+                Running::spawn(&command.template.name(), prepared, &command.cpus, true)
+            }
+        }
+    }
+}
+
+impl Running {
+    fn spawn(name: &str, command: Command, cpus: &[usize], guest: bool) -> Result<Self> {
+        let (child, addr) = ServerChild::spawn(name, command, cpus, guest)?;
+        Ok(Self { addr, pids: child.listening.clone(), child: Some(child) })
+    }
+
+    /// The process that serves there, or the first of several; `None` if it is not known.
+    pub fn pid(&self) -> Option<i32> {
+        self.pids.first().copied()
+    }
+
+    /// Ends what was started and returns what it left.
+    ///
+    /// # Errors
+    /// If it died, had to be killed, or is of this project and printed no counters.
+    pub fn stop(mut self) -> Result<Stopped> {
+        self.child.take().map_or(Ok(Stopped::default()), ServerChild::stop)
+    }
+
+    /// Waits for what was started to exit by itself, and returns its exit code and the last line of its stderr.
+    ///
+    /// # Errors
+    /// If nothing was started, or if it does not exit in time or is ended by a signal.
+    pub fn wait(mut self) -> Result<(i32, String)> {
+        let (status, last_words) = self.child.take().context("nothing was started")?.wait()?;
+        let code = status.code().with_context(|| format!("the server ended with {status}"))?;
+        Ok((code, last_words))
+    }
+
+    /// Whether it was started here.
+    pub fn is_child(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// What it last wrote to stderr, for a message about a failure.
+    pub fn log(&self) -> String {
+        self.child.as_ref().map(ServerChild::log).unwrap_or_default()
+    }
+}
+
+fn prepare_server(command: &ServerCommand) -> Command {
+    let mut prepared = Command::new(&command.executable);
+    prepared
+        .args(["serve", &command.name, "--addr", "127.0.0.1:0", "--congestion", &command.congestion])
+        .arg("--status-interval")
+        .arg(units::show_duration(command.status_interval))
+        .arg("--max-connections")
+        .arg(command.max_connections.to_string())
+        .arg("--workers")
+        .arg(command.workers.to_string())
+        .args((!command.nodelay).then_some("--nagle"));
+    prepared
+}
+
+fn pad(prepared: &mut Command, bytes: usize) {
+    if bytes > 0 {
+        prepared.env("LOADGEN_PADDING", "x".repeat(bytes));
+    }
+}

@@ -1,0 +1,344 @@
+//! One trial: a fresh server, its connections, and the windows idle, warm-up, load and peak, with snapshots in between.
+//!
+//! Each window has its own schedule, its own drain and its own tally; snapshots are taken outside of them.
+
+mod measured;
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow};
+pub use measured::{Idle, KernelMemory, Loaded, Surroundings, Trial};
+use servers::clock;
+
+use crate::{
+    engine::{
+        Engine, Options, Slot, Tick, Window, Workload,
+        progress::{Phase, Progress},
+    },
+    error::Unreachable,
+    measure::target::{Running, Target},
+    observe::{self, Machine, Process, Usage},
+    plan::{Load, Pacing, PlacementKind, Plan},
+};
+
+/// Runs one trial. To be called from the main thread: the child's life is tied to the thread that spawns it.
+///
+/// # Errors
+/// [`CannotStart`](crate::error::CannotStart) or [`Unreachable`] if there is nothing to measure: the server does not
+/// start, refuses every connection or does not echo. Whatever happens later is an outcome and stands in the trial.
+pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
+    run_watched(plan, target, None)
+}
+
+/// The same; the calling thread looks at the progress five times a second.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
+    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started_at_ns = clock::now_ns();
+    let running = target.start()?;
+    let cpus = observe::available_cpus();
+    if watch.is_some() && plan.placement.kind == PlacementKind::Split {
+        // Whoever looks does not run where the generator spins, if there is anywhere else.
+        let others: Vec<usize> =
+            cpus.iter().filter(|cpu| !plan.placement.loadgen_cpus.contains(cpu)).copied().collect();
+        observe::pin_thread(&others)?;
+    }
+    let progress = Arc::new(Progress::default());
+    let measured = thread::scope(|scope| {
+        let (ended, end) = mpsc::channel::<()>();
+        let shown = Arc::clone(&progress);
+        let measure = || {
+            let measured = Measurement::new(plan, &running, shown).and_then(Measurement::run);
+            drop(ended);
+            measured
+        };
+        let engine = thread::Builder::new().name("engine".to_owned()).spawn_scoped(scope, measure)?;
+        if let Some(watch) = watch {
+            while end.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                watch(&progress);
+            }
+        }
+        engine.join().map_err(|_| anyhow!("the engine panicked"))?
+    });
+    observe::pin_thread(&cpus)?;
+    let log = running.log();
+    let stopped = running.stop();
+    let mut trial = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
+    trial.started_at_unix_ms = started_at.as_millis() as u64;
+    trial.started_at_ns = started_at_ns;
+    match stopped {
+        Ok(stopped) => (trial.counters, trial.last_words) = (stopped.counters, stopped.last_words),
+        Err(error) => trial.problem = Some(format!("{error:#}")),
+    }
+    Ok(trial)
+}
+
+/// Has the calling thread run where the plan has its generator.
+pub(crate) fn pin(plan: &Plan) -> Result<()> {
+    match plan.placement.kind {
+        PlacementKind::Split => observe::pin_thread(&plan.placement.loadgen_cpus).context("cannot pin the generator"),
+        PlacementKind::Shared => Ok(()),
+    }
+}
+
+/// The client's side of a plan.
+pub(crate) fn options(plan: &Plan, running: &Running, progress: Arc<Progress>) -> Options {
+    let pinned = plan.placement.kind == PlacementKind::Split;
+    Options {
+        addr: running.addr,
+        connections: plan.connections,
+        payloads: plan.payloads.clone(),
+        nodelay: plan.nodelay,
+        congestion: Some(plan.congestion.clone()),
+        pacing: plan.pacing,
+        threads: plan.threads,
+        cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },
+        flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
+        source_addresses: plan.source_addresses,
+        cohorts: plan.cohorts,
+        progress,
+    }
+}
+
+/// A trial under way, on the engine's thread.
+struct Measurement<'a> {
+    plan: &'a Plan,
+    engine: Engine,
+    ramp: Window,
+    process: Option<Process>,
+    pids: Vec<i32>,
+    before: Machine,
+    threads_max: Option<u64>,
+    warmups: Vec<Window>,
+    progress: Arc<Progress>,
+}
+
+impl<'a> Measurement<'a> {
+    fn new(plan: &'a Plan, running: &Running, progress: Arc<Progress>) -> Result<Self> {
+        pin(plan)?;
+        let process = running.pid().map(|pid| {
+            Process::open(&running.pids).map_err(|error| Unreachable(format!("cannot observe process {pid}: {error}")))
+        });
+        let before = observe::machine();
+        let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
+        // Where only this host stood in the way there is nothing to say of the server, and the trial is invalid.
+        let hindered = engine.first_problem().is_none() && engine.first_shortage().is_some();
+        if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() && !hindered {
+            let problem = engine.first_problem().unwrap_or("no connection was established");
+            return Err(Unreachable(format!("{}: {problem}", running.addr)).into());
+        }
+        Ok(Self {
+            plan,
+            engine,
+            ramp,
+            process: process.transpose()?,
+            pids: running.pids.clone(),
+            before,
+            threads_max: None,
+            warmups: Vec::new(),
+            progress,
+        })
+    }
+
+    fn run(mut self) -> Result<Trial> {
+        let windows = &self.plan.windows;
+        self.progress.enter(Phase::Idle);
+        let idle = if windows.idle.is_zero() { None } else { Some(self.idle()?) };
+        let kernel_memory = self.kernel_memory();
+        let undisturbed = if self.plan.cohorts.is_empty() { None } else { self.load()? };
+        self.engine.set_cohorts_active(true)?;
+        let load = if windows.load.is_zero() { None } else { self.load()? };
+        self.engine.set_cohorts_active(false)?;
+        self.progress.enter(Phase::Peak);
+        let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
+        Ok(Trial {
+            started_at_unix_ms: 0,
+            started_at_ns: 0,
+            ramp: self.ramp,
+            idle,
+            warmups: self.warmups,
+            undisturbed,
+            load,
+            peak,
+            kernel_memory,
+            server_threads_max: self.threads_max,
+            counters: None,
+            last_words: String::new(),
+            problem: self.engine.first_problem().map(str::to_owned),
+            shortage: self.engine.first_shortage().map(str::to_owned),
+            interrupted: self.engine.is_interrupted(),
+        })
+    }
+
+    /// Warm-up and load; none after a signal.
+    fn load(&mut self) -> Result<Option<Loaded>> {
+        let windows = &self.plan.windows;
+        if !windows.warmup.is_zero() {
+            self.progress.enter(Phase::WarmUp);
+            let slots = self.slots(windows.warmup, self.plan.seed ^ WARMUP_SEED);
+            let warmup = self.send(&slots, windows.warmup)?;
+            self.warmups.push(warmup);
+        }
+        let slots = self.slots(windows.load, self.plan.seed);
+        self.progress.enter(Phase::Load);
+        Ok(self.loaded(|measurement| measurement.send(&slots, windows.load))?)
+    }
+
+    /// Kernel memory now against before the connections.
+    fn kernel_memory(&self) -> KernelMemory {
+        let now = observe::machine();
+        let difference = |now: Option<u64>, then: Option<u64>| Some(now?.cast_signed() - then?.cast_signed());
+        KernelMemory {
+            stacks_bytes: difference(now.kernel_stack_bytes, self.before.kernel_stack_bytes),
+            slab_bytes: difference(now.slab_bytes, self.before.slab_bytes),
+            page_tables_bytes: difference(now.page_tables_bytes, self.before.page_tables_bytes),
+        }
+    }
+
+    /// Starts half an interval after a tick and lasts whole intervals, so that it holds a known number of ticks.
+    fn idle(&mut self) -> io::Result<Idle> {
+        let (length, ticks) = self.plan.idle_ticks();
+        let aligned = match self.plan.status_interval {
+            // Without a connection no tick is seen, and none is sent.
+            Some(interval) if !interval.is_zero() && self.plan.connections > 0 => self.align(interval)?,
+            _ => true,
+        };
+        let before = self.usage();
+        self.catch_up()?;
+        let around = observe::machine();
+        let window = self.engine.idle_until(clock::now_ns() + length.as_nanos() as u64)?;
+        let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
+        Ok(Idle {
+            window,
+            ticks: ticks.filter(|_| aligned && self.plan.connections > 0 && !self.engine.is_interrupted()),
+            surroundings: surroundings(self.plan, &around, &self.pids),
+            server,
+            memory: self.process.as_ref().map(Process::memory),
+        })
+    }
+
+    /// Sleeps until half an interval after a tick; false if no tick comes.
+    fn align(&mut self, interval: Duration) -> io::Result<bool> {
+        let interval_ns = interval.as_nanos() as u64;
+        if self.engine.newest_tick().is_none() {
+            self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
+        }
+        let Some(Tick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
+        let now_ns = clock::now_ns();
+        let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
+        // What arrives until then belongs to no window.
+        drop(self.engine.idle_until(middle_ns)?);
+        Ok(true)
+    }
+
+    /// The schedule of a window, made before it begins; a closed loop has none.
+    fn slots(&self, length: Duration, seed: u64) -> Vec<Slot> {
+        match &self.plan.load {
+            Load::Open { rate, arrivals } => {
+                let (payloads, connections) = (&self.plan.payloads, self.plan.connections);
+                Workload { seed, rate, arrivals: *arrivals, payloads, connections }.slots(length)
+            }
+            Load::Closed { .. } => Vec::new(),
+        }
+    }
+
+    /// One window of the plan's load.
+    fn send(&mut self, slots: &[Slot], length: Duration) -> io::Result<Window> {
+        match self.plan.load {
+            Load::Open { .. } => self.engine.open_loop(slots, length),
+            Load::Closed { depth } => self.engine.closed_loop(depth, length, self.plan.closed_pacing()),
+        }
+    }
+
+    /// Throughput: blocking, since a spinning client would only compete with itself.
+    fn peak(&mut self) -> io::Result<Window> {
+        self.engine.closed_loop(1, self.plan.windows.peak, Pacing::Timer)
+    }
+
+    /// A window with what was used around it; none after a signal.
+    fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Option<Loaded>> {
+        if self.engine.is_interrupted() {
+            return Ok(None);
+        }
+        let server_before = self.usage();
+        self.catch_up()?;
+        let (around, start_ns) = (observe::machine(), clock::now_ns());
+        let window = window(self)?;
+        let span_ns = clock::now_ns() - start_ns;
+        let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
+        Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
+    }
+
+    /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
+    fn catch_up(&mut self) -> io::Result<()> {
+        if self.engine.newest_tick().is_none() {
+            return Ok(());
+        }
+        const LOOK_NS: u64 = 2_000_000;
+        /// With ticks every 10 ms there may always be something.
+        const LOOKS: usize = 50;
+        for _ in 0..LOOKS {
+            let seen = self.engine.idle_until(clock::now_ns() + LOOK_NS)?;
+            if seen.tally.counts.statuses == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A snapshot of the server; `None` if there is no process to look at, or it is gone.
+    fn usage(&mut self) -> Option<Usage> {
+        let usage = self.process.as_ref()?.usage().ok()?;
+        self.threads_max = self.threads_max.max(Some(usage.threads.len() as u64));
+        Some(usage)
+    }
+}
+
+/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if a server says that one is due
+/// later than the next can be.
+fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
+    let middle_ns = due_ns.checked_add(interval_ns / 2)?;
+    let late_ns = now_ns.saturating_sub(middle_ns);
+    let next_ns = middle_ns + late_ns.div_ceil(interval_ns) * interval_ns;
+    (next_ns <= now_ns + 2 * interval_ns).then_some(next_ns)
+}
+
+/// What was going on since the machine was looked at; `server` are the server's processes.
+fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> Surroundings {
+    let now = observe::machine();
+    let own = std::process::id().cast_signed();
+    let measured = [server, &[own]].concat();
+    Surroundings {
+        steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
+        machine_busy_ns: now.busy_since(before, None),
+        server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),
+        foreign_cpu_ns: (!server.is_empty()).then(|| now.used_since(before, &measured)),
+    }
+}
+
+/// How often the progress is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Makes the warm-up's schedule another one than that of the load.
+const WARMUP_SEED: u64 = 0x7761_726d_7570;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_says_absurd_times_is_not_waited_for() {
+        assert_eq!(next_middle_ns(1_000, 100, 1_010), Some(1_050));
+        assert_eq!(next_middle_ns(1_000, 100, 1_051), Some(1_150));
+        assert_eq!(next_middle_ns(7, 100, 1_051), Some(1_057), "long ago");
+        assert_eq!(next_middle_ns(2_000, 100, 1_051), None, "in the far future");
+        assert_eq!(next_middle_ns(u64::MAX, 100, 1_051), None);
+    }
+}

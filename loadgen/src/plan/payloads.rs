@@ -1,0 +1,66 @@
+//! Sizes of the messages.
+
+/// The payload sizes of a load and how often each occurs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payloads {
+    /// Bytes, newline included, and the share of all messages; the shares add up to 1.
+    sizes: Vec<(usize, f64)>,
+}
+
+impl Payloads {
+    /// Messages of one size, in bytes.
+    pub fn one(bytes: usize) -> Self {
+        Self { sizes: vec![(bytes, 1.0)] }
+    }
+
+    /// Sizes in bytes with their shares; those without one have equal parts of what the others leave.
+    ///
+    /// # Errors
+    /// One line that says what would be right.
+    pub fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
+        let given: f64 = sizes.iter().filter_map(|(_, share)| *share).sum();
+        let others = sizes.iter().filter(|(_, share)| share.is_none()).count();
+        let complete = (given - 1.0).abs() < 1e-9;
+        if sizes.is_empty() || sizes.len() > 100 || given > 1.0 + 1e-9 || (complete == (others > 0)) {
+            return Err("the shares must add up to 1, for example 64B,1KiB:0.1 or 64B:0.9,1KiB:0.1".to_owned());
+        }
+        let rest = (1.0 - given) / others.max(1) as f64;
+        Ok(Self { sizes: sizes.iter().map(|(bytes, share)| (*bytes, share.unwrap_or(rest))).collect() })
+    }
+
+    /// Every size in bytes, with its share.
+    pub fn sizes(&self) -> &[(usize, f64)] {
+        &self.sizes
+    }
+
+    /// The mean size in bytes.
+    pub fn mean_bytes(&self) -> f64 {
+        self.sizes.iter().map(|(bytes, share)| *bytes as f64 * share).sum()
+    }
+
+    /// Index of the size that a number drawn from 0..1 stands for.
+    pub(crate) fn pick(&self, drawn: f64) -> u16 {
+        let mut below = 0.0;
+        let index = self.sizes.iter().position(|(_, share)| {
+            below += share;
+            drawn < below
+        });
+        index.unwrap_or(self.sizes.len() - 1) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_without_a_share_have_what_the_others_leave() {
+        let mix = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
+        assert_eq!(mix.sizes(), [(64, 0.9), (1024, 0.1)]);
+        assert_eq!([0.0, 0.89, 0.91, 0.999].map(|drawn| mix.pick(drawn)), [0, 0, 1, 1]);
+        assert!((mix.mean_bytes() - 160.0).abs() < 1e-9);
+        for wrong in [&[(64, Some(0.5))][..], &[(64, None), (1, Some(1.0))], &[(64, Some(0.7)), (1, Some(0.7))], &[]] {
+            assert!(Payloads::mix(wrong).is_err_and(|error| error.contains("add up to 1")), "{wrong:?}");
+        }
+    }
+}

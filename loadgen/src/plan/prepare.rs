@@ -1,0 +1,54 @@
+//! From what the command line asks for to a plan: the same for every command.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{Cohorts, HostArgs, Load, Pacing, PacingChoice, Payloads, PlacementWish, Plan, Windows, footprint, place};
+
+/// What a plan needs besides the host.
+pub(crate) struct Shape {
+    pub(crate) connections: u32,
+    pub(crate) load: Load,
+    pub(crate) payloads: Payloads,
+    pub(crate) windows: Windows,
+    pub(crate) status_interval: Option<Duration>,
+    pub(crate) cohorts: Cohorts,
+}
+
+/// Completes a plan for this host and checks it.
+pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
+    let wish = PlacementWish {
+        kind: host.placement,
+        server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
+        loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
+    };
+    let (placement, mut pacing, flags) = place(&wish, host.pacing, host.threads)?;
+    if shape.cohorts.flooders > 0 && placement.spare_cpus.is_empty() {
+        ensure!(
+            host.pacing != PacingChoice::Spin,
+            "--pacing spin leaves the flooders no CPU, since server and generator have all: use --pacing timer"
+        );
+        pacing = Pacing::Timer;
+    }
+    let plan = Plan {
+        connections: shape.connections,
+        load: shape.load,
+        pacing,
+        spin_asked: host.pacing == PacingChoice::Spin,
+        payloads: shape.payloads,
+        windows: shape.windows,
+        status_interval: shape.status_interval,
+        seed,
+        placement,
+        threads: host.threads,
+        source_addresses: host.source_addresses,
+        cohorts: shape.cohorts,
+        nodelay: !host.nagle,
+        congestion: host.congestion.clone(),
+        flags,
+    };
+    plan.check()?;
+    footprint::check(&plan)?;
+    Ok(plan)
+}

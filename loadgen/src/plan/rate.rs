@@ -1,0 +1,109 @@
+//! How many messages are offered, and how they are spread over time.
+
+use std::fmt;
+
+/// How the times between two messages are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arrivals {
+    /// Independent exponential gaps, connections drawn at random
+    Poisson,
+    /// Equal gaps, connections in turn: for known answers, since it hides queueing
+    Constant,
+}
+
+impl Arrivals {
+    /// As it is called on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poisson => "poisson",
+            Self::Constant => "constant",
+        }
+    }
+}
+
+/// How many messages are offered per second over a window; a second may have less than one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rate {
+    /// The same from beginning to end.
+    Steady(f64),
+    /// Grows or falls evenly.
+    Ramp {
+        /// At the beginning.
+        from: f64,
+        /// At the end.
+        to: f64,
+    },
+    /// One after the other, each for an equal part of the window.
+    Steps(Vec<f64>),
+}
+
+impl Rate {
+    /// The mean over the window, per second.
+    pub fn mean_per_sec(&self) -> f64 {
+        self.messages_until(1.0)
+    }
+
+    /// The least and the greatest, per second.
+    pub fn extremes_per_sec(&self) -> (f64, f64) {
+        match self {
+            Self::Steady(rate) => (*rate, *rate),
+            Self::Ramp { from, to } => (from.min(*to), from.max(*to)),
+            Self::Steps(rates) => {
+                let rates = rates.iter().copied();
+                (rates.clone().reduce(f64::min).unwrap_or(0.0), rates.reduce(f64::max).unwrap_or(0.0))
+            }
+        }
+    }
+
+    /// Messages expected in the first `share` of a window of one second.
+    fn messages_until(&self, share: f64) -> f64 {
+        match self {
+            Self::Steady(rate) => *rate * share,
+            Self::Ramp { from, to } => *from * share + (*to - *from) * share * share / 2.0,
+            Self::Steps(rates) => {
+                let step = 1.0 / rates.len() as f64;
+                let part = |(index, rate): (usize, &f64)| *rate * (share - index as f64 * step).clamp(0.0, step);
+                rates.iter().enumerate().map(part).sum()
+            }
+        }
+    }
+
+    /// The share of a window of one second in which `messages` are expected: the inverse of `messages_until`.
+    pub(crate) fn share_of(&self, messages: f64) -> f64 {
+        match self {
+            _ if messages == 0.0 => 0.0,
+            Self::Steady(rate) => messages / *rate,
+            Self::Ramp { from, to } => {
+                // The root of slope/2 s^2 + from s = messages, in the form that does not cancel.
+                let (from, slope) = (*from, *to - *from);
+                2.0 * messages / (from + (from * from + 2.0 * slope * messages).max(0.0).sqrt())
+            }
+            Self::Steps(rates) => {
+                let step = 1.0 / rates.len() as f64;
+                let (mut before, mut left) = (0.0, messages);
+                for rate in rates {
+                    let here = *rate * step;
+                    if left <= here {
+                        return before + left / *rate;
+                    }
+                    (before, left) = (before + step, left - here);
+                }
+                1.0 + left
+            }
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    /// As it is recorded: plain digits.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steady(rate) => write!(formatter, "{rate}"),
+            Self::Ramp { from, to } => write!(formatter, "{from}..{to}"),
+            Self::Steps(rates) => {
+                let rates: Vec<String> = rates.iter().map(f64::to_string).collect();
+                formatter.write_str(&rates.join(","))
+            }
+        }
+    }
+}

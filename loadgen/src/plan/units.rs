@@ -1,0 +1,289 @@
+//! Rates, sizes and durations as people write them: the only parser and printer of units.
+
+use std::time::Duration;
+
+use serde_json::Value;
+pub use servers::cli::{duration, status_interval};
+
+use crate::plan::{Payloads, Rate};
+
+/// The highest rate, per second: the schedule counts nanoseconds.
+const PER_SECOND_MAX: f64 = 1e9;
+
+/// The lowest one that is not zero: one an hour.
+const PER_SECOND_MIN: f64 = 1.0 / 3_600.0;
+
+/// Reads a count: `500`, `20k`, `1.5M`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn count(text: &str) -> Result<u64, String> {
+    const EXAMPLES: &str = "500, 20k or 1.5M";
+    whole(scaled(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], EXAMPLES)?, EXAMPLES)
+}
+
+/// The same for a count that is kept in 32 bits.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn count_u32(text: &str) -> Result<u32, String> {
+    u32::try_from(count(text)?).map_err(|_| format!("it is too large; at most {}", u32::MAX))
+}
+
+/// Reads how often something happens in a second: `500`, `20k`, `1.5M`, `0.1`; `6/m` and `20/h` are by the minute and by
+/// the hour.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn per_second(text: &str) -> Result<f64, String> {
+    let (number, seconds) = match text.split_once('/') {
+        None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
+        Some((number, "m")) => (number, 60.0),
+        Some((number, "h")) => (number, 3_600.0),
+        Some(_) => return Err("a rate is by the second, or by /m or /h; write for example 20k, 0.1 or 6/m".to_owned()),
+    };
+    let units = [("", 1.0), ("k", 1e3), ("M", 1e6)];
+    match scaled(number, &units, "500, 20k, 1.5M, 0.1 or 6/m")? / seconds {
+        rate if rate > PER_SECOND_MAX => Err("it is too high; at most 1000M".to_owned()),
+        rate if rate > 0.0 && rate < PER_SECOND_MIN => Err("it is too low; at least 1/h, or 0".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
+/// Reads a size in bytes: `64B`, `1KiB`, `100MiB`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    const EXAMPLES: &str = "64B, 16KiB or 1MiB";
+    whole(scaled(text, &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0)], EXAMPLES)?, EXAMPLES)
+}
+
+/// Reads a rate that may change over the window: `20k`, `0.1`, `6/m`, a ramp `1k..50k` or steps `1k,5k,20k`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    if let Some((from, to)) = text.split_once("..") {
+        return Ok(Rate::Ramp { from: per_second(from)?, to: per_second(to)? });
+    }
+    match text.split(',').map(per_second).collect::<Result<Vec<_>, _>>()?[..] {
+        [rate] => Ok(Rate::Steady(rate)),
+        ref rates => Ok(Rate::Steps(rates.to_vec())),
+    }
+}
+
+/// Reads payload sizes: `64B`, or several with the share of messages that have them: `64B,1KiB:0.1`.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn payloads(text: &str) -> Result<Payloads, String> {
+    let size = |part: &str| -> Result<(usize, Option<f64>), String> {
+        let (size, share) = part.split_once(':').map_or((part, None), |(size, share)| (size, Some(share)));
+        let share = match share.map(str::parse::<f64>) {
+            None => None,
+            Some(Ok(share)) if share > 0.0 && share <= 1.0 => Some(share),
+            Some(_) => return Err("a share lies between 0 and 1: write for example 64B,1KiB:0.1".to_owned()),
+        };
+        let bytes = usize::try_from(bytes(size)?).map_err(|error| error.to_string())?;
+        Ok((bytes, share))
+    };
+    Payloads::mix(&text.split(',').map(size).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Writes a rate as it is read.
+pub fn show_rate(rate: &Rate) -> String {
+    let show = |rate: &f64| show_count(*rate);
+    match rate {
+        Rate::Steady(rate) => show(rate),
+        Rate::Ramp { from, to } => format!("{}..{}", show(from), show(to)),
+        Rate::Steps(rates) => rates.iter().map(show).collect::<Vec<_>>().join(","),
+    }
+}
+
+/// Writes payload sizes as they are read.
+pub fn show_payloads(payloads: &Payloads) -> String {
+    match payloads.sizes() {
+        [(bytes, _)] => show_bytes(*bytes as u64),
+        sizes => {
+            let show = |(bytes, share): &(usize, f64)| format!("{}:{share}", show_bytes(*bytes as u64));
+            sizes.iter().map(show).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+/// Reads a number of zero or more with one of these units, each with what it multiplies by.
+fn scaled(text: &str, units: &[(&str, f64)], examples: &str) -> Result<f64, String> {
+    let wrong = || format!("write for example {examples}");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = units.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
+    Ok(number.parse::<f64>().map_err(|_| wrong())? * scale)
+}
+
+fn whole(value: f64, examples: &str) -> Result<u64, String> {
+    // Exact up to 2^53, far beyond any count or size that can be asked for.
+    const EXACT: u64 = 1 << 53;
+    match value {
+        value if value > EXACT as f64 => Err(format!("it is too large, at most {EXACT}; write for example {examples}")),
+        value if value.fract() != 0.0 => Err(format!("it is no whole number; write for example {examples}")),
+        value => Ok(value as u64),
+    }
+}
+
+/// A rate as records have it: whole per second from 100 on, thousandths below.
+pub fn recorded_rate(per_sec: f64) -> Value {
+    let rounded = if per_sec < 100.0 { (per_sec * 1e3).round() / 1e3 } else { per_sec.round() };
+    if rounded.fract() == 0.0 { Value::from(rounded as u64) } else { Value::from(rounded) }
+}
+
+/// A duration in milliseconds as it is recorded: exactly, and a whole number if it is one.
+pub fn recorded_ms(duration: Duration) -> serde_json::Value {
+    match duration.as_nanos() {
+        ns if ns % 1_000_000 == 0 => ((ns / 1_000_000) as u64).into(),
+        ns => (ns as f64 / 1e6).into(),
+    }
+}
+
+/// Writes a duration with the largest unit that keeps it whole: `500ms`, `5s`, `0s`.
+pub fn show_duration(duration: Duration) -> String {
+    if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
+}
+
+/// Writes a rate or count with three significant digits or more: `950`, `20.0k`, `131k`, `1.53M`; `0.1`, `1.5`.
+pub fn show_count(count: f64) -> String {
+    match count {
+        count if count >= 1e6 => format!("{:.2}M", count / 1e6),
+        count if count >= 1e5 => format!("{:.0}k", count / 1e3),
+        count if count >= 1e4 => format!("{:.1}k", count / 1e3),
+        count if count >= 100.0 || count.fract() == 0.0 => format!("{:.0}", count.round()),
+        count => {
+            let digits = (2.0 - count.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+            format!("{count:.digits$}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+    }
+}
+
+/// Writes a size with the largest unit that keeps it whole: `64B`, `16KiB`.
+pub fn show_bytes(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        bytes => format!("{bytes}B"),
+    }
+}
+
+/// Writes an amount of memory roughly: `17.2 GB`, `305 MB`.
+pub fn show_memory(bytes: f64) -> String {
+    if bytes >= 1e9 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.0} MB", bytes / 1e6) }
+}
+
+/// Nanoseconds as microseconds, for a column headed `us`: three digits or the whole microseconds.
+pub fn show_us(ns: f64) -> String {
+    match ns / 1e3 {
+        us if us < 9.995 => format!("{us:.2}"),
+        us if us < 99.95 => format!("{us:.1}"),
+        us => format!("{us:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_sizes_are_read_with_their_units() {
+        assert_eq!(count("500"), Ok(500));
+        assert_eq!(count("20k"), Ok(20_000));
+        assert_eq!(count("1.5M"), Ok(1_500_000));
+        assert_eq!(bytes("64B"), Ok(64));
+        assert_eq!(bytes("1KiB"), Ok(1024));
+        assert_eq!(bytes("0.5MiB"), Ok(512 * 1024));
+    }
+
+    #[test]
+    fn what_is_no_rate_or_size_is_refused_with_an_example() {
+        for text in ["", "k", "-1", "1.5", "20K", "20 k", "1e3", "1..2", "inf", "NaN", "99999999999M"] {
+            assert!(count(text).is_err_and(|error| error.contains("20k")), "{text:?}");
+        }
+        for text in ["64", "64b", "1KB", "1.0001KiB"] {
+            assert!(bytes(text).is_err_and(|error| error.contains("16KiB")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ramps_steps_and_mixes_are_read() {
+        assert_eq!(rate("20k"), Ok(Rate::Steady(20_000.0)));
+        assert_eq!(rate("1k..50k"), Ok(Rate::Ramp { from: 1_000.0, to: 50_000.0 }));
+        assert_eq!(rate("1k,500"), Ok(Rate::Steps(vec![1_000.0, 500.0])));
+        assert_eq!(payloads("64B"), Ok(Payloads::one(64)));
+        assert_eq!(payloads("64B,1KiB:0.1").unwrap().sizes(), [(64, 0.9), (1024, 0.1)]);
+        for text in ["", "1k..", "..", "1k..2k..3k", "1k,", "1k;2k"] {
+            assert!(rate(text).is_err_and(|error| error.contains("20k")), "{text:?}");
+        }
+        for text in ["64B,", "64B:2", "64B:x", "64B:0.5", "64B:0", "64B,1KiB:1"] {
+            assert!(payloads(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_below_one_per_second_is_understood() {
+        for (text, per_sec) in
+            [("0.1", 0.1), ("1.5", 1.5), ("6/m", 0.1), ("0.5/s", 0.5), ("36/h", 0.01), ("1/h", 1.0 / 3_600.0)]
+        {
+            assert_eq!(rate(text), Ok(Rate::Steady(per_sec)), "{text}");
+        }
+        assert_eq!(rate("0..0.5"), Ok(Rate::Ramp { from: 0.0, to: 0.5 }));
+        assert_eq!(rate("6/m,1.5"), Ok(Rate::Steps(vec![0.1, 1.5])));
+        for (text, shown, recorded) in
+            [("0.1", "0.1", "0.1"), ("6/m", "0.1", "0.1"), ("1.5", "1.5", "1.5"), ("20/m", "0.333", "0.333")]
+        {
+            let per_sec = per_second(text).unwrap();
+            assert_eq!((show_count(per_sec).as_str(), recorded_rate(per_sec).to_string().as_str()), (shown, recorded));
+        }
+        assert_eq!(recorded_rate(20_000.4).to_string(), "20000");
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_with_the_bound() {
+        for (text, bound) in [("1001M", "1000M"), ("0.0001", "1/h"), ("1/h/h", "6/m"), ("6/d", "6/m"), ("-0.1", "6/m")]
+        {
+            assert!(per_second(text).is_err_and(|error| error.contains(bound)), "{text:?}");
+        }
+        assert!(count_u32("4294967296").is_err_and(|error| error.contains("4294967295")));
+        assert!(bytes("99999999999999MiB").is_err_and(|error| error.contains("too large")));
+        for text in ["366days", "18446744073709551615s", "584542046090years"] {
+            assert!(duration(text).is_err_and(|error| error.contains("365days")), "{text:?}");
+        }
+        assert_eq!(duration("365days"), Ok(Duration::from_secs(365 * 86_400)));
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_refused() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("5").is_err_and(|error| error.contains("no unit")));
+        assert!(duration("5 parsecs").is_err());
+        for text in ["NaN", "inf", "-5", "-5s"] {
+            assert!(duration(text).is_err_and(|error| !error.contains("write -") && !error.contains("nan")), "{text}");
+        }
+        assert!(status_interval("9ms").is_err_and(|error| error.contains("10ms")));
+        assert_eq!(status_interval("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn no_part_of_a_duration_is_cut_off_in_a_record() {
+        assert_eq!(recorded_ms(Duration::from_millis(10)), 10);
+        assert_eq!(recorded_ms(Duration::from_micros(10_500)), 10.5);
+        assert_eq!(recorded_ms(Duration::from_nanos(1)), 1e-6);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        for text in ["500ms", "5s", "2m", "0s", "10ms500us"] {
+            assert_eq!(show_duration(duration(text).unwrap()), text);
+        }
+        for text in ["64B", "16KiB", "1MiB", "1025B"] {
+            assert_eq!(show_bytes(bytes(text).unwrap()), text);
+        }
+    }
+}
