@@ -4,8 +4,8 @@
 //! process, so that no rung inherits what the one below has left.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 
+use super::preamble;
 use crate::{
     cli::CapacityArgs,
     error::{Interrupted, Usage},
@@ -18,16 +18,17 @@ use crate::{
     measure::{
         calibration::Baseline,
         launch::server,
+        recording::{self, Entry},
         target::Target,
         trial::{self, Trial},
-        validity::{Conditions, Outcome, Validity, Verdict, judge},
+        validity::{Assessment, Conditions, assess},
     },
     plan::{
         Arrivals, Cohorts, Load, Plan, Rate, Windows, ensure_slots,
         prepare::{Shape, checked},
         units::{show_count, show_payloads},
     },
-    record::{Entry, Place, Row, Session, State},
+    record::{Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
     terminal,
     text::plain,
 };
@@ -84,16 +85,17 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     if interrupt::asked() {
         return Err(Interrupted.into());
     }
-    let configuration = json!({
-        "profile": "capacity",
-        "arms": args.servers,
-        "slo": args.slo.map(|slo| slo.to_string()),
-        "step": STEP,
-        "trials_a_rung": TRIALS,
-        "plan": plan.describe(),
-        "ceiling_rate_per_sec": baseline.ceiling_per_sec.round() as u64,
-    });
-    let session = Session::create(place, configuration)?;
+    let configuration = Configuration {
+        profile: Some("capacity".to_owned()),
+        arms: args.servers.clone(),
+        slo: args.slo.map(|slo| slo.to_string()),
+        step: Some(STEP),
+        trials_per_rung: Some(TRIALS as u64),
+        plan: Some(PlanRecord::of(&plan)),
+        ceiling_rate_per_sec: Some(baseline.ceiling_per_sec.round() as u64),
+        ..Configuration::default()
+    };
+    let session = Session::create(place, preamble(configuration))?;
     terminal::say(format_args!("recording in {}", plain(&session.folder().to_string_lossy())));
     let mut climb = Climb { args, conditions, session, rows: Vec::new() };
     let found = match climb.ladders() {
@@ -172,9 +174,9 @@ impl Climb<'_> {
             if interrupt::asked() {
                 return Ok(Rung::Interrupted);
             }
-            let verdict = judge(&plan, &trial, &self.conditions);
-            self.record(name, &plan, &trial, &verdict)?;
-            match (verdict.validity, judged(&trial, &verdict, self.args.slo.as_ref())) {
+            let assessment = assess(&plan, &trial, &self.conditions);
+            self.record(name, &plan, &trial, &assessment)?;
+            match (assessment.validity, judged(&trial, &assessment, self.args.slo.as_ref())) {
                 (Validity::Invalid, _) => spoiled += 1,
                 (_, Judgement::Met) => passed += 1,
                 (_, Judgement::Missed) => failed += 1,
@@ -190,33 +192,30 @@ impl Climb<'_> {
     }
 
     /// Every trial is a block of its own: one that is spoiled is run again without the others of its rung.
-    fn record(&mut self, name: &str, plan: &Plan, trial: &Trial, verdict: &Verdict) -> Result<()> {
+    fn record(&mut self, name: &str, plan: &Plan, trial: &Trial, assessment: &Assessment) -> Result<()> {
         let number = self.rows.len() as u64 + 1;
         let entry = Entry {
             trial_id: number,
-            cell: None,
-            block: number,
-            attempt: 1,
-            order_in_block: 1,
+            place: recording::Place { block: number, ..recording::Place::ALONE },
             arm: name,
             server: Some(name),
-            target_kind: "server",
+            target_kind: TargetKind::Server,
             padding_bytes: 0,
             plan,
             conditions: &self.conditions,
             syscalls_per_message: None,
-            measured: Ok((trial, verdict)),
+            measured: Ok((trial, assessment)),
         };
-        self.rows.push(self.session.append(&entry)?);
+        self.rows.push(self.session.append(recording::recording(&entry))?);
         Ok(())
     }
 }
 
 /// A server that is asked for too much answers late; the generator is not to blame for that, so the trial is valid.
-fn judged(trial: &Trial, verdict: &Verdict, slo: Option<&Slo>) -> Judgement {
+fn judged(trial: &Trial, assessment: &Assessment, slo: Option<&Slo>) -> Judgement {
     match (&trial.load, slo) {
-        (Some(load), Some(slo)) if verdict.outcome == Outcome::Ok => slo.judge(&load.window.tally.response),
-        (Some(_), None) if verdict.outcome == Outcome::Ok => Judgement::Met,
+        (Some(load), Some(slo)) if assessment.outcome == Outcome::Ok => slo.judge(&load.window.tally.response),
+        (Some(_), None) if assessment.outcome == Outcome::Ok => Judgement::Met,
         _ => Judgement::Missed,
     }
 }

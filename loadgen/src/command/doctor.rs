@@ -3,13 +3,14 @@
 use std::{thread, time::Duration};
 
 use anyhow::Result;
-use serde_json::{Value, json};
 use servers::clock;
 
 use crate::{
     exit::Exit,
     measure::validity::{FOREIGN_CPU, STEAL},
-    observe, terminal,
+    observe::{self, Facts},
+    record::HostCheck,
+    terminal,
 };
 
 /// One look.
@@ -49,52 +50,50 @@ pub fn doctor() -> Result<Exit> {
 }
 
 /// The checks for session.json.
-pub fn record(facts: &Value) -> Value {
-    let check = |check: Check| json!({ "check": check.name, "found": check.found, "fix": check.fix });
-    checks(facts).into_iter().map(check).collect()
+pub fn recorded(facts: &Facts) -> Vec<HostCheck> {
+    let recorded = |check: Check| HostCheck { check: check.name.to_owned(), found: check.found, fix: check.fix };
+    checks(facts).into_iter().map(recorded).collect()
 }
 
 /// What the facts of a record tell.
-pub fn checks(facts: &Value) -> Vec<Check> {
-    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    let sysctl = |name: &str| text(&facts["sysctl"][name]);
+pub fn checks(facts: &Facts) -> Vec<Check> {
+    let text = |fact: &Option<String>| fact.clone().unwrap_or_else(|| "unknown".to_owned());
+    let sysctl = |name: &str| text(facts.sysctl.get(name).unwrap_or(&None));
     vec![
-        cpus(facts["cpus_available"].as_array().map_or(0, Vec::len)),
-        check(
-            "CPU quota",
-            if facts["cpu_quota"] == true { "a cgroup's quota" } else { "none" },
-            facts["cpu_quota"] == true,
-            || "it throttles for tens of milliseconds: run outside of this cgroup".to_owned(),
-        ),
+        cpus(facts.cpus_available.len()),
+        check("CPU quota", if facts.cpu_quota { "a cgroup's quota" } else { "none" }, facts.cpu_quota, || {
+            "it throttles for tens of milliseconds: run outside of this cgroup".to_owned()
+        }),
         check(
             "virtual machine",
-            match facts["hypervisor"].as_bool() {
+            match facts.hypervisor {
                 Some(true) => "yes",
                 Some(false) => "no",
                 None => "unknown",
             },
-            facts["hypervisor"] == true,
+            facts.hypervisor == Some(true),
             || {
-                "slow spells of seconds that steal does not show: many short blocks, and look at the canary's flags"
+                "slow spells of seconds that steal does not show: many short blocks, and look at the flags of the drift \
+                 probe"
                     .to_owned()
             },
         ),
-        governor(&facts["governor"]),
-        check("SMT", &text(&facts["smt"]), facts["smt"] == "on", || {
+        governor(facts.governor.as_deref()),
+        check("SMT", &text(&facts.smt), facts.smt.as_deref() == Some("on"), || {
             "siblings share a core: give server and generator different cores with --server-cpus and --loadgen-cpus, or \
              echo off > /sys/devices/system/cpu/smt/control"
                 .to_owned()
         }),
         check(
             "clock source",
-            &text(&facts["clocksource"]),
-            matches!(facts["clocksource"].as_str(), Some("hpet" | "acpi_pm" | "jiffies")),
+            &text(&facts.clocksource),
+            matches!(facts.clocksource.as_deref(), Some("hpet" | "acpi_pm" | "jiffies")),
             || {
                 "reading it is a system call of a microsecond: boot with clocksource=tsc if the CPU has a stable one"
                     .to_owned()
             },
         ),
-        descriptors(facts["nofile_soft"].as_u64()),
+        descriptors(facts.nofile_soft),
         ports(&sysctl("net.ipv4.ip_local_port_range")),
         backlog(&sysctl("net.core.somaxconn")),
         check(
@@ -119,9 +118,9 @@ fn cpus(count: usize) -> Check {
     })
 }
 
-fn governor(governor: &Value) -> Check {
-    let found = governor.as_str().unwrap_or("none visible, as in a virtual machine");
-    let bad = governor.as_str().is_some_and(|governor| governor != "performance");
+fn governor(governor: Option<&str>) -> Check {
+    let found = governor.unwrap_or("none visible, as in a virtual machine");
+    let bad = governor.is_some_and(|governor| governor != "performance");
     check("governor", found, bad, || {
         "the clock rate follows the load: cpupower frequency-set -g performance".to_owned()
     })
@@ -178,27 +177,32 @@ fn quiet_second() -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    fn found(facts: &Value, name: &str) -> Check {
+    fn found(facts: &Facts, name: &str) -> Check {
         checks(facts).into_iter().find(|check| check.name == name).unwrap()
     }
 
     #[test]
     fn what_could_be_better_comes_with_its_fix() {
-        let bad = json!({
-            "cpus_available": [0],
-            "cpu_quota": true,
-            "governor": "powersave",
-            "smt": "on",
-            "clocksource": "hpet",
-            "nofile_soft": 1024,
-            "sysctl": {
-                "net.ipv4.ip_local_port_range": "60000\t60999",
-                "net.core.somaxconn": "128",
-                "net.ipv4.tcp_congestion_control": "bbr",
-            },
-        });
+        let text = |text: &str| Some(text.to_owned());
+        let sysctl = |name: &str, value: &str| (name.to_owned(), text(value));
+        let bad = Facts {
+            cpus_available: vec![0],
+            cpu_quota: true,
+            governor: text("powersave"),
+            smt: text("on"),
+            clocksource: text("hpet"),
+            nofile_soft: Some(1024),
+            sysctl: BTreeMap::from([
+                sysctl("net.ipv4.ip_local_port_range", "60000\t60999"),
+                sysctl("net.core.somaxconn", "128"),
+                sysctl("net.ipv4.tcp_congestion_control", "bbr"),
+            ]),
+            ..Facts::default()
+        };
         for name in ["CPUs", "CPU quota", "governor", "SMT", "clock source", "descriptors", "ports", "listen backlog"] {
             let check = found(&bad, name);
             assert!(check.fix.is_some_and(|fix| fix.len() > 20), "{name}");
@@ -207,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_no_warning() {
-        let nothing = json!({ "cpus_available": [0, 1] });
+        let nothing = Facts { cpus_available: vec![0, 1], ..Facts::default() };
         for name in ["CPU quota", "governor", "SMT", "clock source", "descriptors", "ports", "listen backlog"] {
             assert_eq!(found(&nothing, name).fix, None, "{name}");
         }

@@ -8,3 +8,13 @@ pub mod manual;
 pub mod report;
 pub mod run;
 pub mod verify;
+
+use crate::{
+    measure::validity,
+    record::{Configuration, Preamble},
+};
+
+/// What a session says of itself.
+fn preamble(configuration: Configuration) -> Preamble {
+    Preamble { configuration, gates: validity::gates(), limits: validity::limits(), doctor: Some(doctor::recorded) }
+}

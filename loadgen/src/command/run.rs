@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Map, Value, json};
 
+use super::preamble;
 use crate::{
     cli::{CohortArgs, RunArgs, TargetChoice},
     engine::progress::{Phase, Progress},
@@ -19,16 +19,17 @@ use crate::{
     measure::{
         calibration::Baseline,
         launch::{guest, server},
+        recording::{self, Entry},
         syscalls,
         target::Target,
         trial,
-        validity::{Conditions, Outcome, Validity, judge},
+        validity::{Conditions, assess},
     },
     plan::{
         Cohorts, Load, Plan, STATUS_INTERVAL, Windows, ensure_slots,
         prepare::{Shape, checked},
     },
-    record::{self, Entry, Place, Session, State},
+    record::{self, Configuration, Outcome, Place, PlanRecord, Session, State, TargetKind, Validity},
     report, terminal,
     text::plain,
 };
@@ -49,24 +50,22 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let host_name = args.record.host_name.as_deref();
     let place =
         args.out.as_ref().map(|folder| Place::claim(Some(folder), host_name)).transpose().map_err(Usage::from)?;
-    let session = place.map(|place| Session::create(place, json!({ "plan": plan.describe() }))).transpose()?;
+    let configuration = Configuration { plan: Some(PlanRecord::of(&plan)), ..Configuration::default() };
+    let session = place.map(|place| Session::create(place, preamble(configuration))).transpose()?;
     let conditions =
         if args.no_baseline || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
-    let verdict = judge(&plan, &trial, &conditions);
+    let assessment = assess(&plan, &trial, &conditions);
     let syscalls_per_message = syscalls(args, &plan, &target, &trial);
     let (arm, server, target_kind) = match &choice {
-        TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), "server"),
-        TargetChoice::Command(_) => ("command", None, "command"),
-        TargetChoice::Address { .. } => ("target", None, "address"),
+        TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), TargetKind::Server),
+        TargetChoice::Command(_) => ("command", None, TargetKind::Command),
+        TargetChoice::Address { .. } => ("target", None, TargetKind::Address),
     };
-    let measured = Ok((&trial, &verdict));
+    let measured = Ok((&trial, &assessment));
     let entry = Entry {
         trial_id: 1,
-        cell: None,
-        block: 1,
-        attempt: 1,
-        order_in_block: 1,
+        place: recording::Place::ALONE,
         arm,
         server,
         target_kind,
@@ -77,19 +76,22 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         measured,
     };
     let (mut row, files) = match session {
-        None => (record::row("", &record::build(), &entry), None),
+        None => {
+            let mut row = recording::row(&entry);
+            record::build().stamp(&mut row);
+            (row, None)
+        }
         Some(mut session) => {
-            let row = session.append(&entry)?;
+            let row = session.append(recording::recording(&entry))?;
             let counted = counted(std::slice::from_ref(&row));
             let folder = session.end(if trial.interrupted { State::Partial } else { State::Complete }, &counted)?;
             (row, Some(folder))
         }
     };
-    let counts = counted(std::slice::from_ref(&row))[0];
-    row.iter_mut().filter(|(name, _)| name == "counted").for_each(|(_, value)| *value = counts.into());
+    row.counted = Some(counted(std::slice::from_ref(&row))[0]);
     let judged = args.slo.map(|slo| (slo, judged(&slo, &trial)));
     let text = if args.json {
-        let mut row: Map<String, Value> = row.into_iter().collect();
+        let mut row = row.to_json();
         if let Some((slo, judgement)) = judged {
             row.insert("slo".to_owned(), slo.to_string().into());
             row.insert("slo_judgement".to_owned(), judgement.name().into());
@@ -104,8 +106,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let exits = [
         (trial.interrupted || interrupt::asked()).then_some(Exit::Interrupted),
         // The target is blamed on a sound trial only.
-        (verdict.validity == Validity::Invalid).then_some(Exit::Invalid),
-        (verdict.outcome == Outcome::Failed).then_some(Exit::Target),
+        (assessment.validity == Validity::Invalid).then_some(Exit::Invalid),
+        (assessment.outcome == Outcome::Failed).then_some(Exit::Target),
         judged.and_then(|(_, judgement)| match judgement {
             Judgement::Met => None,
             Judgement::Missed => Some(Exit::Slo),

@@ -8,12 +8,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    judge::{
-        counted::of_cell,
-        verdicts::{FLOOR, blocks},
+use super::{
+    counted::of_cell,
+    metrics::{
+        Metric, idle_cpu_us_per_sec, idle_wakeups_per_sec, is_usable, kernel_bytes, number, user_bytes,
+        wakeups_per_tick,
     },
-    record::{Figures, Row},
+    verdicts::{FLOOR, blocks},
+};
+use crate::{
+    record::Row,
     stats::{is_told, quantile, signed_rank},
 };
 
@@ -91,34 +95,31 @@ pub struct Section {
     pub lines: Vec<Line>,
 }
 
-type Value = fn(&Figures<'_>) -> Option<f64>;
-
 /// A quantile that may be shown: of whose samples, over all trials, at least 30 lie beyond it.
 struct Tail {
-    value: Value,
-    /// The column with the number of samples of a trial.
-    samples: &'static str,
+    value: Metric,
+    /// The number of samples of a trial.
+    samples: Metric,
     /// The share of them that lies beyond.
     beyond: f64,
 }
 
 impl Tail {
-    const fn p99(value: Value, samples: &'static str) -> Self {
+    const fn p99(value: Metric, samples: Metric) -> Self {
         Self { value, samples, beyond: 0.01 }
     }
 }
 
-const WAKEUPS: Value = |row| Some(row.get("server_wakeups_idle")? / row.get("idle_span_ns")? * 1e9);
-const CPU: Value = |row| Some(row.get("server_cpu_ns_idle")? / row.get("idle_span_ns")? * 1e6);
-const DRIFT: Value = |row| row.get("tick_drift_ppb_load");
-const LATE_IDLE: Tail = Tail::p99(|row| row.get("status_emit_lag_idle_ns_p99"), "tick_count_idle");
-const LATE: Tail = Tail::p99(|row| row.get("status_emit_lag_ns_p99"), "tick_count_load");
+const DRIFT_LOAD: Metric = |row| row.tick_drift_ppb_load.map(|ppb| ppb as f64);
+const LATE_IDLE: Tail = Tail::p99(|row| number(row.status_emit_lag_idle_ns.p99), |row| number(row.tick_count_idle));
+const LATE: Tail = Tail::p99(|row| number(row.status_emit_lag_ns.p99), |row| number(row.tick_count_load));
+const ECHOED: Metric = |row| number(row.echoed_count);
 
 /// Everything that the rows tell; no section if they come from a session without the cells for it.
-pub fn scorecard(rows: &[Row], arms: &[String], logic_lines: &BTreeMap<String, f64>) -> Vec<Section> {
+pub fn scorecard(rows: &[Row], arms: &[String], logic_lines: &BTreeMap<String, u64>) -> Vec<Section> {
     let mut cells: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in rows {
-        cells.entry(Figures(row).text("cell").to_owned()).or_default().push(row.clone());
+        cells.entry(row.cell_name().to_owned()).or_default().push(row.clone());
     }
     if cells.keys().all(String::is_empty) {
         return Vec::new();
@@ -134,12 +135,12 @@ pub fn scorecard(rows: &[Row], arms: &[String], logic_lines: &BTreeMap<String, f
 struct Card<'a> {
     cells: BTreeMap<String, Vec<Row>>,
     arms: &'a [String],
-    logic_lines: &'a BTreeMap<String, f64>,
+    logic_lines: &'a BTreeMap<String, u64>,
 }
 
 impl Card<'_> {
     fn single_thread(&self) -> Section {
-        let threads = |arm: &str| self.most(arm, "rate-50", |row| row.get("server_threads_max"));
+        let threads = |arm: &str| self.most(arm, "rate-50", |row| number(row.server_threads_max));
         let kept = |arm: &str| threads(arm).map(|threads| threads <= 1.0);
         Section {
             title: "1. a single thread".to_owned(),
@@ -148,22 +149,24 @@ impl Card<'_> {
     }
 
     fn no_busy_waiting(&self) -> Section {
-        const PER_TICK: Value =
-            |row| Some(row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?);
         let silent = "idle-100-silent";
         let kept = |arm: &str| {
-            both(self.within(arm, silent, CPU, IDLE_CPU_US), self.within(arm, silent, WAKEUPS, IDLE_WAKEUPS))
+            both(
+                self.within(arm, silent, idle_cpu_us_per_sec, IDLE_CPU_US),
+                self.within(arm, silent, idle_wakeups_per_sec, IDLE_WAKEUPS),
+            )
         };
         let mut lines = vec![self.verdict(kept)];
         for (suffix, when) in [("-silent", "no status"), ("", "status 1 s")] {
             for connections in [0, 100, 1_000] {
                 let cell = format!("idle-{connections}{suffix}");
                 let name = |unit: &str| format!("{unit}, {connections} conn., {when}");
-                lines.push(self.line(&name("CPU us/s"), |arm| self.median(arm, &cell, CPU)));
-                lines.push(self.line(&name("wake-ups/s"), |arm| self.median(arm, &cell, WAKEUPS)));
+                lines.push(self.line(&name("CPU us/s"), |arm| self.median(arm, &cell, idle_cpu_us_per_sec)));
+                lines.push(self.line(&name("wake-ups/s"), |arm| self.median(arm, &cell, idle_wakeups_per_sec)));
             }
         }
-        lines.push(self.line("wake-ups a tick of 1 s, 100 conn.", |arm| self.median(arm, "idle-100", PER_TICK)));
+        lines
+            .push(self.line("wake-ups a tick of 1 s, 100 conn.", |arm| self.median(arm, "idle-100", wakeups_per_tick)));
         let title = format!(
             "2. no busy waiting: silent, 100 connections: {IDLE_CPU_US} us/s and {IDLE_WAKEUPS} wake-up/s at most"
         );
@@ -171,20 +174,20 @@ impl Card<'_> {
     }
 
     fn no_added_latency(&self) -> Section {
-        let p50: Value = |row| row.get("response_ns_p50");
-        let p99: Value = |row| row.get("response_ns_p99");
+        let p50: Metric = |row| number(row.response_ns.p50);
+        let p99: Metric = |row| number(row.response_ns.p99);
         let floor = self.median(FLOOR, "floor", p50);
         let kept = |arm: &str| match (self.added(arm, p50)?, floor?) {
             (Figure::Interval { high, .. }, floor) if high <= ADDED_SHARE * floor => Some(true),
             (Figure::Interval { low, .. }, floor) if low > ADDED_SHARE * floor => Some(false),
             _ => None,
         };
-        let added = |name: &str, value: Value| Line {
+        let added = |name: &str, value: Metric| Line {
             name: name.to_owned(),
             figures: self.arms.iter().map(|arm| micros(self.added(arm, value))).collect(),
         };
         let floor_us = floor.map_or_else(|| "unknown".to_owned(), |floor| format!("{:.1} us", floor / 1e3));
-        let p99_is_shown = self.is_shown(FLOOR, "floor", &Tail::p99(p99, "echoed_count"));
+        let p99_is_shown = self.is_shown(FLOOR, "floor", &Tail::p99(p99, ECHOED));
         let mut lines = vec![self.verdict(kept), added("p50 added, paired, us (95 %)", p50)];
         lines.extend(p99_is_shown.then(|| added("p99 added, paired, us (95 %)", p99)));
         Section {
@@ -197,29 +200,29 @@ impl Card<'_> {
     }
 
     fn by_time(&self) -> Section {
-        let us = |arm: &str, value: Value| self.median(arm, "ticks", value).map(|ns| ns / 1e3);
+        let us = |arm: &str, value: Metric| self.median(arm, "ticks", value).map(|ns| ns / 1e3);
         let tail = |arm: &str, tail: &Tail| self.tail(arm, "ticks", tail).map(|ns| ns / 1e3);
-        let most = |arm: &str, value: Value| self.most(arm, "ticks", value).map(|ns| ns / 1e3);
+        let most = |arm: &str, value: Metric| self.most(arm, "ticks", value).map(|ns| ns / 1e3);
         let kept = |arm: &str| {
             let late = |tail: &Tail| {
                 self.is_shown(arm, "ticks", tail).then(|| self.within(arm, "ticks", tail.value, LATENESS_NS)).flatten()
             };
-            let drift = self.within(arm, "ticks", |row| DRIFT(row).map(f64::abs), DRIFT_PPB);
+            let drift = self.within(arm, "ticks", |row| DRIFT_LOAD(row).map(f64::abs), DRIFT_PPB);
             both(both(late(&LATE_IDLE), late(&LATE)), drift)
         };
         let lines = vec![
             self.verdict(kept),
-            self.line("late, idle, p50 us", |arm| us(arm, |row| row.get("status_emit_lag_idle_ns_p50"))),
+            self.line("late, idle, p50 us", |arm| us(arm, |row| number(row.status_emit_lag_idle_ns.p50))),
             self.line("late, idle, p99 us", |arm| tail(arm, &LATE_IDLE)),
-            self.line("late, idle, longest of all us", |arm| most(arm, |row| row.get("status_emit_lag_idle_ns_max"))),
-            self.line("late, loaded, p50 us", |arm| us(arm, |row| row.get("status_emit_lag_ns_p50"))),
+            self.line("late, idle, longest of all us", |arm| most(arm, |row| number(row.status_emit_lag_idle_ns.max))),
+            self.line("late, loaded, p50 us", |arm| us(arm, |row| number(row.status_emit_lag_ns.p50))),
             self.line("late, loaded, p99 us", |arm| tail(arm, &LATE)),
-            self.line("late, loaded, longest of all us", |arm| most(arm, |row| row.get("status_emit_lag_ns_max"))),
-            self.line("jitter, idle, us", |arm| us(arm, |row| row.get("tick_jitter_ns_idle"))),
-            self.line("jitter, loaded, us", |arm| us(arm, |row| row.get("tick_jitter_ns_load"))),
-            self.line("drift, idle, ppm", |arm| us(arm, |row| row.get("tick_drift_ppb_idle"))),
-            self.line("drift, loaded, ppm", |arm| us(arm, DRIFT)),
-            self.line("ticks a window", |arm| self.median(arm, "ticks", |row| row.get("tick_count_load"))),
+            self.line("late, loaded, longest of all us", |arm| most(arm, |row| number(row.status_emit_lag_ns.max))),
+            self.line("jitter, idle, us", |arm| us(arm, |row| number(row.tick_jitter_ns_idle))),
+            self.line("jitter, loaded, us", |arm| us(arm, |row| number(row.tick_jitter_ns_load))),
+            self.line("drift, idle, ppm", |arm| us(arm, |row| row.tick_drift_ppb_idle.map(|ppb| ppb as f64))),
+            self.line("drift, loaded, ppm", |arm| us(arm, DRIFT_LOAD)),
+            self.line("ticks a window", |arm| self.median(arm, "ticks", |row| number(row.tick_count_load))),
         ];
         let title = format!(
             "4. triggers by time: p99 {:.0} ms late at most, idle and loaded; {:.0} ppm of drift",
@@ -231,33 +234,25 @@ impl Card<'_> {
 
     /// What the rules do not ask for and engineers do.
     fn beyond(&self) -> Section {
-        const USER: Value = |row| row.get("server_pss_bytes_idle");
-        const KERNEL: Value = |row| {
-            Some(
-                row.get("kernel_stack_bytes_delta")?
-                    + row.get("slab_bytes_delta")?
-                    + row.get("page_tables_bytes_delta")?,
-            )
-        };
-        let us = |arm: &str, cell: &str, value: Value| self.median(arm, cell, value).map(|ns| ns / 1e3);
-        let stuck = |arm: &str, value: Value| self.tail(arm, "stuck", &Tail::p99(value, "echoed_count"));
+        let us = |arm: &str, cell: &str, value: Metric| self.median(arm, cell, value).map(|ns| ns / 1e3);
+        let stuck = |arm: &str, value: Metric| self.tail(arm, "stuck", &Tail::p99(value, ECHOED));
         let none = Line { name: String::new(), figures: Vec::new() };
         let lines = vec![
             none,
-            self.line("memory, B/connection", |arm| self.slope(arm, USER)),
-            self.line("kernel, B/connection", |arm| self.slope(arm, KERNEL)),
-            self.line("lines of logic", |arm| self.logic_lines.get(arm).copied()),
+            self.line("memory, B/connection", |arm| self.slope(arm, user_bytes)),
+            self.line("kernel, B/connection", |arm| self.slope(arm, kernel_bytes)),
+            self.line("lines of logic", |arm| number(self.logic_lines.get(arm).copied())),
             self.line("rate-50: echo p90 in a fan-out, us", |arm| {
-                us(arm, "rate-50", |row| row.get("response_in_fanout_ns_p90"))
+                us(arm, "rate-50", |row| number(row.response_in_fanout_ns.p90))
             }),
             self.line("rate-50: echo p90 outside, us", |arm| {
-                us(arm, "rate-50", |row| row.get("response_outside_fanout_ns_p90"))
+                us(arm, "rate-50", |row| number(row.response_outside_fanout_ns.p90))
             }),
             self.line("stuck: p99, 4 slow readers, us", |arm| {
-                stuck(arm, |row| row.get("response_ns_p99")).map(|ns| ns / 1e3)
+                stuck(arm, |row| number(row.response_ns.p99)).map(|ns| ns / 1e3)
             }),
             self.line("stuck: p99 before they came, us", |arm| {
-                stuck(arm, |row| row.get("response_undisturbed_ns_p99")).map(|ns| ns / 1e3)
+                stuck(arm, |row| number(row.response_undisturbed_ns.p99)).map(|ns| ns / 1e3)
             }),
         ];
         Section { title: "beyond the rules (kernel memory is of both sides)".to_owned(), lines }
@@ -280,13 +275,13 @@ impl Card<'_> {
     }
 
     /// The values of an arm, one a block of a cell in which it may be believed.
-    fn values(&self, arm: &str, cell: &str, value: impl Fn(&Figures<'_>) -> Option<f64>) -> Vec<f64> {
+    fn values(&self, arm: &str, cell: &str, value: impl Fn(&Row) -> Option<f64>) -> Vec<f64> {
         let Some(rows) = self.cells.get(cell) else { return Vec::new() };
-        let own = of_cell(rows, cell).into_iter().filter(|row| row.text("arm") == arm && row.is_usable());
-        own.filter_map(|row| value(&row)).collect()
+        let own = of_cell(rows, cell).into_iter().filter(|row| row.arm == arm && is_usable(row));
+        own.filter_map(value).collect()
     }
 
-    fn median(&self, arm: &str, cell: &str, value: Value) -> Option<f64> {
+    fn median(&self, arm: &str, cell: &str, value: Metric) -> Option<f64> {
         quantile(&self.values(arm, cell, value), 0.5)
     }
 
@@ -296,17 +291,17 @@ impl Card<'_> {
     }
 
     fn is_shown(&self, arm: &str, cell: &str, tail: &Tail) -> bool {
-        let samples = self.values(arm, cell, |row| row.get(tail.samples)).iter().sum::<f64>();
+        let samples = self.values(arm, cell, tail.samples).iter().sum::<f64>();
         is_told(samples as u64, 1.0 - tail.beyond)
     }
 
     /// The highest of all blocks.
-    fn most(&self, arm: &str, cell: &str, value: Value) -> Option<f64> {
+    fn most(&self, arm: &str, cell: &str, value: Metric) -> Option<f64> {
         self.values(arm, cell, value).into_iter().reduce(f64::max)
     }
 
     /// Whether the median is at most the limit: by the interval, so that one close to it is unclear.
-    fn within(&self, arm: &str, cell: &str, value: impl Fn(&Figures<'_>) -> Option<f64>, limit: f64) -> Option<bool> {
+    fn within(&self, arm: &str, cell: &str, value: impl Fn(&Row) -> Option<f64>, limit: f64) -> Option<bool> {
         let interval = signed_rank::interval(&self.values(arm, cell, value), LEVEL)?;
         match interval {
             _ if interval.high <= limit => Some(true),
@@ -316,7 +311,7 @@ impl Card<'_> {
     }
 
     /// What a connection more costs, between 1 and as many as were measured.
-    fn slope(&self, arm: &str, value: Value) -> Option<f64> {
+    fn slope(&self, arm: &str, value: Metric) -> Option<f64> {
         let few = self.median(arm, "connections-1", value)?;
         let more = [10_000, 1_000].into_iter().find_map(|connections| {
             let many = self.median(arm, &format!("connections-{connections}"), value)?;
@@ -326,11 +321,11 @@ impl Card<'_> {
     }
 
     /// What an arm adds to a latency of the floor, in nanoseconds: blocks in which both may be believed.
-    fn added(&self, arm: &str, value: Value) -> Option<Figure> {
+    fn added(&self, arm: &str, value: Metric) -> Option<Figure> {
         let pair = [arm.to_owned(), FLOOR.to_owned()];
-        let difference = |block: &Vec<Figures<'_>>| {
-            let usable = block.iter().all(Figures::is_usable);
-            Some(value(&block[0])? - value(&block[1])?).filter(|_| usable)
+        let difference = |block: &Vec<&Row>| {
+            let usable = block.iter().all(|row| is_usable(row));
+            Some(value(block[0])? - value(block[1])?).filter(|_| usable)
         };
         let differences: Vec<f64> =
             blocks(self.cells.get("floor")?, &pair, "floor").iter().filter_map(difference).collect();
@@ -360,38 +355,23 @@ fn micros(figure: Option<Figure>) -> Figure {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value as Json, json};
-
     use super::*;
+    use crate::record::Latency;
 
-    fn row(cell: &str, block: u64, arm: &str, columns: &[(&str, Json)]) -> Row {
-        let place: [(&str, Json); 5] = [
-            ("cell", cell.into()),
-            ("block", block.into()),
-            ("arm", arm.into()),
-            ("valid", "valid".into()),
-            ("outcome", "ok".into()),
-        ];
-        place.iter().chain(columns).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    fn row(cell: &str, block: u64, arm: &str) -> Row {
+        Row { cell: Some(cell.to_owned()), block, arm: arm.to_owned(), ..Row::default() }
     }
 
     /// Twelve blocks in which tokio is slower than the floor by 3 us, and has two threads.
     fn rows() -> Vec<Row> {
         let block = |block: u64| {
-            let p50 = |us: u64| {
-                [
-                    ("response_ns_p50", json!(us * 1_000 + block)),
-                    ("response_ns_p99", json!(90_000)),
-                    ("echoed_count", json!(9_000)),
-                ]
+            let floor = |arm, us: u64| Row {
+                response_ns: Latency { p50: Some(us * 1_000 + block), p99: Some(90_000), ..Latency::default() },
+                echoed_count: Some(9_000),
+                ..row("floor", block, arm)
             };
-            [
-                row("floor", block, "mio", &p50(20)),
-                row("floor", block, "tokio", &p50(23)),
-                row("floor", block, FLOOR, &p50(20)),
-                row("rate-50", block, "mio", &[("server_threads_max", json!(1))]),
-                row("rate-50", block, "tokio", &[("server_threads_max", json!(2))]),
-            ]
+            let threads = |arm, count| Row { server_threads_max: Some(count), ..row("rate-50", block, arm) };
+            [floor("mio", 20), floor("tokio", 23), floor(FLOOR, 20), threads("mio", 1), threads("tokio", 2)]
         };
         (1..=12).flat_map(block).collect()
     }
@@ -411,8 +391,9 @@ mod tests {
 
     #[test]
     fn a_session_without_its_cells_has_no_scorecard() {
-        let rows: Vec<Row> = (1..=12).map(|block| row("", block, "mio", &[("server_threads_max", json!(1))])).collect();
-        let told: Vec<Section> = scorecard(&rows, &["mio".to_owned()], &BTreeMap::from([("mio".to_owned(), 320.0)]));
+        let rows: Vec<Row> =
+            (1..=12).map(|block| Row { cell: None, server_threads_max: Some(1), ..row("", block, "mio") }).collect();
+        let told: Vec<Section> = scorecard(&rows, &["mio".to_owned()], &BTreeMap::from([("mio".to_owned(), 320)]));
         assert!(told.is_empty(), "{told:?}");
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{counted::counted, metrics};
 use crate::{
-    judge::counted::counted,
-    record::{Figures, Row},
+    record::{Outcome, Row},
     stats::{
         comparison::{Comparison, Endpoint, compare},
         verdict::{Margin, Verdict},
@@ -25,9 +25,9 @@ pub struct Metric {
     /// What counts as a difference.
     pub margin: Margin,
     place: fn(&Places) -> &str,
-    value: fn(&Figures<'_>) -> Option<f64>,
+    value: metrics::Metric,
     /// The other end, if the truth lies between two values: a claim must hold at both.
-    other_end: Option<fn(&Figures<'_>) -> Option<f64>>,
+    other_end: Option<metrics::Metric>,
 }
 
 impl Metric {
@@ -37,14 +37,9 @@ impl Metric {
     }
 }
 
-/// The cells of a session that the primary claims come from; empty names if it has only one load.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
-    /// Of latency and of idle wake-ups.
-    pub latency: String,
-    /// Of CPU per message: with a client that sleeps, if there is such a cell.
-    pub cpu: String,
-}
+/// The cells of a session that the primary claims come from; empty names if it has only one load. CPU per message comes
+/// from one with a client that sleeps, if there is such a cell.
+pub use crate::record::Primary as Places;
 
 /// The server with nothing to wait for but its only connection: what others add to its latency is theirs.
 pub const FLOOR: &str = "blocking";
@@ -62,24 +57,24 @@ pub const PRIMARY: [Metric; 4] = [
         unit: "",
         margin: Margin::Ratio(MARGIN),
         place: |places| &places.latency,
-        value: |row| row.quantile("response_ns_p50", 0.5),
+        value: metrics::response_p50,
         // What lies between is the generator's own lag.
-        other_end: Some(|row| row.quantile("service_ns_p50", 0.5)),
+        other_end: Some(metrics::service_p50),
     },
     Metric {
         name: "response p99",
         unit: "",
         margin: Margin::Ratio(MARGIN),
         place: |places| &places.latency,
-        value: |row| row.quantile("response_ns_p99", 0.99),
-        other_end: Some(|row| row.quantile("service_ns_p99", 0.99)),
+        value: metrics::response_p99,
+        other_end: Some(metrics::service_p99),
     },
     Metric {
         name: "CPU per message",
         unit: "",
         margin: Margin::Ratio(MARGIN),
         place: |places| &places.cpu,
-        value: |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?),
+        value: metrics::cpu_per_message_ns,
         other_end: None,
     },
     Metric {
@@ -88,11 +83,7 @@ pub const PRIMARY: [Metric; 4] = [
         // They can be none at all, so they compare by differences.
         margin: Margin::Difference(1.0),
         place: |places| &places.latency,
-        value: |row| {
-            let per_tick =
-                row.get("server_wakeups_idle")? / row.get("ticks_idle_count").filter(|ticks| *ticks > 0.0)?;
-            Some(per_tick * 1e3 / row.get("status_interval_ms")?)
-        },
+        value: metrics::tick_wakeups_per_sec,
         other_end: None,
     },
 ];
@@ -158,7 +149,7 @@ pub fn judge(rows: &[Row], arms: &[String], places: &Places) -> Judgement {
     let cells = Cells::of(rows, arms, [places.latency.as_str(), places.cpu.as_str()]);
     // A second run of an arm is a control and no contestant.
     let control = |again: usize| {
-        let (first, _) = arms[again].split_once('#')?;
+        let first = metrics::controlled(&arms[again])?;
         Some((arms.iter().position(|arm| arm == first)?, again))
     };
     let controls: Vec<(usize, usize)> = (0..arms.len()).filter_map(control).collect();
@@ -176,13 +167,13 @@ pub fn explore(rows: &[Row], arms: &[String], cell: &str) -> Vec<Finding> {
 }
 
 /// For every block of a cell the rows of these arms, in their order; blocks that cannot be used are left out.
-pub fn blocks<'a>(rows: &'a [Row], arms: &[String], cell: &str) -> Vec<Vec<Figures<'a>>> {
+pub fn blocks<'a>(rows: &'a [Row], arms: &[String], cell: &str) -> Vec<Vec<&'a Row>> {
     let mut cells = Cells::of(rows, arms, [cell]);
     cells.0.remove(cell).map(|cell| cell.blocks).unwrap_or_default()
 }
 
 fn pairs(arms: &[String]) -> Vec<(usize, usize)> {
-    let contestants: Vec<usize> = (0..arms.len()).filter(|arm| !arms[*arm].contains('#')).collect();
+    let contestants: Vec<usize> = (0..arms.len()).filter(|arm| !metrics::is_control(&arms[*arm])).collect();
     let pairs = contestants.iter().enumerate();
     pairs.flat_map(|(index, second)| contestants[index + 1..].iter().map(|first| (*first, *second))).collect()
 }
@@ -193,7 +184,7 @@ struct Cells<'a>(BTreeMap<String, CellBlocks<'a>>);
 #[derive(Default)]
 struct CellBlocks<'a> {
     /// The rows of the last attempt of each block in the order of the arms.
-    blocks: Vec<Vec<Figures<'a>>>,
+    blocks: Vec<Vec<&'a Row>>,
     /// Blocks that cannot be used.
     left_out: usize,
     /// Arms of which a message was lost or a trial failed, in whatever attempt: that is not run away from.
@@ -204,14 +195,14 @@ impl<'a> Cells<'a> {
     fn of<'n>(rows: &'a [Row], arms: &[String], names: impl IntoIterator<Item = &'n str>) -> Self {
         let counts = counted(rows);
         let cell = |name: &str| {
-            let mut counting: BTreeMap<u64, Vec<Figures<'a>>> = BTreeMap::new();
+            let mut counting: BTreeMap<u64, Vec<&'a Row>> = BTreeMap::new();
             let mut failed = BTreeSet::new();
-            let own = rows.iter().map(Figures).zip(counts.iter()).filter(|(row, _)| row.text("cell") == name);
+            let own = rows.iter().zip(counts.iter()).filter(|(row, _)| row.cell_name() == name);
             for (row, counts) in own {
-                if row.text("outcome") == "failed" {
-                    failed.insert(row.text("arm").to_owned());
+                if row.outcome == Outcome::Failed {
+                    failed.insert(row.arm.clone());
                 }
-                let block = counting.entry(row.get("block").unwrap_or(0.0) as u64).or_default();
+                let block = counting.entry(row.block).or_default();
                 block.extend(counts.then_some(row));
             }
             let all = counting.len();
@@ -223,8 +214,8 @@ impl<'a> Cells<'a> {
 }
 
 /// The rows of a block that count, in the order of the arms, if every one is there.
-fn complete<'a>(block: &[Figures<'a>], arms: &[String]) -> Option<Vec<Figures<'a>>> {
-    arms.iter().map(|arm| block.iter().find(|row| row.text("arm") == arm).copied()).collect()
+fn complete<'a>(block: &[&'a Row], arms: &[String]) -> Option<Vec<&'a Row>> {
+    arms.iter().map(|arm| block.iter().find(|row| row.arm == *arm).copied()).collect()
 }
 
 /// Compares every metric of these pairs of arms, corrected for their number.
@@ -235,17 +226,16 @@ fn family(
     metrics: &[Metric],
     places: &Places,
 ) -> Vec<Finding> {
-    type Value = fn(&Figures<'_>) -> Option<f64>;
-    let values = |arm: usize, metric: &Metric, value: Value| -> Vec<f64> {
+    let values = |arm: usize, metric: &Metric, value: metrics::Metric| -> Vec<f64> {
         let Some(cell) = cells.0.get(metric.cell(places)) else { return Vec::new() };
         // An arm that failed or was saturated anywhere in a cell gets no claim there, but counts.
-        let sound = !cell.failed.contains(&arms[arm]) && cell.blocks.iter().all(|block| block[arm].is_usable());
-        let value = |block: &Vec<Figures<'_>>| value(&block[arm]).filter(|_| sound).unwrap_or(f64::NAN);
+        let sound = !cell.failed.contains(&arms[arm]) && cell.blocks.iter().all(|block| metrics::is_usable(block[arm]));
+        let value = |block: &Vec<&Row>| value(block[arm]).filter(|_| sound).unwrap_or(f64::NAN);
         cell.blocks.iter().map(value).collect()
     };
     let members: Vec<(Metric, usize, usize)> =
         metrics.iter().flat_map(|metric| pairs.iter().map(|(first, second)| (*metric, *first, *second))).collect();
-    let compared = |end: fn(&Metric) -> Value| -> Vec<Option<Comparison>> {
+    let compared = |end: fn(&Metric) -> metrics::Metric| -> Vec<Option<Comparison>> {
         let series = members
             .iter()
             .map(|(metric, first, second)| (values(*first, metric, end(metric)), values(*second, metric, end(metric))));
@@ -287,30 +277,27 @@ fn between(one: Option<Comparison>, other: Option<Comparison>) -> (Option<Compar
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
+    use crate::record::{Latency, Validity};
 
     /// A trial whose p50 is `p50` and all else the same.
-    fn row(block: u64, attempt: u64, arm: &str, p50: f64, valid: &str, outcome: &str) -> Row {
+    fn row(block: u64, attempt: u64, arm: &str, p50: f64) -> Row {
         let noise = 1.0 + 0.01 * ((block * 7 + arm.len() as u64 * 3) % 5) as f64;
-        let columns: Vec<(&str, Value)> = vec![
-            ("block", block.into()),
-            ("attempt", attempt.into()),
-            ("arm", arm.into()),
-            ("valid", valid.into()),
-            ("outcome", outcome.into()),
-            ("response_ns_p50", json!((p50 * noise) as u64)),
-            ("response_ns_p99", json!((90_000.0 * noise) as u64)),
-            ("service_ns_p50", json!((p50 * noise) as u64)),
-            ("service_ns_p99", json!((90_000.0 * noise) as u64)),
-            ("server_cpu_ns_load", json!((1e9 * noise) as u64)),
-            ("echoed_count", 100_000.into()),
-            ("server_wakeups_idle", 3.into()),
-            ("ticks_idle_count", 3.into()),
-            ("status_interval_ms", 100.into()),
-        ];
-        columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let latency =
+            Latency { p50: Some((p50 * noise) as u64), p99: Some((90_000.0 * noise) as u64), ..Latency::default() };
+        Row {
+            block,
+            attempt,
+            arm: arm.to_owned(),
+            response_ns: latency.clone(),
+            service_ns: latency,
+            server_cpu_ns_load: Some((1e9 * noise) as u64),
+            echoed_count: Some(100_000),
+            server_wakeups_idle: Some(3),
+            ticks_idle_count: Some(3),
+            status_interval_ms: Some(100.0),
+            ..Row::default()
+        }
     }
 
     fn arms(names: &[&str]) -> Vec<String> {
@@ -318,10 +305,8 @@ mod tests {
     }
 
     fn session(slow: f64) -> Vec<Row> {
-        let block = |block| {
-            [("mio", 20e3), ("tokio", 20e3 * slow), ("mio#2", 20e3)]
-                .map(|(arm, p50)| row(block, 1, arm, p50, "valid", "ok"))
-        };
+        let block =
+            |block| [("mio", 20e3), ("tokio", 20e3 * slow), ("mio#2", 20e3)].map(|(arm, p50)| row(block, 1, arm, p50));
         (1..=40).flat_map(block).collect()
     }
 
@@ -347,8 +332,8 @@ mod tests {
     #[test]
     fn a_control_that_differs_makes_the_session_untrusted() {
         let mut rows = session(1.2);
-        for row in rows.iter_mut().filter(|row| Figures(row).text("arm") == "mio#2") {
-            row[5].1 = json!(Figures(row).get("response_ns_p50").unwrap() as u64 * 11 / 10);
+        for row in rows.iter_mut().filter(|row| row.arm == "mio#2") {
+            row.response_ns.p50 = row.response_ns.p50.map(|ns| ns * 11 / 10);
         }
         assert_eq!(judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Places::default()).is_trusted(), Some(false));
     }
@@ -356,11 +341,11 @@ mod tests {
     #[test]
     fn a_block_that_was_run_again_counts_once_and_by_its_last_attempt() {
         let mut rows = session(1.2);
-        rows[0] = row(1, 1, "mio", 20e3, "invalid", "ok");
+        rows[0].validity = Validity::Invalid;
         let names = arms(&["mio", "tokio", "mio#2"]);
         assert_eq!(blocks(&judge(&rows, &names, &Places::default())), (39, 1));
         for (arm, p50) in [("mio", 20e3), ("tokio", 24e3), ("mio#2", 20e3)] {
-            rows.push(row(1, 2, arm, p50, "flagged", "ok"));
+            rows.push(Row { validity: Validity::Flagged, ..row(1, 2, arm, p50) });
         }
         let judgement = judge(&rows, &names, &Places::default());
         assert_eq!(blocks(&judgement), (40, 0));
@@ -369,19 +354,12 @@ mod tests {
     #[test]
     fn cells_are_kept_apart_and_each_metric_comes_from_its_own() {
         let in_cell = |cell: &str, slow: f64| {
-            session(slow)
-                .into_iter()
-                .map(move |mut row| {
-                    row.push(("cell".to_owned(), cell.into()));
-                    row
-                })
-                .collect::<Vec<Row>>()
+            let rows = session(slow).into_iter();
+            rows.map(|row| Row { cell: Some(cell.to_owned()), ..row }).collect::<Vec<Row>>()
         };
         let mut rows = [in_cell("rate-50", 1.2), in_cell("cpu", 1.0), in_cell("shared", 0.5)].concat();
-        for row in
-            rows.iter_mut().filter(|row| Figures(row).text("cell") == "cpu" && Figures(row).text("arm") == "tokio")
-        {
-            row[9].1 = json!(2_000_000_000_u64);
+        for row in rows.iter_mut().filter(|row| row.cell_name() == "cpu" && row.arm == "tokio") {
+            row.server_cpu_ns_load = Some(2_000_000_000);
         }
         let names = arms(&["mio", "tokio", "mio#2"]);
         let places = Places { latency: "rate-50".to_owned(), cpu: "cpu".to_owned() };
@@ -400,7 +378,7 @@ mod tests {
         let mut rows = session(1.2);
         // The generator's lag alone makes the difference.
         for row in &mut rows {
-            row[7].1 = json!(18_000 + Figures(row).get("block").unwrap() as u64 % 5);
+            row.service_ns.p50 = Some(18_000 + row.block % 5);
         }
         let judgement = judge(&rows, &names, &Places::default());
         assert!(judgement.findings[0].ends_differ && !judgement.findings[1].ends_differ);
@@ -410,7 +388,7 @@ mod tests {
     fn a_failure_is_not_run_away_from() {
         let names = arms(&["mio", "tokio", "mio#2"]);
         let mut rows = session(1.2);
-        rows.push(row(7, 0, "tokio", 24e3, "invalid", "failed"));
+        rows.push(Row { validity: Validity::Invalid, outcome: Outcome::Failed, ..row(7, 0, "tokio", 24e3) });
         let judgement = judge(&rows, &names, &Places::default());
         assert_eq!((blocks(&judgement), p50(&judgement)), ((40, 0), None), "the block was run again, and still");
     }
@@ -428,7 +406,7 @@ mod tests {
     #[test]
     fn an_arm_that_was_saturated_gets_no_claim() {
         let mut rows = session(1.2);
-        rows[1] = row(1, 1, "tokio", 24e3, "valid", "saturated");
+        rows[1].outcome = Outcome::Saturated;
         let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Places::default());
         assert_eq!(p50(&judgement), None);
         assert!(judgement.control[0].comparison.is_some());

@@ -79,8 +79,8 @@ impl Baseline {
         let heard = self.canaries.best > 0.0;
         Conditions {
             ceiling_per_sec: Some(self.ceiling_per_sec),
-            canary_per_sec: self.canaries.last,
-            canary_best_per_sec: heard.then_some(self.canaries.best),
+            drift_probe_per_sec: self.canaries.last,
+            drift_probe_best_per_sec: heard.then_some(self.canaries.best),
         }
     }
 

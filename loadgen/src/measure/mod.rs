@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod launch;
+pub mod recording;
 pub mod syscalls;
 pub mod target;
 pub mod trial;

@@ -1,21 +1,12 @@
 //! May a trial be believed? The gates look at the generator and the machine, never at the server's results.
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
 
+use super::trial::{Loaded, Surroundings, Trial};
 use crate::{
-    measure::trial::{Loaded, Surroundings, Trial},
-    plan::{Load, Pacing, Plan},
+    plan::{Caveat, Load, Pacing, Plan},
+    record::{BoundBy, Gate, Outcome, Reason, ReasonKind, Validity},
 };
-
-/// A threshold from which a trial is flagged, and one from which it is invalid.
-#[derive(Clone, Copy, Debug)]
-pub struct Gate {
-    /// Beyond this the trial is flagged.
-    pub flag: f64,
-    /// Beyond this it is invalid.
-    pub invalid: f64,
-}
 
 /// Share of the slots whose turn did not come.
 pub const SLOTS_MISSED: Gate = Gate { flag: 0.0, invalid: 0.001 };
@@ -33,10 +24,10 @@ pub const STEAL: Gate = Gate { flag: 0.005, invalid: 0.03 };
 pub const BUSY: Gate = Gate { flag: 0.6, invalid: 0.8 };
 /// Share of the time of all CPUs that neither the server nor the generator used.
 pub const FOREIGN_CPU: Gate = Gate { flag: 0.02, invalid: 0.1 };
-/// How far the canary before the block was below the session's best.
-pub const CANARY: Gate = Gate { flag: 0.15, invalid: 0.4 };
+/// How far the drift probe before the block was below the session's best.
+pub const DRIFT: Gate = Gate { flag: 0.15, invalid: 0.4 };
 /// How far the messages under way are from rate times mean response (Little's law).
-pub const LITTLE: Gate = Gate { flag: 0.02, invalid: 0.05 };
+pub const LITTLES_LAW: Gate = Gate { flag: 0.02, invalid: 0.05 };
 /// What a reading of the processes' CPU times may be off: a tick.
 const READING_NS: f64 = 10e6;
 /// A side whose CPUs are busy for this share bounds a closed loop.
@@ -44,62 +35,15 @@ pub const BOUND: f64 = 0.95;
 /// Share of the messages that a server may still owe shortly after the load: more is a backlog, the server saturated.
 pub const BACKLOG: f64 = 0.01;
 
-/// Whether the figures of a trial may be believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Validity {
-    /// No gate spoke.
-    Valid,
-    /// To be read with the flags in mind.
-    Flagged,
-    /// Not to be used.
-    Invalid,
-}
-
-impl Validity {
-    /// As it stands in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Flagged => "flagged",
-            Self::Invalid => "invalid",
-        }
-    }
-}
-
-/// What the server made of the load. Kept and printed, never retried away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It echoed everything in time.
-    Ok,
-    /// It echoed less than was offered.
-    Saturated,
-    /// Something was late, cut off or refused in a trial that was spoiled: by whose fault is not known.
-    Unclear,
-    /// Something was lost, altered, cut off or refused.
-    Failed,
-}
-
-impl Outcome {
-    /// As it stands in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Saturated => "saturated",
-            Self::Unclear => "unclear",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// The conditions under which a trial was run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conditions {
     /// The generator's ceiling in echoes per second.
     pub ceiling_per_sec: Option<f64>,
-    /// The canary before the trial, in echoes per second.
-    pub canary_per_sec: Option<f64>,
+    /// The drift probe before the trial, in echoes per second.
+    pub drift_probe_per_sec: Option<f64>,
     /// Its best rate in the session so far.
-    pub canary_best_per_sec: Option<f64>,
+    pub drift_probe_best_per_sec: Option<f64>,
 }
 
 impl Conditions {
@@ -112,69 +56,63 @@ impl Conditions {
     }
 }
 
-/// The judgement on one trial.
+/// The assessment of one trial.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct Assessment {
     /// Whether its figures may be believed.
     pub validity: Validity,
-    /// Why not, in words.
-    pub reasons: Vec<String>,
-    /// What to bear in mind, in words.
-    pub flags: Vec<String>,
+    /// Why not.
+    pub reasons: Vec<Reason>,
+    /// What to bear in mind.
+    pub flags: Vec<Reason>,
     /// What the server made of the load.
     pub outcome: Outcome,
-    /// Who bounded the closed or peak window: `server`, `generator`, `both` or `neither`.
-    pub bound_by: Option<&'static str>,
-    /// The latency is an interval from service to response: the send lag is a good part of it.
-    pub latency_is_interval: bool,
+    /// Whose CPUs were busy in the closed or peak window.
+    pub bound_by: Option<BoundBy>,
 }
 
-/// Judges a trial.
-pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
+/// Assesses a trial.
+pub fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Assessment {
     let mut gates = Gates::default();
-    gates.flags.extend(plan.flags.iter().map(|flag| (*flag).to_owned()));
+    gates.flags.extend(plan.flags.iter().map(|caveat| match caveat {
+        Caveat::OneCpu => Reason::from(ReasonKind::OneCpu),
+        Caveat::CpuQuota => ReasonKind::CpuQuota.into(),
+    }));
     if cfg!(debug_assertions) {
-        gates.flags.push("debug_build".to_owned());
+        gates.flags.push(ReasonKind::DebugBuild.into());
     }
-    judge_canary(&mut gates, conditions);
+    assess_drift(&mut gates, conditions);
     let outcome = outcome(plan, trial);
-    let mut latency_is_interval = false;
     match &trial.load {
         None => {
             if let Some(idle) = &trial.idle {
-                judge_surroundings(&mut gates, &idle.surroundings, plan.idle_ticks().0.as_nanos() as f64);
+                assess_surroundings(&mut gates, &idle.surroundings, plan.idle_ticks().0.as_nanos() as f64);
             }
         }
         Some(loaded) => {
-            judge_generator_time(&mut gates, plan, loaded);
-            judge_surroundings(&mut gates, &loaded.surroundings, loaded.span_ns as f64);
+            assess_generator_time(&mut gates, plan, loaded);
+            assess_surroundings(&mut gates, &loaded.surroundings, loaded.span_ns as f64);
             if let Load::Open { .. } = plan.load {
-                latency_is_interval = judge_generator(&mut gates, plan, loaded);
-                judge_accounting(&mut gates, outcome, loaded);
+                assess_generator(&mut gates, plan, loaded);
+                assess_accounting(&mut gates, outcome, loaded);
             }
-            let misfits = loaded.window.tally.counts.out_of_range;
-            if misfits > 0 {
-                gates.reasons.push(format!("times beyond 60 s: {misfits}"));
-            }
-            if loaded.window.tally.counts.statuses_out_of_range > 0 {
-                gates.flags.push("status times make no sense to this host's clock".to_owned());
+            let counts = &loaded.window.tally.counts;
+            gates.refuse(ReasonKind::OutOfRange, counts.out_of_range);
+            if counts.statuses_out_of_range > 0 {
+                gates.flags.push(Reason::of(ReasonKind::StatusClock, counts.statuses_out_of_range as f64));
             }
         }
     }
-    let short = trial.short_count();
-    if short > 0 {
-        let what = trial.shortage().unwrap_or("something was short");
-        gates.reasons.push(format!("this host ran short: {short} connections, {what}"));
-    }
+    gates.refuse(ReasonKind::HostShortage, trial.short_count());
     if trial.interrupted {
-        gates.reasons.push("interrupted".to_owned());
+        gates.reasons.push(ReasonKind::Interrupted.into());
     }
     let ticks_expected = plan.status_interval.is_some() && plan.connections > 0 && !trial.interrupted;
     if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && ticks_expected {
-        gates.flags.push("no status line came: the idle window is not aligned to ticks".to_owned());
+        gates.flags.push(ReasonKind::IdleNotAligned.into());
     }
     let validity = gates.validity();
-    Verdict {
+    Assessment {
         validity,
         reasons: gates.reasons,
         flags: gates.flags,
@@ -186,41 +124,49 @@ pub fn judge(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Verdict {
             (_, outcome) => outcome,
         },
         bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
-        latency_is_interval,
     }
 }
 
-/// Every threshold, for session.json.
-pub fn thresholds() -> Value {
-    let gate = |gate: Gate| json!({ "flag": gate.flag, "invalid": gate.invalid.is_finite().then_some(gate.invalid) });
-    json!({
-        "slots_missed_share": gate(SLOTS_MISSED),
-        "send_lag_p99_ns_spin": gate(SEND_LAG_SPIN_NS),
-        "send_lag_p99_ns_timer": gate(SEND_LAG_TIMER_NS),
-        "send_lag_share_of_response_p99": gate(SEND_LAG_SHARE),
-        "loadgen_run_delay_share": gate(RUN_DELAY),
-        "steal_share": gate(STEAL),
-        "loadgen_busy_share": gate(BUSY),
-        "foreign_cpu_share": gate(FOREIGN_CPU),
-        "canary_below_best_share": gate(CANARY),
-        "little_deviation_share": gate(LITTLE),
-        "bound_busy_share": BOUND,
-        "backlog_share": BACKLOG,
-    })
+/// Every gate, for session.json.
+pub fn gates() -> Vec<(&'static str, Gate)> {
+    vec![
+        ("slots_missed_share", SLOTS_MISSED),
+        ("send_lag_p99_ns_spin", SEND_LAG_SPIN_NS),
+        ("send_lag_p99_ns_timer", SEND_LAG_TIMER_NS),
+        ("send_lag_share_of_response_p99", SEND_LAG_SHARE),
+        ("loadgen_run_delay_share", RUN_DELAY),
+        ("steal_share", STEAL),
+        ("loadgen_busy_share", BUSY),
+        ("foreign_cpu_share", FOREIGN_CPU),
+        ("drift_probe_below_best_share", DRIFT),
+        ("littles_law_deviation_share", LITTLES_LAW),
+    ]
+}
+
+/// Every other limit, for session.json.
+pub fn limits() -> Vec<(&'static str, f64)> {
+    vec![("bound_busy_share", BOUND), ("backlog_share", BACKLOG)]
 }
 
 #[derive(Default)]
 struct Gates {
-    reasons: Vec<String>,
-    flags: Vec<String>,
+    reasons: Vec<Reason>,
+    flags: Vec<Reason>,
 }
 
 impl Gates {
-    fn check(&mut self, gate: Gate, value: f64, words: impl FnOnce() -> String) {
+    fn check(&mut self, gate: Gate, kind: ReasonKind, value: f64) {
         if value > gate.invalid {
-            self.reasons.push(words());
+            self.reasons.push(Reason::of(kind, value));
         } else if value > gate.flag {
-            self.flags.push(words());
+            self.flags.push(Reason::of(kind, value));
+        }
+    }
+
+    /// Of some things one is too many.
+    fn refuse(&mut self, kind: ReasonKind, count: u64) {
+        if count > 0 {
+            self.reasons.push(Reason::of(kind, count as f64));
         }
     }
 
@@ -233,36 +179,30 @@ impl Gates {
     }
 }
 
-fn judge_canary(gates: &mut Gates, conditions: &Conditions) {
-    let (Some(canary), Some(best)) = (conditions.canary_per_sec, conditions.canary_best_per_sec) else { return };
-    let share = 1.0 - canary / best;
-    gates.check(CANARY, share, || {
-        format!("the host had a slow moment: the canary {:.0} % below its best", share * 100.0)
-    });
+fn assess_drift(gates: &mut Gates, conditions: &Conditions) {
+    if let Some((rate, best)) = conditions.drift_probe_per_sec.zip(conditions.drift_probe_best_per_sec) {
+        gates.check(DRIFT, ReasonKind::Drift, 1.0 - rate / best);
+    }
 }
 
-fn judge_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
+fn assess_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     if let Some(delay_ns) = loaded.window.usage.run_delay_ns {
-        let share = delay_ns as f64 / loaded.span_ns as f64;
-        gates.check(RUN_DELAY, share, || format!("the generator waited for its CPU: {:.1} %", share * 100.0));
+        gates.check(RUN_DELAY, ReasonKind::RunDelay, delay_ns as f64 / loaded.span_ns as f64);
     }
     if let Load::Open { .. } = plan.load {
-        let share = busy_share(plan, loaded);
-        gates.check(BUSY, share, || format!("the generator was busy: {:.0} %", share * 100.0));
+        gates.check(BUSY, ReasonKind::GeneratorBusy, busy_share(plan, loaded));
     }
 }
 
 /// The gates of the load window, or of the idle window where nothing is sent.
-fn judge_surroundings(gates: &mut Gates, around: &Surroundings, span_ns: f64) {
+fn assess_surroundings(gates: &mut Gates, around: &Surroundings, span_ns: f64) {
     let cpus = crate::observe::available_cpus().len().max(1) as f64;
     if let Some(steal_ns) = around.steal_ns {
-        let share = steal_ns as f64 / (span_ns * cpus);
-        gates.check(STEAL, share, || format!("the hypervisor took CPU time: {:.1} %", share * 100.0));
+        gates.check(STEAL, ReasonKind::Steal, steal_ns as f64 / (span_ns * cpus));
     }
     if let Some(foreign_ns) = around.foreign_cpu_ns {
         // A process that has used next to nothing may show a whole tick.
-        let share = (foreign_ns as f64 - READING_NS) / (span_ns * cpus);
-        gates.check(FOREIGN_CPU, share, || format!("others used CPU time: {:.1} %", share * 100.0));
+        gates.check(FOREIGN_CPU, ReasonKind::ForeignCpu, (foreign_ns as f64 - READING_NS) / (span_ns * cpus));
     }
 }
 
@@ -278,37 +218,30 @@ pub fn busy_share(plan: &Plan, loaded: &Loaded) -> f64 {
 
 /// Little's law: the messages under way, counted as they left and came, are rate times mean response. If not, a message
 /// was recorded twice, not at all, or from the wrong time.
-fn judge_accounting(gates: &mut Gates, outcome: Outcome, loaded: &Loaded) {
+fn assess_accounting(gates: &mut Gates, outcome: Outcome, loaded: &Loaded) {
     let tally = &loaded.window.tally;
     let recorded_ns = tally.response.mean() * tally.response.len() as f64;
     if outcome != Outcome::Ok || recorded_ns == 0.0 {
         return;
     }
     let share = (tally.counts.under_way_ns as f64 - recorded_ns).abs() / recorded_ns;
-    gates.check(LITTLE, share, || {
-        format!("the accounts of the generator differ (Little's law): {:.1} %", share * 100.0)
-    });
+    gates.check(LITTLES_LAW, ReasonKind::LittlesLaw, share);
 }
 
-/// The gates of an open loop; says whether the latency is to be printed as an interval.
-fn judge_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) -> bool {
+/// The gates of an open loop.
+fn assess_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     let tally = &loaded.window.tally;
     let counts = &tally.counts;
     let missed = counts.scheduled.saturating_sub(counts.handled);
-    let share = missed as f64 / counts.scheduled.max(1) as f64;
-    gates.check(SLOTS_MISSED, share, || format!("slots never had their turn: {missed} of {}", counts.scheduled));
+    gates.check(SLOTS_MISSED, ReasonKind::SlotsMissed, missed as f64 / counts.scheduled.max(1) as f64);
 
-    let (Some(lag_ns), Some(response_ns)) = (p99(&tally.send_lag), p99(&tally.response)) else { return false };
+    let (Some(lag_ns), Some(response_ns)) = (p99(&tally.send_lag), p99(&tally.response)) else { return };
     let gate = match plan.pacing {
         Pacing::Spin => SEND_LAG_SPIN_NS,
         Pacing::Timer => SEND_LAG_TIMER_NS,
     };
-    gates.check(gate, lag_ns, || format!("high send lag p99: {:.0} us", lag_ns / 1e3));
-    let share = lag_ns / response_ns;
-    if share > SEND_LAG_SHARE.flag {
-        gates.flags.push(format!("send lag p99 is a good part of response p99: {:.0} %", share * 100.0));
-    }
-    share > SEND_LAG_SHARE.flag
+    gates.check(gate, ReasonKind::SendLag, lag_ns);
+    gates.check(SEND_LAG_SHARE, ReasonKind::SendLagShare, lag_ns / response_ns);
 }
 
 /// Whether a stream was not what was sent: altered, doubled, out of order, or with a hole in it.
@@ -345,16 +278,16 @@ fn closed<'a>(plan: &Plan, trial: &'a Trial) -> Option<&'a Loaded> {
     trial.load.as_ref().filter(|_| matches!(plan.load, Load::Closed { .. }))
 }
 
-fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<&'static str> {
+fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<BoundBy> {
     let span_ns = loaded.span_ns as f64;
     let cpus = plan.placement.server_cpus.len().max(1) as f64;
     let server = loaded.server.as_ref()?.cpu_ns as f64 >= BOUND * span_ns * cpus;
     let generator = loaded.window.usage.cpu_ns as f64 >= BOUND * span_ns * f64::from(plan.threads);
     Some(match (server, generator) {
-        (true, true) => "both",
-        (true, false) => "server",
-        (false, true) => "generator",
-        (false, false) => "neither",
+        (true, true) => BoundBy::Both,
+        (true, false) => BoundBy::Server,
+        (false, true) => BoundBy::Generator,
+        (false, false) => BoundBy::Neither,
     })
 }
 

@@ -13,9 +13,8 @@ use rustix::{
     process::setpriority_process,
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
-use serde_json::{Value, json};
 
-use super::{Machine, Memory, ThreadUsage, Usage, cmdline};
+use super::{Facts, Machine, Memory, ThreadUsage, Usage, cmdline};
 
 /// Another process, or several that do one job.
 #[derive(Debug)]
@@ -269,40 +268,39 @@ pub fn boot_id() -> Option<String> {
 }
 
 /// What a record says about the host. Whatever cannot be read is null.
-pub fn facts() -> Value {
+pub fn facts() -> Facts {
     let uname = rustix::system::uname();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu_model =
         cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
-    json!({
-        "host": host(),
-        "kernel": format!("{} {}", uname.release().to_string_lossy(), uname.version().to_string_lossy()),
-        "kernel_cmdline": fs::read_to_string("/proc/cmdline").ok().map(|line| cmdline::relevant(&line)),
-        "architecture": uname.machine().to_string_lossy(),
-        "cpu_model": cpu_model,
-        "cpus_online": read("/sys/devices/system/cpu/online"),
-        "cpus_available": available_cpus(),
-        "smt": read("/sys/devices/system/cpu/smt/control"),
-        "hypervisor": cpuinfo.lines().find(|line| line.starts_with("flags")).map(|line| line.contains(" hypervisor")),
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "clocksource": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "mitigations": mitigations(),
-        "transparent_hugepage": read("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "cpu_quota": has_cpu_quota(),
-        "sysctl": sysctls(),
-        "nofile_soft": rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
-        "memory_total_bytes": Meminfo::current().ok().map(|memory| memory.mem_total),
-    })
+    Facts {
+        host: host(),
+        kernel: format!("{} {}", uname.release().to_string_lossy(), uname.version().to_string_lossy()),
+        kernel_cmdline: fs::read_to_string("/proc/cmdline").ok().map(|line| cmdline::relevant(&line)),
+        architecture: uname.machine().to_string_lossy().into_owned(),
+        cpu_model: cpu_model.map(str::to_owned),
+        cpus_online: read("/sys/devices/system/cpu/online"),
+        cpus_available: available_cpus(),
+        smt: read("/sys/devices/system/cpu/smt/control"),
+        hypervisor: cpuinfo.lines().find(|line| line.starts_with("flags")).map(|line| line.contains(" hypervisor")),
+        governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        clocksource: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        mitigations: mitigations(),
+        transparent_hugepage: read("/sys/kernel/mm/transparent_hugepage/enabled"),
+        cpu_quota: has_cpu_quota(),
+        sysctl: sysctls(),
+        nofile_soft: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+        memory_total_bytes: Meminfo::current().ok().map(|memory| memory.mem_total),
+    }
 }
 
-fn mitigations() -> Value {
-    let Ok(folder) = fs::read_dir("/sys/devices/system/cpu/vulnerabilities") else { return Value::Null };
-    let mut files: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    files.iter().filter_map(|file| Some((file.file_name()?.to_str()?.to_owned(), read(file)))).collect()
+fn mitigations() -> BTreeMap<String, Option<String>> {
+    let folder = fs::read_dir("/sys/devices/system/cpu/vulnerabilities");
+    let files = folder.into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter_map(|file| Some((file.file_name()?.to_str()?.to_owned(), read(&file)))).collect()
 }
 
-fn sysctls() -> Value {
+fn sysctls() -> BTreeMap<String, Option<String>> {
     [
         "net/core/somaxconn",
         "net/ipv4/ip_local_port_range",
@@ -321,9 +319,9 @@ fn sysctls() -> Value {
     .collect()
 }
 
-fn read(file: impl AsRef<Path>) -> Value {
+fn read(file: impl AsRef<Path>) -> Option<String> {
     // What stands there is the kernel's or an administrator's, and need not be UTF-8.
-    fs::read(file).map_or(Value::Null, |bytes| String::from_utf8_lossy(&bytes).trim().into())
+    fs::read(file).ok().map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 fn nanoseconds(clock: ClockId) -> io::Result<u64> {

@@ -15,6 +15,7 @@
 //! ten thousand threads one takes up to 100 ms.
 
 mod cmdline;
+mod facts;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -27,6 +28,7 @@ compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use facts::Facts;
 pub use imp::{
     Process, Syscalls, available_cpus, available_memory, boot_id, ephemeral_ports, facts, has_cpu_quota, host, machine,
     own_cpu_ns, pin_thread, thread_usage, yield_to_others,

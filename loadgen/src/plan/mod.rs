@@ -12,10 +12,9 @@ pub mod units;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use serde_json::{Value, json};
 
 pub(crate) use self::cohorts::CHURN_UNANSWERED;
-use self::units::{recorded_ms, recorded_rate, show_bytes, show_payloads};
+use self::units::show_bytes;
 pub use self::{
     cohorts::{Cohorts, Kind},
     host::HostArgs,
@@ -72,7 +71,7 @@ pub struct Plan {
     /// TCP_CONGESTION, on both sides.
     pub congestion: String,
     /// Conditions worth a flag on every trial, such as a generator without a CPU of its own.
-    pub flags: Vec<&'static str>,
+    pub flags: Vec<Caveat>,
 }
 
 /// How messages are sent.
@@ -118,8 +117,19 @@ pub struct Placement {
     pub spare_cpus: Vec<usize>,
 }
 
+/// A condition that every trial of a plan is flagged with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caveat {
+    /// Server and generator share the only CPU.
+    OneCpu,
+    /// A cgroup limits the CPU time.
+    CpuQuota,
+}
+
 /// The two placements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PlacementKind {
     /// Server on one set of CPUs, generator on another
     Split,
@@ -212,40 +222,6 @@ impl Plan {
     /// Messages of its longest window at this rate.
     pub(crate) fn slots(&self, rate: &Rate) -> f64 {
         rate.mean_per_sec() * self.windows.load.max(self.windows.warmup).as_secs_f64()
-    }
-
-    /// The whole plan, for session.json.
-    pub fn describe(&self) -> Value {
-        let (mode, rate, arrivals, depth) = match &self.load {
-            Load::Open { rate, arrivals } => ("open", Some(rate.to_string()), Some(arrivals.name()), None),
-            Load::Closed { depth } => ("closed", None, None, Some(*depth)),
-        };
-        json!({
-            "connections": self.connections,
-            "mode": mode,
-            "rate_per_sec": rate,
-            "arrivals": arrivals,
-            "depth": depth,
-            "pacing": self.load_pacing().name(),
-            "payloads": show_payloads(&self.payloads),
-            "idle_ms": recorded_ms(self.windows.idle),
-            "warmup_ms": recorded_ms(self.windows.warmup),
-            "load_ms": recorded_ms(self.windows.load),
-            "peak_ms": recorded_ms(self.windows.peak),
-            "status_interval_ms": self.status_interval.map(recorded_ms),
-            "seed": self.seed,
-            "placement": self.placement.kind.name(),
-            "server_cpus": self.placement.server_cpus,
-            "loadgen_cpus": self.placement.loadgen_cpus,
-            "loadgen_threads": self.threads,
-            "source_addresses": self.source_addresses,
-            "slow_readers": self.cohorts.slow_readers,
-            "churn_per_sec": recorded_rate(self.cohorts.churn_per_sec),
-            "flooders": self.cohorts.flooders,
-            "nodelay": self.nodelay,
-            "congestion_control": self.congestion,
-            "flags": self.flags,
-        })
     }
 
     /// A server's address and one of the client's have as many connections between them as there are free ports.
@@ -342,11 +318,7 @@ pub(crate) fn ensure_slots(rate: &Rate, window: Duration, rate_option: &str, win
 ///
 /// # Errors
 /// If the wish names CPUs that this process may not use, or gives the server and a spinning generator the same one.
-pub fn place(
-    wish: &PlacementWish,
-    pacing: PacingChoice,
-    threads: u32,
-) -> Result<(Placement, Pacing, Vec<&'static str>)> {
+pub fn place(wish: &PlacementWish, pacing: PacingChoice, threads: u32) -> Result<(Placement, Pacing, Vec<Caveat>)> {
     let available = observe::available_cpus();
     for (option, cpus) in [("--server-cpus", &wish.server_cpus), ("--loadgen-cpus", &wish.loadgen_cpus)] {
         for cpu in cpus.iter().flatten() {
@@ -359,7 +331,7 @@ pub fn place(
     let mut flags = Vec::new();
     let kind = if available.len() < 2 { PlacementKind::Shared } else { wish.kind };
     if kind != wish.kind {
-        flags.push("one_cpu");
+        flags.push(Caveat::OneCpu);
     }
     let (first, second) = match kind {
         // One for each of the generator's threads; what is left over stays idle.
@@ -379,7 +351,7 @@ pub fn place(
     let enough = placement.loadgen_cpus.len() >= threads as usize;
     let quota = observe::has_cpu_quota();
     if quota {
-        flags.push("cpu_quota");
+        flags.push(Caveat::CpuQuota);
     }
     let pacing = match pacing {
         PacingChoice::Auto if kind == PlacementKind::Split && apart && enough && !quota => Pacing::Spin,

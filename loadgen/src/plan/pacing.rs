@@ -1,7 +1,8 @@
 //! How the generator waits.
 
 /// How the generator waits for the next slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pacing {
     /// Polls without a timeout and reads the clock: needs a CPU of its own.
     Spin,

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// How the times between two messages are distributed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arrivals {
     /// Independent exponential gaps, connections drawn at random
     Poisson,

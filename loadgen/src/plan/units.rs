@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 pub use servers::cli::{duration, status_interval};
 
 use crate::plan::{Payloads, Rate};
@@ -131,20 +130,6 @@ fn whole(value: f64, examples: &str) -> Result<u64, String> {
     }
 }
 
-/// A rate as records have it: whole per second from 100 on, thousandths below.
-pub fn recorded_rate(per_sec: f64) -> Value {
-    let rounded = if per_sec < 100.0 { (per_sec * 1e3).round() / 1e3 } else { per_sec.round() };
-    if rounded.fract() == 0.0 { Value::from(rounded as u64) } else { Value::from(rounded) }
-}
-
-/// A duration in milliseconds as it is recorded: exactly, and a whole number if it is one.
-pub fn recorded_ms(duration: Duration) -> serde_json::Value {
-    match duration.as_nanos() {
-        ns if ns % 1_000_000 == 0 => ((ns / 1_000_000) as u64).into(),
-        ns => (ns as f64 / 1e6).into(),
-    }
-}
-
 /// Writes a duration with the largest unit that keeps it whole: `500ms`, `5s`, `0s`.
 pub fn show_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
@@ -235,13 +220,9 @@ mod tests {
         }
         assert_eq!(rate("0..0.5"), Ok(Rate::Ramp { from: 0.0, to: 0.5 }));
         assert_eq!(rate("6/m,1.5"), Ok(Rate::Steps(vec![0.1, 1.5])));
-        for (text, shown, recorded) in
-            [("0.1", "0.1", "0.1"), ("6/m", "0.1", "0.1"), ("1.5", "1.5", "1.5"), ("20/m", "0.333", "0.333")]
-        {
-            let per_sec = per_second(text).unwrap();
-            assert_eq!((show_count(per_sec).as_str(), recorded_rate(per_sec).to_string().as_str()), (shown, recorded));
+        for (text, shown) in [("0.1", "0.1"), ("6/m", "0.1"), ("1.5", "1.5"), ("20/m", "0.333")] {
+            assert_eq!(show_count(per_second(text).unwrap()), shown);
         }
-        assert_eq!(recorded_rate(20_000.4).to_string(), "20000");
     }
 
     #[test]
@@ -268,13 +249,6 @@ mod tests {
         }
         assert!(status_interval("9ms").is_err_and(|error| error.contains("10ms")));
         assert_eq!(status_interval("0s"), Ok(Duration::ZERO));
-    }
-
-    #[test]
-    fn no_part_of_a_duration_is_cut_off_in_a_record() {
-        assert_eq!(recorded_ms(Duration::from_millis(10)), 10);
-        assert_eq!(recorded_ms(Duration::from_micros(10_500)), 10.5);
-        assert_eq!(recorded_ms(Duration::from_nanos(1)), 1e-6);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Distributions: latency.hlog and quantiles.csv.
+//! Distributions: latency.hlog, quantiles.csv and windows.csv.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hdrhistogram::{
     },
 };
 
-use crate::{engine::Window, plan::Kind, stats::is_told};
+use crate::stats::is_told;
 
 /// Samples that must lie beyond a quantile for it to stand on its own.
 const ELIGIBLE: f64 = 100.0;
@@ -19,26 +19,37 @@ const ELIGIBLE: f64 = 100.0;
 /// Significant digits of histograms that are read for their shape only: a fifth of the size.
 const COARSE_DIGITS: u8 = 2;
 
-/// The metrics of a window with their names, and whether they keep three digits. One without a value is left out.
-fn metrics(window: &Window) -> Vec<(String, &Histogram<u64>, bool)> {
-    let tally = &window.tally;
-    let measured = [
-        ("response", &tally.response, true),
-        ("service", &tally.service, false),
-        ("send_lag", &tally.send_lag, true),
-        ("response_in_fanout", &tally.response_in_fanout, false),
-        ("response_outside_fanout", &tally.response_outside_fanout, false),
-        ("status_emit_lag", &tally.status_emit_lag, false),
-        ("status_delivery", &tally.status_delivery, false),
-        ("status_spread", &tally.status_spread, false),
-    ];
-    let measured = measured.into_iter().map(|(name, histogram, fine)| (name.to_owned(), histogram, fine));
-    let cohorts = Kind::ALL.into_iter().flat_map(|kind| {
-        let tally = &window.cohorts[kind as usize];
-        [("connect", &tally.connect), ("service", &tally.service)]
-            .map(|(metric, histogram)| (format!("{}_{metric}", kind.name()), histogram, false))
-    });
-    measured.chain(cohorts).filter(|(_, histogram, _)| !histogram.is_empty()).collect()
+/// The distributions of a load window, with its place in the session.
+#[derive(Clone, Debug, Default)]
+pub struct Series<'a> {
+    /// Every metric that has a value.
+    pub distributions: Vec<Distribution<'a>>,
+    /// The same by the second, of the metrics that are kept so.
+    pub seconds: Vec<Second<'a>>,
+    /// Length of the window with its drain.
+    pub length: Duration,
+}
+
+/// The values of one metric, in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Distribution<'a> {
+    /// The metric.
+    pub metric: String,
+    /// Its values.
+    pub histogram: &'a Histogram<u64>,
+    /// Whether the log keeps three digits of them, or two.
+    pub is_fine: bool,
+}
+
+/// One second of a metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Second<'a> {
+    /// Counted from 0.
+    pub second: usize,
+    /// The metric.
+    pub metric: &'static str,
+    /// Its values, in nanoseconds.
+    pub histogram: &'a Histogram<u64>,
 }
 
 /// The columns of windows.csv.
@@ -48,21 +59,21 @@ pub(super) const SECONDS_HEADER: &str = "trial_id,second,metric,count,p50_ns,p99
 pub(super) const QUANTILES_HEADER: &str = "trial_id,metric,quantile,value_ns,eligible\n";
 
 /// The lines of windows.csv for one window.
-pub(super) fn second_lines(trial_id: u64, window: &Window) -> Result<Vec<u8>> {
+pub(super) fn second_lines(trial_id: u64, series: &Series<'_>) -> Result<Vec<u8>> {
     let mut csv = table();
-    for line in seconds(window) {
-        let id = (trial_id, line.second, line.metric);
-        csv.serialize((id, line.count, line.p50_ns, line.p99_ns, line.max_ns))?;
+    for Second { second, metric, histogram } in series.seconds.iter().filter(|second| !second.histogram.is_empty()) {
+        let [p50_ns, p99_ns] = [0.5, 0.99].map(|quantile| histogram.value_at_quantile(quantile));
+        csv.serialize((trial_id, second, metric, histogram.len(), p50_ns, p99_ns, histogram.max()))?;
     }
     Ok(csv.into_inner()?)
 }
 
 /// The lines of quantiles.csv for one window.
-pub(super) fn quantile_lines(trial_id: u64, window: &Window) -> Result<Vec<u8>> {
+pub(super) fn quantile_lines(trial_id: u64, series: &Series<'_>) -> Result<Vec<u8>> {
     let mut csv = table();
-    for (metric, histogram, _) in metrics(window) {
+    for Distribution { metric, histogram, .. } in &series.distributions {
         for line in quantiles(histogram) {
-            csv.serialize((trial_id, &metric, line.quantile, line.value_ns, line.eligible))?;
+            csv.serialize((trial_id, metric, line.quantile, line.value_ns, line.eligible))?;
         }
     }
     Ok(csv.into_inner()?)
@@ -70,37 +81,6 @@ pub(super) fn quantile_lines(trial_id: u64, window: &Window) -> Result<Vec<u8>> 
 
 fn table() -> csv::Writer<Vec<u8>> {
     csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new())
-}
-
-/// A line of windows.csv: one metric in one second of a window.
-struct SecondLine {
-    second: usize,
-    metric: &'static str,
-    count: u64,
-    p50_ns: u64,
-    p99_ns: u64,
-    max_ns: u64,
-}
-
-/// The seconds of a window.
-fn seconds(window: &Window) -> impl Iterator<Item = SecondLine> {
-    window.tally.seconds.iter().enumerate().flat_map(|(second, metrics)| {
-        let metrics = [
-            ("response", &metrics.response),
-            ("service", &metrics.service),
-            ("send_lag", &metrics.send_lag),
-            ("status_delivery", &metrics.status_delivery),
-        ];
-        let line = move |(metric, histogram): (&'static str, &Histogram<u64>)| SecondLine {
-            second,
-            metric,
-            count: histogram.len(),
-            p50_ns: histogram.value_at_quantile(0.5),
-            p99_ns: histogram.value_at_quantile(0.99),
-            max_ns: histogram.max(),
-        };
-        metrics.into_iter().filter(|(_, histogram)| !histogram.is_empty()).map(line)
-    })
 }
 
 /// A quantile of one metric.
@@ -131,7 +111,7 @@ fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
 }
 
 /// The lines of the interval log (HdrHistogram log format 1.3) for one window, without header.
-pub(super) fn log_lines(trial_id: u64, window: &Window, start: Duration, length: Duration) -> Result<String> {
+pub(super) fn log_lines(trial_id: u64, series: &Series<'_>, start: Duration) -> Result<String> {
     let mut lines = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     {
@@ -139,11 +119,12 @@ pub(super) fn log_lines(trial_id: u64, window: &Window, start: Duration, length:
             // Readers expect nanoseconds and show the maximum in milliseconds.
             .with_max_value_divisor(1e6)
             .begin_log_with(&mut lines, &mut serializer)?;
-        for (metric, histogram, fine) in metrics(window) {
+        for Distribution { metric, histogram, is_fine } in &series.distributions {
             let name = format!("{trial_id}.{metric}");
             let tag = Tag::new(&name).context("a tag has no space and no comma")?;
-            let coarse = if fine { None } else { Some(coarsen(histogram)?) };
-            let written = writer.write_histogram(coarse.as_ref().unwrap_or(histogram), start, length, Some(tag));
+            let coarse = if *is_fine { None } else { Some(coarsen(histogram)?) };
+            let kept = coarse.as_ref().unwrap_or(histogram);
+            let written = writer.write_histogram(kept, start, series.length, Some(tag));
             written.map_err(|error| anyhow::anyhow!("cannot serialise a histogram: {error:?}"))?;
         }
     }

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::Metadata;
 use crate::observe;
 
 /// What only a process on this host, since it was started, can know of a session: a digest of the kernel's boot id, so
@@ -15,16 +16,16 @@ pub(super) fn boot_mark(session_id: &str) -> Option<String> {
 }
 
 /// Whether the session was begun by this user on this host, since it was started.
-pub(super) fn is_own(folder: &Path, about: &Value) -> bool {
+pub fn is_own(folder: &Path, metadata: &Metadata) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let owned = |path: &Path| fs::metadata(path).is_ok_and(|file| file.uid() == user);
-    owned(folder) && owned(&folder.join("session.json")) && is_this_boot(about)
+    owned(folder) && owned(&folder.join("session.json")) && is_this_boot(metadata)
 }
 
 /// Whether the host has not been started anew since.
-pub(super) fn is_this_boot(about: &Value) -> bool {
-    let mark = about["session_id"].as_str().and_then(boot_mark);
-    mark.is_some() && mark.as_deref() == about["boot_mark"].as_str()
+pub(super) fn is_this_boot(metadata: &Metadata) -> bool {
+    let mark = boot_mark(&metadata.session_id);
+    mark.is_some() && mark == metadata.boot_mark
 }
 
 /// The words of the command line without what a reader does not need: where the executable lies and where `--out` is.
@@ -41,13 +42,22 @@ pub(super) fn command(words: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
+/// The text with `~` for the user's home folder.
+pub fn without_home(text: &str) -> String {
+    home().map_or_else(|| text.to_owned(), |home| shortened(text, &home))
+}
+
 /// Every text of a value with `~` for the user's home folder.
-pub(super) fn without_home(value: Value) -> Value {
-    let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/') && home.len() > 1);
-    match home {
-        Some(home) => without(value, home.trim_end_matches('/')),
+pub(super) fn without_home_in(value: Value) -> Value {
+    match home() {
+        Some(home) => without(value, &home),
         None => value,
     }
+}
+
+fn home() -> Option<String> {
+    let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/') && home.len() > 1)?;
+    Some(home.trim_end_matches('/').to_owned())
 }
 
 fn without(value: Value, home: &str) -> Value {

@@ -7,33 +7,44 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, ensure};
 use servers::clock;
 
 use super::{
-    Build, Entry, Place, Row, Trials,
-    columns::{SCHEMA_VERSION, row},
-    environment,
-    files::{self, Files},
+    Build, Configuration, Gate, HostCheck, Metadata, Row, SCHEMA_VERSION, Series, State, Trials, build,
+    files::Files,
     histograms, origin,
-    place::LOCKED,
+    place::{LOCKED, Place},
     read_rows, recover,
+    row::written,
 };
-use crate::{command::doctor, measure::validity, observe, terminal};
+use crate::{observe, terminal};
 
 /// What every trial adds to. Last the one that makes it a trial: what has a row there has everything.
 const GROWING: [&str; 4] = [LOCKED, "quantiles.csv", "windows.csv", "trials.csv"];
 
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Trials are being added.
-    Running,
-    /// Every planned trial is there.
-    Complete,
-    /// It was cut short; what there is may be read.
-    Partial,
+/// What a trial adds to a session.
+#[derive(Clone, Debug)]
+pub struct Recording<'a> {
+    /// Its row, but for what only the session knows.
+    pub row: Row,
+    /// When it began, by CLOCK_MONOTONIC; `None` if there was no trial.
+    pub started_at_ns: Option<u64>,
+    /// The distributions of its load window, if there was one.
+    pub series: Option<Series<'a>>,
+}
+
+/// What a session says of itself at its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Preamble {
+    /// What reproduces it.
+    pub configuration: Configuration,
+    /// Every gate, by its name.
+    pub gates: Vec<(&'static str, Gate)>,
+    /// Every other limit, by its name.
+    pub limits: Vec<(&'static str, f64)>,
+    /// Looks at the host's facts.
+    pub doctor: Option<fn(&observe::Facts) -> Vec<HostCheck>>,
 }
 
 /// An open session.
@@ -41,7 +52,7 @@ pub enum State {
 pub struct Session {
     place: Place,
     build: Build,
-    about: Value,
+    metadata: Metadata,
     /// When it began, in nanoseconds of CLOCK_MONOTONIC; of one that was begun before the host was started, below 0.
     started_ns: i64,
     files: Files,
@@ -49,65 +60,70 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a session in its folder. `configuration` is what reproduces it.
+    /// Begins a session in its folder.
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn create(place: Place, configuration: Value) -> Result<Self> {
-        let build = environment::build();
-        let mut facts = observe::facts();
-        facts["host"] = place.host.clone().into();
-        let about = json!({
-            "schema_version": SCHEMA_VERSION,
-            "session_id": place.id,
-            "started_at_unix_ms": place.started.as_millis() as u64,
-            "started_at_monotonic_ns": place.started_ns,
-            "boot_mark": origin::boot_mark(&place.id),
-            "command": origin::command(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
-            "configuration": configuration,
-            "gates": validity::thresholds(),
-            "build": origin::without_home(environment::facts(&build)),
-            "doctor": doctor::record(&facts),
-            "logic_lines": servers::SERVERS
-                .iter()
-                .map(|server| (server.name.to_owned(), server.logic_lines().into()))
-                .collect::<serde_json::Map<String, Value>>(),
-            "environment": facts,
-        });
+    pub fn create(place: Place, preamble: Preamble) -> Result<Self> {
+        let build = build();
+        let environment = observe::Facts { host: place.host.clone(), ..observe::facts() };
+        let named = |name: &str| name.to_owned();
+        let metadata = Metadata {
+            schema_version: SCHEMA_VERSION,
+            session_id: place.id.clone(),
+            state: State::Running,
+            started_at_unix_ms: place.started.as_millis() as u64,
+            started_at_monotonic_ns: Some(place.started_ns),
+            boot_mark: origin::boot_mark(&place.id),
+            command: origin::command(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
+            configuration: preamble.configuration,
+            gates: preamble.gates.into_iter().map(|(name, gate)| (named(name), gate)).collect(),
+            limits: preamble.limits.into_iter().map(|(name, limit)| (named(name), limit)).collect(),
+            build: build.clone().with_checksum(),
+            doctor: preamble.doctor.map_or_else(Vec::new, |look| look(&environment)),
+            logic_lines: servers::SERVERS.iter().map(|it| (named(it.name), it.logic_lines() as u64)).collect(),
+            environment,
+        };
         let mut files = Files::open(&place.folder, &GROWING)?;
-        files.append(&headers(place.started.as_millis() as u64))?;
+        files.append(&headers(metadata.started_at_unix_ms))?;
         let started_ns = place.started_ns as i64;
-        let session = Self { place, build, about, started_ns, files, has_header: false };
-        session.write_about(State::Running)?;
+        let session = Self { place, build, metadata, started_ns, files, has_header: false };
+        session.write_metadata(State::Running)?;
         Ok(session)
     }
 
-    /// Goes on with an interrupted session of the same build and `configuration`; what is measured anew may differ.
-    /// `about` is its record, `trials` what is left of it; what belongs to none of them is cut from its files.
+    /// Resumes an interrupted session of the same build and `configuration`; what is measured anew may differ.
+    /// `metadata` is what it says of itself, `trials` what is left of it; what belongs to none of them is cut from its
+    /// files.
     ///
     /// # Errors
     /// If it cannot be written, or was recorded otherwise: such trials must not be mixed.
-    pub fn reopen(mut place: Place, about: Value, trials: &Trials, configuration: &Value) -> Result<Self> {
-        let build = environment::build();
-        for (what, then, now) in [
-            ("build", &about["build"]["binary_sha256"], &environment::facts(&build)["binary_sha256"]),
-            ("plan", &about["configuration"]["plan"], &configuration["plan"]),
-            ("arms", &about["configuration"]["arms"], &configuration["arms"]),
-            ("cells", &about["configuration"]["cells"], &configuration["cells"]),
+    pub fn reopen(
+        mut place: Place,
+        metadata: Metadata,
+        trials: &Trials,
+        configuration: &Configuration,
+    ) -> Result<Self> {
+        let build = build();
+        let then = &metadata.configuration;
+        for (what, is_same) in [
+            ("build", metadata.build.binary_sha256 == build.clone().with_checksum().binary_sha256),
+            ("plan", then.plan == configuration.plan),
+            ("arms", then.arms == configuration.arms),
+            ("cells", then.cells == configuration.cells),
         ] {
-            if then != now {
-                bail!("{} was recorded with another {what}: begin a session of its own", place.folder.display());
-            }
+            let folder = place.folder.display();
+            ensure!(is_same, "{folder} was recorded with another {what}: begin a session of its own");
         }
-        place.id = about["session_id"].as_str().unwrap_or_default().to_owned();
+        place.id.clone_from(&metadata.session_id);
         cut_leftovers(&place.folder, trials)?;
         write_trials(&place.folder, None)?;
         let mut files = Files::open(&place.folder, &GROWING)?;
         // A crash may have come before the first lines.
-        files.append(&missing_headers(&place.folder, about["started_at_unix_ms"].as_u64().unwrap_or(0)))?;
-        let started_ns = began(&about, trials);
-        let session = Self { place, build, about, started_ns, files, has_header: trials.whole_bytes > 0 };
-        session.write_about(State::Running)?;
+        files.append(&missing_headers(&place.folder, metadata.started_at_unix_ms))?;
+        let started_ns = began(&metadata, trials);
+        let session = Self { place, build, metadata, started_ns, files, has_header: trials.whole_bytes > 0 };
+        session.write_metadata(State::Running)?;
         Ok(session)
     }
 
@@ -120,18 +136,18 @@ impl Session {
     ///
     /// # Errors
     /// If a file cannot be written; it is named.
-    pub fn append(&mut self, entry: &Entry<'_>) -> Result<Row> {
-        let mut row = row(&self.place.id, &self.build, entry);
+    pub fn append(&mut self, recording: Recording<'_>) -> Result<Row> {
+        let mut row = recording.row;
+        self.build.stamp(&mut row);
+        row.session_id.clone_from(&self.place.id);
+        let after_ns = recording.started_at_ns.map(|at_ns| (at_ns as i64 - self.started_ns).max(0) as u64);
+        row.started_after_ms = after_ns.map(|ns| ns / 1_000_000);
         let mut texts = vec![Vec::new(); GROWING.len()];
-        if let Ok((trial, _)) = entry.measured {
-            let after_ns = (trial.started_at_ns as i64 - self.started_ns).max(0) as u64;
-            set(&mut row, "started_after_ms", (after_ns / 1_000_000).into());
-            if let Some(load) = &trial.load {
-                let (start, length) = (Duration::from_nanos(after_ns), Duration::from_nanos(load.span_ns));
-                texts[0] = histograms::log_lines(entry.trial_id, &load.window, start, length)?.into_bytes();
-                texts[1] = histograms::quantile_lines(entry.trial_id, &load.window)?;
-                texts[2] = histograms::second_lines(entry.trial_id, &load.window)?;
-            }
+        if let Some(series) = &recording.series {
+            let start = Duration::from_nanos(after_ns.unwrap_or_default());
+            texts[0] = histograms::log_lines(row.trial_id, series, start)?.into_bytes();
+            texts[1] = histograms::quantile_lines(row.trial_id, series)?;
+            texts[2] = histograms::second_lines(row.trial_id, series)?;
         }
         texts[3] = lines(&row, !self.has_header)?;
         self.files.append(&texts)?;
@@ -146,47 +162,25 @@ impl Session {
     /// If a file cannot be written; it is named.
     pub fn end(mut self, state: State, counted: &[bool]) -> Result<PathBuf> {
         write_trials(&self.place.folder, Some(counted))?;
-        self.write_about(state)?;
+        self.write_metadata(state)?;
         self.place.is_used = true;
         Ok(self.place.folder.clone())
     }
 
     /// Says in session.json where the session stands.
-    fn write_about(&self, state: State) -> Result<()> {
-        let mut about = self.about.clone();
-        about["state"] = match state {
-            State::Running => "running",
-            State::Complete => "complete",
-            State::Partial => "partial",
-        }
-        .into();
+    fn write_metadata(&self, state: State) -> Result<()> {
+        let mut metadata = Metadata { state, ..self.metadata.clone() };
         if state == State::Complete {
-            // What only a resume needs: where a guest lies, and who may run it.
-            about = origin::without_home(about);
-            if let Some(about) = about.as_object_mut() {
-                about.retain(|key, _| !["started_at_monotonic_ns", "boot_mark"].contains(&key.as_str()));
-            }
+            // What only a resume needs.
+            (metadata.started_at_monotonic_ns, metadata.boot_mark) = (None, None);
         }
-        replace(&self.place.folder, "session.json", (serde_json::to_string_pretty(&about)? + "\n").as_bytes())
+        let mut value = serde_json::to_value(&metadata)?;
+        if state == State::Complete {
+            // Where a guest lies, too.
+            value = origin::without_home_in(value);
+        }
+        replace(&self.place.folder, "session.json", (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
     }
-}
-
-/// What session.json of a folder says.
-///
-/// # Errors
-/// If there is none, or none that can be read: one line.
-pub fn read_about(folder: &Path) -> Result<Value> {
-    let file = folder.join("session.json");
-    let bytes = files::read(&file)
-        .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
-    let about: Value = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", file.display()))?;
-    ensure!(about.is_object(), "cannot read {}: it is no object", file.display());
-    Ok(about)
-}
-
-/// Whether its session was begun by this user on this host, since it was started.
-pub fn is_own(folder: &Path, about: &Value) -> bool {
-    origin::is_own(folder, about)
 }
 
 /// A new file in place of an old one, renamed there so that there is never half of it.
@@ -207,7 +201,7 @@ fn write_trials(folder: &Path, counted: Option<&[bool]>) -> Result<()> {
     let mut text = Vec::new();
     for (index, mut row) in trials.rows.into_iter().enumerate() {
         let counts = counted.and_then(|counted| counted.get(index).copied());
-        set(&mut row, "counted", counts.map_or(Value::Null, Value::from));
+        row.counted = counts;
         text.extend(lines(&row, index == 0)?);
     }
     if text.is_empty() { Ok(()) } else { replace(folder, "trials.csv", &text) }
@@ -220,7 +214,7 @@ fn cut_leftovers(folder: &Path, trials: &Trials) -> Result<()> {
         let cut = fs::OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(trials.whole_bytes));
         cut.with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let ids = trials.rows.iter().filter_map(|row| super::Figures(row).get("trial_id")).map(|id| id as u64).collect();
+    let ids = trials.rows.iter().map(|row| row.trial_id).collect();
     for name in GROWING.into_iter().filter(|name| *name != "trials.csv") {
         if recover::cut(&folder.join(name), &ids)? {
             terminal::say(format_args!("{name}: what belongs to no trial of trials.csv was cut off"));
@@ -231,21 +225,14 @@ fn cut_leftovers(folder: &Path, trials: &Trials) -> Result<()> {
 
 /// When a session that is gone on with began. After a start of the host only its wall clock tells, and it may have been
 /// set; no trial begins before one that is recorded.
-fn began(about: &Value, trials: &Trials) -> i64 {
-    if let Some(started_ns) = about["started_at_monotonic_ns"].as_i64().filter(|_| origin::is_this_boot(about)) {
-        return started_ns;
+fn began(metadata: &Metadata, trials: &Trials) -> i64 {
+    if let Some(started_ns) = metadata.started_at_monotonic_ns.filter(|_| origin::is_this_boot(metadata)) {
+        return started_ns as i64;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-    let last_ms = trials.rows.iter().filter_map(|row| super::Figures(row).get("started_after_ms")).fold(0.0, f64::max);
-    let age_ms = now.saturating_sub(about["started_at_unix_ms"].as_i64().unwrap_or(now)).max(last_ms as i64);
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let last_ms = trials.rows.iter().filter_map(|row| row.started_after_ms).max().unwrap_or(0);
+    let age_ms = now_ms.saturating_sub_unsigned(metadata.started_at_unix_ms).max(last_ms as i64);
     (clock::now_ns() as i64).saturating_sub(age_ms.saturating_mul(1_000_000))
-}
-
-fn set(row: &mut Row, column: &str, value: Value) {
-    match row.iter_mut().find(|(name, _)| name == column) {
-        Some((_, old)) => *old = value,
-        None => row.push((column.to_owned(), value)),
-    }
 }
 
 /// What the files begin with.
@@ -262,20 +249,11 @@ fn missing_headers(folder: &Path, started_unix_ms: u64) -> Vec<Vec<u8>> {
 }
 
 /// A row of trials.csv, with the line of its columns above it.
-fn lines(row: &Row, with_header: bool) -> Result<Vec<u8>> {
+pub(super) fn lines(row: &Row, with_header: bool) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     if with_header {
-        csv.write_record(row.iter().map(|(name, _)| name))?;
+        csv.write_record(Row::columns())?;
     }
-    csv.write_record(row.iter().map(|(_, value)| cell(value)))?;
+    csv.write_record(row.values().iter().map(written))?;
     Ok(csv.into_inner()?)
-}
-
-/// A value as a CSV cell: empty if it is unknown.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    }
 }

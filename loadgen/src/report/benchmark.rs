@@ -4,7 +4,10 @@
 use serde_json::{Value, json};
 
 use super::{comparison::FIGURES, recorded::Recorded};
-use crate::stats::quantile;
+use crate::{
+    judge::metrics::{contestants, is_usable},
+    stats::quantile,
+};
 
 /// Those of which less is better.
 const SMALLER: [&str; 5] =
@@ -14,10 +17,10 @@ const SMALLER: [&str; 5] =
 pub(super) fn benchmark(recorded: &Recorded) -> String {
     let used = recorded.used();
     let mut entries: Vec<Value> = Vec::new();
-    for arm in recorded.arms.iter().filter(|arm| !arm.contains('#')) {
+    for arm in contestants(&recorded.arms) {
         for (name, value, _) in FIGURES.into_iter().filter(|(name, ..)| SMALLER.contains(name)) {
-            let usable = used.of(name).iter().filter(|row| row.text("arm") == arm && row.is_usable());
-            let values: Vec<f64> = usable.filter_map(value).filter(|value| value.is_finite()).collect();
+            let usable = used.of(name).iter().filter(|row| row.arm == arm && is_usable(row));
+            let values: Vec<f64> = usable.filter_map(|row| value(row)).filter(|value| value.is_finite()).collect();
             let [Some(low), Some(median), Some(high)] = [0.25, 0.5, 0.75].map(|at| quantile(&values, at)) else {
                 continue;
             };
@@ -30,7 +33,7 @@ pub(super) fn benchmark(recorded: &Recorded) -> String {
                 "unit": unit,
                 "value": rounded(median),
                 "range": format!("± {}", rounded((high - low) / 2.0)),
-                "extra": format!("median over {} blocks of session {}", values.len(), recorded.about["session_id"]),
+                "extra": format!("median over {} blocks of session {}", values.len(), recorded.metadata.session_id),
             }));
         }
     }

@@ -1,20 +1,20 @@
 //! Sessions of many loads: what each server does under each of them.
 
-use serde_json::Value;
-
 use super::{comparison::arm_median, scorecard::heading, table, verdicts::sentences};
 use crate::{
-    judge::{counted::of_cell, verdicts::explore},
+    judge::{
+        counted::of_cell,
+        metrics::{self, Metric},
+        verdicts::explore,
+    },
     plan::units::{show_count, show_us},
-    record::{Figures, Row},
+    record::{CellRecord, Configuration, Outcome, Row},
 };
 
-type Number = fn(&Figures<'_>) -> Option<f64>;
-
-const SHOWN: [(&str, Number); 3] = [
-    ("response p50, us", |row| row.quantile("response_ns_p50", 0.5)),
-    ("response p99, us", |row| row.quantile("response_ns_p99", 0.99)),
-    ("CPU/message, us", |row| Some(row.get("server_cpu_ns_load")? / row.get("echoed_count")?)),
+const SHOWN: [(&str, Metric); 3] = [
+    ("response p50, us", metrics::response_p50),
+    ("response p99, us", metrics::response_p99),
+    ("CPU/message, us", metrics::cpu_per_message_ns),
 ];
 
 /// Width of the names and of each arm.
@@ -32,17 +32,17 @@ struct Cell<'a> {
 
 impl Cell<'_> {
     /// The rows that its figures rest on.
-    fn used(&self) -> Vec<Figures<'_>> {
+    fn used(&self) -> Vec<&Row> {
         of_cell(&self.rows, self.name)
     }
 }
 
 /// The medians of every loaded cell, a table a figure.
-pub(super) fn tables(configuration: &Value, rows: &[Row], arms: &[String]) -> Vec<Vec<Vec<String>>> {
+pub(super) fn tables(configuration: &Configuration, rows: &[Row], arms: &[String]) -> Vec<Vec<Vec<String>>> {
     let cells = loaded(configuration, rows);
-    let contestants: Vec<&String> = arms.iter().filter(|arm| !arm.contains('#')).collect();
-    let table = |(title, value): (&str, Number)| {
-        let header = [title.to_owned()].into_iter().chain(contestants.iter().map(|arm| (*arm).clone())).collect();
+    let contestants = metrics::contestants(arms);
+    let table = |(title, value): (&str, Metric)| {
+        let header = [title.to_owned()].into_iter().chain(contestants.iter().cloned()).collect();
         let line = |cell: &Cell<'_>| {
             let name = format!("{} {}/s", cell.name, show_count(cell.rate_per_sec));
             let used = cell.used();
@@ -71,10 +71,12 @@ pub(super) fn text(tables: &[Vec<Vec<String>>]) -> String {
 }
 
 /// What may be said of each cell beside the primary ones; each is a family of its own.
-pub(super) fn findings(configuration: &Value, rows: &[Row]) -> String {
-    let primary = [&configuration["primary"]["latency"], &configuration["primary"]["cpu"]];
+pub(super) fn findings(configuration: &Configuration, rows: &[Row]) -> String {
+    let primary = configuration.primary.clone().unwrap_or_default();
     let mut text = String::new();
-    for cell in loaded(configuration, rows).iter().filter(|cell| primary.iter().all(|name| **name != cell.name)) {
+    for cell in
+        loaded(configuration, rows).iter().filter(|cell| primary.latency != cell.name && primary.cpu != cell.name)
+    {
         text.push_str(&format!("{}, {} messages/s\n", cell.name, show_count(cell.rate_per_sec)));
         text.push_str(&sentences(explore(&cell.rows, &cell.arms, cell.name).iter()));
         text.push('\n');
@@ -83,23 +85,21 @@ pub(super) fn findings(configuration: &Value, rows: &[Row]) -> String {
 }
 
 /// Cells in which messages are sent, in the order of the session.
-fn loaded<'a>(configuration: &'a Value, rows: &[Row]) -> Vec<Cell<'a>> {
-    let cell = |cell: &'a Value| {
-        let name = cell["cell"].as_str()?;
-        let rows: Vec<Row> = rows.iter().filter(|row| Figures(row).text("cell") == name).cloned().collect();
-        let arms = cell["arms"].as_array()?.iter().filter_map(Value::as_str).filter(|arm| !arm.contains('#'));
-        let arms = arms.map(str::to_owned).collect();
-        let rate_per_sec = Figures(rows.first()?).get("rate_offered_per_sec")?;
-        (cell["plan"]["load_ms"].as_f64()? > 0.0).then_some(Cell { name, arms, rate_per_sec, rows })
+fn loaded<'a>(configuration: &'a Configuration, rows: &[Row]) -> Vec<Cell<'a>> {
+    let cell = |cell: &'a CellRecord| {
+        let rows: Vec<Row> = rows.iter().filter(|row| row.cell_name() == cell.cell).cloned().collect();
+        let rate_per_sec = rows.first()?.rate_offered_per_sec?;
+        let arms = metrics::contestants(&cell.arms);
+        (cell.plan.load_ms > 0.0).then_some(Cell { name: &cell.cell, arms, rate_per_sec, rows })
     };
-    configuration["cells"].as_array().into_iter().flatten().filter_map(cell).collect()
+    configuration.cells.iter().filter_map(cell).collect()
 }
 
 /// The median of an arm; of one that was saturated or failed in some blocks, in how many.
-fn figure(used: &[Figures<'_>], arm: &str, value: Number) -> String {
-    let own: Vec<&Figures<'_>> = used.iter().filter(|row| row.text("arm") == arm).collect();
-    for (outcome, short) in [("failed", "failed"), ("saturated", "sat.")] {
-        let count = own.iter().filter(|row| row.text("outcome") == outcome).count();
+fn figure(used: &[&Row], arm: &str, value: Metric) -> String {
+    let own: Vec<&&Row> = used.iter().filter(|row| row.arm == arm).collect();
+    for (outcome, short) in [(Outcome::Failed, "failed"), (Outcome::Saturated, "sat.")] {
+        let count = own.iter().filter(|row| row.outcome == outcome).count();
         if count > 0 {
             return format!("{short} {count}/{}", own.len());
         }

@@ -1,11 +1,8 @@
 //! report.html: the report as one page that needs nothing else, neither script nor font nor network.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::Value;
-
 use super::{
     forest::Scale,
-    markdown::{conditions, limits},
+    markdown::{conditions, limits, origin},
     pictures::Picture,
     recorded::Recorded,
     scorecard::show,
@@ -13,11 +10,14 @@ use super::{
 };
 use crate::{
     judge::{
+        metrics::is_control,
         scorecard::{Figure, Kept, Section},
         verdicts::{Finding, Metric},
     },
+    record::Metadata,
     stats::verdict::Verdict,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// A table: a line of headings and lines of cells, the first of each a name.
 pub(super) type Table = Vec<Vec<String>>;
@@ -36,9 +36,9 @@ pub(super) struct Content<'a> {
 
 /// The whole page.
 pub(super) fn page(recorded: &Recorded, content: &Content<'_>, pictures: &[Picture]) -> String {
-    let about = &recorded.about;
-    let title = format!("Session {}", text_of(&about["session_id"]));
-    let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escape(&title), escape(&origin(about)));
+    let metadata = &recorded.metadata;
+    let title = format!("Session {}", metadata.session_id);
+    let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escape(&title), escape(&origin(metadata)));
     let control = verdicts::control(&recorded.judgement);
     body.push_str(&section("May it be believed?", &(lines(content.head) + &paragraph(&control))));
     body.push_str(&section("Verdicts", &judged(recorded)));
@@ -51,7 +51,7 @@ pub(super) fn page(recorded: &Recorded, content: &Content<'_>, pictures: &[Pictu
         body.push_str(&section("Load by load", &tables));
     }
     body.push_str(&section("Pictures", &figures(pictures)));
-    body.push_str(&section("The host", &environment(about)));
+    body.push_str(&section("The host", &environment(metadata)));
     let limits: String = limits(recorded).lines().map(|line| item(line.trim_start_matches("- "))).collect();
     body.push_str(&section("What this session cannot tell", &format!("<ul>\n{limits}</ul>\n")));
     format!(
@@ -63,16 +63,6 @@ pub(super) fn page(recorded: &Recorded, content: &Content<'_>, pictures: &[Pictu
 }
 
 const STYLE: &str = include_str!("page.css");
-
-fn origin(about: &Value) -> String {
-    format!(
-        "{}, kernel {}; loadgen of {}, {}",
-        text_of(&about["environment"]["cpu_model"]),
-        text_of(&about["environment"]["kernel"]),
-        text_of(&about["build"]["git_revision"]),
-        text_of(&about["build"]["rustc"]),
-    )
-}
 
 /// Every finding under its metric, with its interval drawn; last the server that runs twice.
 fn judged(recorded: &Recorded) -> String {
@@ -108,7 +98,7 @@ fn judged(recorded: &Recorded) -> String {
 fn verdict(finding: &Finding, scale: &Scale) -> String {
     let claims = !finding.ends_differ
         && finding.comparison.is_some_and(|comparison| !matches!(comparison.verdict, Verdict::Undecided { .. }));
-    let is_control = finding.second.contains('#');
+    let is_control = is_control(&finding.second);
     let class = if claims && !is_control { "claim" } else { "faint" };
     let drawing = finding.comparison.as_ref().map_or_else(String::new, |comparison| scale.interval(comparison));
     format!(
@@ -179,16 +169,9 @@ fn figures(pictures: &[Picture]) -> String {
     pictures.iter().map(figure).collect()
 }
 
-fn environment(about: &Value) -> String {
-    let mut rows: Vec<(String, String)> = Vec::new();
-    let command: Vec<&str> = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    rows.push(("command".to_owned(), command.join(" ")));
-    for (name, value) in about["environment"].as_object().into_iter().flatten() {
-        match value {
-            Value::Object(inner) => rows.extend(inner.iter().map(|(key, value)| (key.clone(), text_of(value)))),
-            value => rows.push((name.clone(), text_of(value))),
-        }
-    }
+fn environment(metadata: &Metadata) -> String {
+    let mut rows = vec![("command".to_owned(), metadata.command.join(" "))];
+    rows.extend(metadata.environment.listed());
     let rows: String = rows
         .iter()
         .map(|(name, value)| format!("<tr><th>{}</th><td class=\"text\">{}</td></tr>\n", escape(name), escape(value)))
@@ -196,14 +179,6 @@ fn environment(about: &Value) -> String {
     format!(
         "<details>\n<summary>Everything that the record says about it</summary>\n<table>\n{rows}</table>\n</details>\n"
     )
-}
-
-fn text_of(value: &Value) -> String {
-    match value {
-        Value::Null => "unknown".to_owned(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    }
 }
 
 fn section(title: &str, body: &str) -> String {
@@ -239,22 +214,20 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::judge::verdicts::{Places, judge};
+    use crate::{observe::Facts, report::fixture};
 
     #[test]
     fn what_a_record_says_is_text_and_never_markup() {
         let pictures = [Picture { name: "b".to_owned(), title: "b<i>".to_owned(), svg: "<svg/>".to_owned() }];
         let arms = vec!["<b>mio</b>".to_owned(), "tokio".to_owned()];
-        let recorded = Recorded {
-            about: json!({ "session_id": "</title><script>", "environment": { "host": "\"&<" }, "command": ["<x>"] }),
-            judgement: judge(&[], &arms, &Places::default()),
-            places: Places::default(),
-            rows: Vec::new(),
-            arms: arms.clone(),
+        let metadata = Metadata {
+            session_id: "</title><script>".to_owned(),
+            command: vec!["<x>".to_owned()],
+            environment: Facts { host: "\"&<".to_owned(), ..Facts::default() },
+            ..Metadata::unknown()
         };
+        let recorded = fixture::recorded(metadata, &["<b>mio</b>", "tokio"]);
         let figures = vec![vec!["<u>".to_owned(), arms[0].clone()], vec!["p50 <".to_owned(), "1".to_owned()]];
         let content =
             Content { head: "validity: <none>\n", sections: &[], contestants: &arms, figures, loads: Vec::new() };

@@ -1,10 +1,9 @@
 //! report.md: what a session says, in the order in which it should be read.
 
-use serde_json::Value;
-
 use super::{pictures::Picture, recorded::Recorded, verdicts};
 use crate::{
     judge::verdicts::{Finding, Places},
+    record::{Metadata, PlanRecord},
     stats::verdict::{Margin, Verdict},
 };
 
@@ -24,17 +23,8 @@ pub(super) struct Parts {
 
 /// The whole report.
 pub(super) fn markdown(recorded: &Recorded, parts: &Parts, pictures: &[Picture]) -> String {
-    let about = &recorded.about;
-    let of = |value: &Value| escape(value.as_str().unwrap_or("unknown"));
-    let (environment, build) = (&about["environment"], &about["build"]);
-    let mut text = format!(
-        "# Session {}\n\n{}, kernel {}; loadgen of {}, {}.\n\n",
-        of(&about["session_id"]),
-        of(&environment["cpu_model"]),
-        of(&environment["kernel"]),
-        of(&build["git_revision"]),
-        of(&build["rustc"]),
-    );
+    let metadata = &recorded.metadata;
+    let mut text = format!("# Session {}\n\n{}.\n\n", escape(&metadata.session_id), escape(&origin(metadata)));
     section(&mut text, "May it be believed?", &fenced(&(parts.head.clone() + &verdicts::control(&recorded.judgement))));
     section(&mut text, "Verdicts", &sentences(recorded));
     if !parts.scorecard.is_empty() {
@@ -57,6 +47,14 @@ pub(super) fn markdown(recorded: &Recorded, parts: &Parts, pictures: &[Picture])
     }
     section(&mut text, "What this session cannot tell", &limits(recorded));
     text
+}
+
+/// Host and build.
+pub(super) fn origin(metadata: &Metadata) -> String {
+    let of = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+    let (environment, build) = (&metadata.environment, &metadata.build);
+    let host = format!("{}, kernel {}", of(&environment.cpu_model), environment.kernel);
+    format!("{host}; loadgen of {}, {}", of(&build.git_revision), of(&build.rustc))
 }
 
 fn section(text: &mut String, title: &str, body: &str) {
@@ -105,7 +103,7 @@ fn sentences(recorded: &Recorded) -> String {
 }
 
 /// One finding with all that it depends on.
-pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
+pub(super) fn quotable(finding: &Finding, plan: Option<&PlanRecord>) -> String {
     let short = escape(&verdicts::sentence(finding));
     let metric = finding.metric.name;
     let place = escape(&conditions(plan));
@@ -131,13 +129,9 @@ pub(super) fn quotable(finding: &Finding, plan: &Value) -> String {
 }
 
 /// What a figure depends on besides the load.
-pub(super) fn conditions(plan: &Value) -> String {
-    format!(
-        "{} placement, {}, {} pacing",
-        plan["placement"].as_str().unwrap_or("?"),
-        workers(plan["server_cpus"].as_array().map_or(0, Vec::len)),
-        plan["pacing"].as_str().unwrap_or("?"),
-    )
+pub(super) fn conditions(plan: Option<&PlanRecord>) -> String {
+    let Some(plan) = plan else { return "configuration unknown".to_owned() };
+    format!("{} placement, {}, {} pacing", plan.placement.name(), workers(plan.server_cpus.len()), plan.pacing.name())
 }
 
 fn workers(count: usize) -> String {
@@ -145,8 +139,7 @@ fn workers(count: usize) -> String {
 }
 
 pub(super) fn limits(recorded: &Recorded) -> String {
-    let one_cpu =
-        recorded.plan_of(&recorded.places.latency)["server_cpus"].as_array().is_some_and(|cpus| cpus.len() == 1);
+    let one_cpu = recorded.plan_of(&recorded.places.latency).is_some_and(|plan| plan.server_cpus.len() == 1);
     let cpus = if one_cpu {
         "- The server had one CPU: a runtime's worker threads, and threads at all, had nothing to run on in parallel. \
          Nothing is said of servers with several CPUs.\n"
@@ -168,10 +161,8 @@ pub(super) fn limits(recorded: &Recorded) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::{judge::verdicts::PRIMARY, stats::comparison::Comparison};
+    use crate::{judge::verdicts::PRIMARY, plan::Pacing, report::fixture::plan_record, stats::comparison::Comparison};
 
     #[test]
     fn a_verdict_can_be_quoted_by_itself() {
@@ -191,13 +182,13 @@ mod tests {
             comparison: Some(comparison),
             ends_differ: false,
         };
-        let plan = json!({ "placement": "split", "server_cpus": [0], "pacing": "timer" });
+        let plan = PlanRecord { pacing: Pacing::Timer, ..plan_record() };
         assert_eq!(
-            quotable(&finding(2, comparison), &plan),
+            quotable(&finding(2, comparison), Some(&plan)),
             "**CPU per message** of mio is 18 % lower than that of tokio (split placement, 1 worker, timer pacing): \
              interval 16 to 20 %, 40 blocks"
         );
         let higher = Comparison { estimate: 13.3, interval: (13.2, 13.4), verdict: Verdict::Higher, ..comparison };
-        assert!(quotable(&finding(3, higher), &plan).contains("of tokio is lower by 13.3/s than that of mio"));
+        assert!(quotable(&finding(3, higher), Some(&plan)).contains("of tokio is lower by 13.3/s than that of mio"));
     }
 }

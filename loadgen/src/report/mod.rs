@@ -3,10 +3,13 @@
 mod benchmark;
 mod cells;
 mod comparison;
+#[cfg(test)]
+mod fixture;
 mod forest;
 mod html;
 mod markdown;
 mod pictures;
+mod reasons;
 mod recorded;
 mod scorecard;
 mod session;
@@ -16,6 +19,7 @@ mod verdicts;
 
 use std::fmt::Write;
 
+pub use reasons::sentence as reason;
 pub use session::{benchmark_of, beside, render, render_into};
 pub use trial::trial;
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{record::read, text::plain};
+use crate::{record::read_file, text::plain};
 
 /// One of them.
 pub(super) struct Picture {
@@ -28,7 +28,7 @@ pub(super) fn pictures(folder: &Path) -> Vec<Picture> {
 
 fn picture(file: PathBuf) -> Option<Picture> {
     let name = file.file_name()?.to_str()?.strip_suffix(".svg")?.to_owned();
-    let svg = String::from_utf8(read(&file).ok()?).ok()?;
+    let svg = String::from_utf8(read_file(&file).ok()?).ok()?;
     let title = svg.split_once("<title>").and_then(|(_, rest)| Some(rest.split_once("</title>")?.0));
     let title = plain(title.unwrap_or(&name)).into_owned();
     // A name that cannot be shown as it is cannot be linked to.

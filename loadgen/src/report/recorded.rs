@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use super::comparison::Used;
 use crate::{
@@ -11,14 +10,14 @@ use crate::{
         counted::of_cell,
         verdicts::{Judgement, Places, judge},
     },
-    record::{Figures, Row, Trials, is_running, read_about, read_rows},
+    record::{Configuration, Metadata, PlanRecord, Row, State, Trials, is_running, read_rows},
     terminal,
-    text::{plain, plain_value},
+    text::plain,
 };
 
 /// A session, read from its files and judged.
 pub(super) struct Recorded {
-    pub(super) about: Value,
+    pub(super) metadata: Metadata,
     pub(super) rows: Vec<Row>,
     pub(super) arms: Vec<String>,
     pub(super) places: Places,
@@ -29,7 +28,7 @@ impl Recorded {
     /// # Errors
     /// If the folder holds no session.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let about = about(folder)?;
+        let metadata = metadata(folder)?;
         let Trials { rows, torn, .. } = read_rows(folder)?;
         if torn {
             terminal::say(format_args!(
@@ -37,11 +36,10 @@ impl Recorded {
                 plain(&folder.join("trials.csv").to_string_lossy())
             ));
         }
-        let arms = arms(&about, &rows);
-        let place = |key: &str| about["configuration"]["primary"][key].as_str().unwrap_or_default().to_owned();
-        let places = Places { latency: place("latency"), cpu: place("cpu") };
+        let arms = arms(&metadata, &rows);
+        let places = metadata.configuration.primary.clone().unwrap_or_default();
         let judgement = judge(&rows, &arms, &places);
-        Ok(Self { about, rows, arms, places, judgement })
+        Ok(Self { metadata, rows, arms, places, judgement })
     }
 
     /// The rows that count of the cells that the primary claims come from.
@@ -55,49 +53,47 @@ impl Recorded {
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.about["state"] == "complete"
+        self.metadata.state == State::Complete
     }
 
-    pub(super) fn configuration(&self) -> &Value {
-        &self.about["configuration"]
+    pub(super) fn configuration(&self) -> &Configuration {
+        &self.metadata.configuration
     }
 
-    /// The plan of a cell, or of the only load.
-    pub(super) fn plan_of(&self, cell: &str) -> &Value {
-        let cells = self.configuration()["cells"].as_array();
-        let found = cells.and_then(|cells| cells.iter().find(|other| other["cell"] == cell));
-        found.map_or(&self.configuration()["plan"], |cell| &cell["plan"])
+    /// The plan of a cell, or of the only load; `None` if session.json was cut.
+    pub(super) fn plan_of(&self, cell: &str) -> Option<&PlanRecord> {
+        let configuration = self.configuration();
+        let found = configuration.cells.iter().find(|other| other.cell == cell);
+        found.map_or(configuration.plan.as_ref(), |cell| Some(&cell.plan))
     }
 }
 
 /// What session.json says, to be shown. Without its end the trials still say something, but nothing is claimed of them.
-fn about(folder: &Path) -> Result<Value> {
-    let mut about = match read_about(folder) {
+fn metadata(folder: &Path) -> Result<Metadata> {
+    let mut metadata = match Metadata::read_to_show(folder) {
         Err(error) if error.root_cause().downcast_ref::<serde_json::Error>().is_some_and(serde_json::Error::is_eof) => {
             let file = folder.join("session.json");
             terminal::say(format_args!("warning: {} is cut: the plan is not known", plain(&file.to_string_lossy())));
-            json!({ "state": "partial" })
+            Metadata::unknown()
         }
-        about => plain_value(about?),
+        metadata => metadata?,
     };
-    if about["state"] == "running" && !is_running(folder) {
-        about["state"] = "partial".into();
+    if metadata.state == State::Running && !is_running(folder) {
+        metadata.state = State::Partial;
     }
-    Ok(about)
+    Ok(metadata)
 }
 
 /// The arms of the primary claims in the order in which they were asked for; a single run has one.
-fn arms(about: &Value, rows: &[Row]) -> Vec<String> {
-    let configuration = &about["configuration"];
-    let cells = configuration["cells"].as_array().into_iter().flatten();
-    let primary = cells.into_iter().find(|cell| cell["cell"] == configuration["primary"]["latency"]);
-    let named = primary.map_or(&configuration["arms"], |cell| &cell["arms"]);
-    let mut arms: Vec<String> =
-        named.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    for row in rows.iter().map(Figures).filter(|_| named.is_null()) {
-        let arm = row.text("arm").to_owned();
-        if !arms.contains(&arm) {
-            arms.push(arm);
+fn arms(metadata: &Metadata, rows: &[Row]) -> Vec<String> {
+    let configuration = &metadata.configuration;
+    let latency = configuration.primary.as_ref().map(|primary| primary.latency.as_str());
+    let primary = configuration.cells.iter().find(|cell| Some(cell.cell.as_str()) == latency);
+    let named = primary.map_or(&configuration.arms, |cell| &cell.arms);
+    let mut arms = named.clone();
+    for row in rows.iter().filter(|_| named.is_empty()) {
+        if !arms.contains(&row.arm) {
+            arms.push(row.arm.clone());
         }
     }
     arms

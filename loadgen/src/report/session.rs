@@ -1,9 +1,8 @@
 //! What a session says, from its files alone.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::{
     benchmark::benchmark,
@@ -16,7 +15,12 @@ use super::{
     side_by_side::side_by_side,
     verdicts::{sentence, verdicts},
 };
-use crate::{error::Usage, judge::scorecard::scorecard, record::Figures, terminal, text::plain};
+use crate::{
+    error::Usage,
+    judge::{metrics::contestants, scorecard::scorecard},
+    terminal,
+    text::plain,
+};
 
 /// The figures of a session for github-action-benchmark.
 ///
@@ -57,17 +61,15 @@ pub fn render(folder: &Path) -> Result<String> {
 
 fn rendered(folder: &Path) -> Result<(Recorded, Parts)> {
     let recorded = Recorded::read(folder)?;
-    let all: Vec<Figures<'_>> = recorded.rows.iter().map(Figures).collect();
     let (arms, used) = (&recorded.arms, recorded.used());
-    let contestants: Vec<String> = arms.iter().filter(|arm| !arm.contains('#')).cloned().collect();
+    let contestants = contestants(arms);
     let configuration = recorded.configuration();
-    let many = !configuration["cells"].is_null();
-    let sections = scorecard(&recorded.rows, &contestants, &logic_lines(&recorded.about));
+    let many = !configuration.cells.is_empty();
+    let sections = scorecard(&recorded.rows, &contestants, &recorded.metadata.logic_lines);
     let plan = recorded.plan_of(&recorded.places.latency);
-    let state = recorded.about["state"].as_str().unwrap_or_default();
     let loads = if many { tables(configuration, &recorded.rows, arms) } else { Vec::new() };
     let parts = Parts {
-        head: comparison::head(plan, &all, state, &configuration["pilot"]),
+        head: comparison::head(plan, &recorded.rows, recorded.metadata.state, &configuration.pilot),
         table: comparison::text(plan, &recorded.places.cpu, &used, arms),
         scorecard: super::scorecard::scorecard(&sections, &contestants),
         loads: if many { cells::text(&loads) } else { String::new() },
@@ -152,14 +154,6 @@ fn spliced(mut document: String, recorded: &Recorded, parts: &Parts) -> String {
         }
     }
     document
-}
-
-/// Lines of logic as they were when the session was recorded; of an older one, those of today.
-fn logic_lines(about: &Value) -> BTreeMap<String, f64> {
-    match about["logic_lines"].as_object() {
-        Some(lines) => lines.iter().filter_map(|(name, lines)| Some((name.clone(), lines.as_f64()?))).collect(),
-        None => servers::SERVERS.iter().map(|server| (server.name.to_owned(), server.logic_lines() as f64)).collect(),
-    }
 }
 
 /// verdicts.csv: a line for each comparison.

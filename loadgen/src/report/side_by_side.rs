@@ -2,9 +2,6 @@
 //! were not interleaved, and a host is not the same an hour later. Of two hosts not even the figures stand side by side:
 //! what each says of its servers does, for a verdict that holds on both is worth more than one that holds on one.
 
-use anyhow::{Result, bail, ensure};
-use serde_json::Value;
-
 use super::{
     comparison::{FIGURES, cell},
     recorded::Recorded,
@@ -12,6 +9,7 @@ use super::{
     verdicts::sentence,
 };
 use crate::{judge::verdicts::Finding, stats::verdict::Verdict};
+use anyhow::{Result, bail, ensure};
 
 /// Width of the names and of each session.
 const WIDTHS: (usize, usize) = (24, 26);
@@ -24,15 +22,11 @@ pub(super) fn side_by_side(first: &Recorded, second: &Recorded) -> Result<String
     ensure_comparable(first, second)?;
     let arms: Vec<&String> = first.arms.iter().filter(|arm| second.arms.contains(arm)).collect();
     ensure!(!arms.is_empty(), "the sessions have no server in common");
-    let name = |recorded: &Recorded, key: &str| recorded.about[key].as_str().unwrap_or("unknown").to_owned();
-    let build = |recorded: &Recorded| recorded.about["build"]["git_revision"].as_str().unwrap_or("?").to_owned();
-    let mut text = format!(
-        "A  {} ({})\nB  {} ({})\n",
-        name(first, "session_id"),
-        build(first),
-        name(second, "session_id"),
-        build(second),
-    );
+    let named = |recorded: &Recorded| {
+        let revision = recorded.metadata.build.git_revision.as_deref().unwrap_or("?");
+        format!("{} ({revision})", recorded.metadata.session_id)
+    };
+    let mut text = format!("A  {}\nB  {}\n", named(first), named(second));
     match another_host(first, second) {
         Some(why) => text.push_str(&format!("no figures side by side: {why}\n")),
         None => text.push_str(&figures(first, second, &arms)),
@@ -102,66 +96,33 @@ fn agreement(one: &Finding, other: &Finding) -> &'static str {
     }
 }
 
-/// A fact of session.json.
-fn at(recorded: &Recorded, path: [&str; 2]) -> Value {
-    recorded.about[path[0]][path[1]].clone()
-}
-
 /// What else than the time sets the hosts of two sessions apart.
 fn another_host(first: &Recorded, second: &Recorded) -> Option<String> {
-    const FACTS: [([&str; 2], &str); 2] = [
-        (["environment", "cpu_model"], "another CPU"),
-        (["environment", "kernel"], "another kernel, which may account CPU time otherwise"),
+    let (one, other) = (&first.metadata.environment, &second.metadata.environment);
+    let unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+    let facts = [
+        (unknown(&one.cpu_model), unknown(&other.cpu_model), "another CPU"),
+        (one.kernel.clone(), other.kernel.clone(), "another kernel, which may account CPU time otherwise"),
     ];
-    FACTS.into_iter().find_map(|(path, why)| {
-        let (one, other) = (at(first, path), at(second, path));
-        (one != other).then(|| format!("{why}\n  A  {}\n  B  {}", plain(&one), plain(&other)))
-    })
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    let mut differing = facts.into_iter().filter(|(one, other, _)| one != other);
+    differing.next().map(|(one, other, why)| format!("{why}\n  A  {one}\n  B  {other}"))
 }
 
 /// What differs must be the servers, not how they were measured.
 fn ensure_comparable(first: &Recorded, second: &Recorded) -> Result<()> {
-    // But for the idle window's length: what it gives is a tick's or a second's.
-    const PLAN: [&str; 16] = [
-        "connections",
-        "mode",
-        "rate_per_sec",
-        "arrivals",
-        "depth",
-        "pacing",
-        "payloads",
-        "warmup_ms",
-        "load_ms",
-        "peak_ms",
-        "status_interval_ms",
-        "placement",
-        "server_cpus",
-        "loadgen_threads",
-        "nodelay",
-        "congestion_control",
-    ];
-    let facts = [
-        (["build", "debug_build"], "a debug build against a release build"),
-        (["configuration", "profile"], "another profile"),
-    ];
-    for (path, why) in facts {
-        let (one, other) = (at(first, path), at(second, path));
-        if one != other {
-            bail!("these sessions may not be compared: {why} ({one} and {other})");
-        }
+    let refused = "these sessions may not be compared";
+    if first.metadata.build.debug_build != second.metadata.build.debug_build {
+        bail!("{refused}: a debug build against a release build");
     }
+    let profile = |recorded: &Recorded| recorded.configuration().profile.clone().unwrap_or_else(|| "none".to_owned());
+    let (one, other) = (profile(first), profile(second));
+    ensure!(one == other, "{refused}: another profile ({one} and {other})");
     for (of_first, of_second) in
         [(&first.places.latency, &second.places.latency), (&first.places.cpu, &second.places.cpu)]
     {
-        for key in PLAN {
-            let (one, other) = (&first.plan_of(of_first)[key], &second.plan_of(of_second)[key]);
-            if one != other {
-                bail!("these sessions may not be compared: {key} is {one} in one and {other} in the other");
-            }
+        let plans = first.plan_of(of_first).zip(second.plan_of(of_second));
+        if let Some((key, one, other)) = plans.and_then(|(one, other)| one.difference(other)) {
+            bail!("{refused}: {key} is {one} in one and {other} in the other");
         }
     }
     Ok(())
@@ -169,24 +130,21 @@ fn ensure_comparable(first: &Recorded, second: &Recorded) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::judge::verdicts::{Places, judge};
+    use crate::{
+        observe::Facts,
+        record::{Configuration, Metadata, PlanRecord},
+        report::fixture,
+    };
 
-    fn recorded(kernel: &str, connections: u64) -> Recorded {
-        let arms = vec!["mio".to_owned(), "tokio".to_owned()];
-        Recorded {
-            about: json!({
-                "session_id": "made-up",
-                "environment": { "kernel": kernel },
-                "configuration": { "plan": { "connections": connections } },
-            }),
-            judgement: judge(&[], &arms, &Places::default()),
-            places: Places::default(),
-            rows: Vec::new(),
-            arms,
-        }
+    fn recorded(kernel: &str, connections: u32) -> Recorded {
+        let plan = PlanRecord { connections, ..fixture::plan_record() };
+        let metadata = Metadata {
+            environment: Facts { kernel: kernel.to_owned(), ..Facts::default() },
+            configuration: Configuration { plan: Some(plan), ..Configuration::default() },
+            ..Metadata::unknown()
+        };
+        fixture::recorded(metadata, &["mio", "tokio"])
     }
 
     #[test]

@@ -4,18 +4,19 @@ use std::path::Path;
 
 use hdrhistogram::Histogram;
 
-use super::table;
+use super::{reasons::sentence, table};
 use crate::{
     engine::tally::Tally,
     measure::{
+        recording::Entry,
         trial::{Loaded, Trial},
-        validity::{Validity, Verdict, busy_share},
+        validity::{Assessment, busy_share},
     },
     plan::{
         Kind, Load, Pacing, PlacementKind, Plan,
         units::{show_count, show_duration, show_payloads, show_rate, show_us},
     },
-    record::Entry,
+    record::{BoundBy, Reason, ReasonKind, Validity},
     stats::{SAMPLES_BEYOND, is_told},
     text::plain,
 };
@@ -26,17 +27,17 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
     let plan = entry.plan;
     let mut text = configuration(entry.arm, plan);
-    let Ok((trial, verdict)) = entry.measured else { return text };
+    let Ok((trial, assessment)) = entry.measured else { return text };
     text.push('\n');
-    text.push_str(&validity(verdict, trial));
+    text.push_str(&validity(assessment, trial));
     if trial.load.is_none() {
         text.push_str(&counts(plan, trial));
     }
     if let Some(load) = &trial.load {
         text.push('\n');
-        text.push_str(&latency(plan, &load.window.tally, verdict));
+        text.push_str(&latency(plan, &load.window.tally, assessment));
         text.push_str(&company(plan, trial, load));
-        text.push_str(&throughput(plan, trial, load, verdict));
+        text.push_str(&throughput(plan, trial, load, assessment));
         text.push_str(&generator(entry, load));
         text.push_str(&server(entry, load));
     }
@@ -88,16 +89,26 @@ fn configuration(name: &str, plan: &Plan) -> String {
     )
 }
 
-fn validity(verdict: &Verdict, trial: &Trial) -> String {
-    let word = match verdict.validity {
+fn validity(assessment: &Assessment, trial: &Trial) -> String {
+    let word = match assessment.validity {
         Validity::Valid => "VALID",
         Validity::Flagged => "FLAGGED",
         Validity::Invalid => "INVALID",
     };
-    let why: Vec<&str> = verdict.reasons.iter().chain(&verdict.flags).map(String::as_str).collect();
+    let why: Vec<String> = assessment.reasons.iter().chain(&assessment.flags).map(|it| reason(it, trial)).collect();
+    let why: Vec<&str> = why.iter().map(String::as_str).collect();
     let partial = if trial.interrupted { partial(trial) } else { String::new() };
     let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {}", plain(problem)));
-    format!("validity    {word}{}\n{partial}outcome     {}{problem}\n", reasons(&why), verdict.outcome.name())
+    format!("validity    {word}{}\n{partial}outcome     {}{problem}\n", reasons(&why), assessment.outcome.name())
+}
+
+/// A reason; a shortage with what this host lacked.
+fn reason(reason: &Reason, trial: &Trial) -> String {
+    let text = sentence(reason);
+    match trial.shortage().filter(|_| reason.kind == ReasonKind::HostShortage) {
+        Some(what) => format!("{text}, {what}"),
+        None => text,
+    }
 }
 
 fn partial(trial: &Trial) -> String {
@@ -133,10 +144,12 @@ fn reasons(why: &[&str]) -> String {
     text
 }
 
-fn latency(plan: &Plan, tally: &Tally, verdict: &Verdict) -> String {
+fn latency(plan: &Plan, tally: &Tally, assessment: &Assessment) -> String {
     let mut rows = vec![header()];
     let open = matches!(plan.load, Load::Open { .. });
-    if open && verdict.latency_is_interval {
+    // Where the send lag is a good part of the response, the truth lies between service and response.
+    let is_interval = assessment.flags.iter().any(|flag| flag.kind == ReasonKind::SendLagShare);
+    if open && is_interval {
         rows.push(interval("response", &tally.service, &tally.response));
     } else if open {
         rows.push(points("response", &tally.response));
@@ -184,12 +197,12 @@ fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
     show_us(histogram.value_at_quantile(quantile) as f64)
 }
 
-fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, verdict: &Verdict) -> String {
+fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, assessment: &Assessment) -> String {
     let rate = |loaded: &Loaded| {
         show_count(loaded.window.tally.counts.echoed_in_time as f64 * 1e9 / loaded.window.planned_ns as f64)
     };
-    let bound = verdict.bound_by.map_or_else(String::new, |side| format!(", bound by {side}"));
-    let at_least = if matches!(verdict.bound_by, Some("generator" | "both")) { ">= " } else { "" };
+    let bound = assessment.bound_by.map_or_else(String::new, |side| format!(", bound by {}", side.name()));
+    let at_least = if matches!(assessment.bound_by, Some(BoundBy::Generator | BoundBy::Both)) { ">= " } else { "" };
     let achieved = match (&plan.load, &trial.peak) {
         (Load::Closed { .. }, _) => format!("{at_least}{}/s{bound}", rate(load)),
         (Load::Open { .. }, None) => format!("{}/s achieved", rate(load)),

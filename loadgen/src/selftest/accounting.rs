@@ -98,5 +98,5 @@ fn littles_law_holds_for_the_right_times_and_for_no_others() {
     let under_way: u64 = events.iter().map(|event| event.received_ns - event.intended_ns).sum();
     let deviation = |recorded: f64| (recorded / under_way as f64 - 1.0).abs();
     assert!(deviation(recorded(&tally.response)) < 0.001);
-    assert!(deviation(recorded(&tally.service)) > crate::measure::validity::LITTLE.invalid);
+    assert!(deviation(recorded(&tally.service)) > crate::measure::validity::LITTLES_LAW.invalid);
 }

@@ -28,13 +28,15 @@ use crate::{
         launch::reference,
         target::Target,
         trial::{self, Trial},
-        validity::{Conditions, Validity, judge},
+        validity::{Conditions, assess},
     },
     plan::{
         Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
         prepare::{Shape, checked},
         units::show_us,
     },
+    record::Validity,
+    report::reason,
     terminal::{print, say},
 };
 
@@ -210,13 +212,13 @@ fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
         if interrupt::asked() {
             bail!("interrupted");
         }
-        let verdict = judge(plan, &trial, &Conditions::default());
-        if verdict.validity != Validity::Invalid {
+        let assessment = assess(plan, &trial, &Conditions::default());
+        if assessment.validity != Validity::Invalid {
             return Ok(trial);
         }
-        reasons = verdict.reasons;
+        reasons = assessment.reasons;
     }
-    Err(Spoiled(reasons.join("; ")).into())
+    Err(Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
 }
 
 /// What the reference server says that it did.

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use servers::clock;
 
 use super::{Answer, Setup, believable, known, load};
@@ -20,6 +19,7 @@ use crate::{
         trial::Trial,
     },
     plan::{Arrivals, Load, Plan},
+    record::{Outcome, ReasonKind, Row, Validity},
 };
 
 const STALL: Duration = Duration::from_millis(50);
@@ -103,16 +103,13 @@ pub(super) fn of_the_generator() -> Result<Vec<Answer>> {
     thread::sleep(PAUSE);
     kill_process(pid, Signal::CONT)?;
     let output = generator.wait_with_output()?;
-    let row: Value = serde_json::from_slice(&output.stdout).context("the generator printed no record")?;
-    let lag_ns = row["send_lag_ns_max"].as_f64().unwrap_or(0.0);
-    let reasons = row["invalid_reasons"].as_str().unwrap_or_default();
+    let row = Row::from_json(&output.stdout).context("the generator printed no record")?;
+    let lag_ns = row.send_lag_ns.max.unwrap_or(0) as f64;
+    let lagged = row.invalid_reasons.iter().any(|reason| reason.kind == ReasonKind::SendLag);
     Ok(vec![
         Answer::time("generator stopped for 100 ms: send lag, max", PAUSE.as_nanos() as f64, lag_ns, 5e6),
-        Answer::fact(
-            "  the trial is invalid, with this reason",
-            row["valid"] == "invalid" && reasons.contains("send lag"),
-        ),
-        Answer::fact("  the server is not blamed", row["outcome"] == "ok"),
+        Answer::fact("  the trial is invalid, with this reason", row.validity == Validity::Invalid && lagged),
+        Answer::fact("  the server is not blamed", row.outcome == Outcome::Ok),
         Answer::fact("  the exit code says so", output.status.code() == Some(5)),
     ])
 }

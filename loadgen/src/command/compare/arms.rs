@@ -4,11 +4,13 @@ use anyhow::{Result, ensure};
 
 use crate::{
     cli::Guest,
+    judge::metrics::is_control,
     measure::{
         launch::{guest, server},
         target::{Target, Template},
     },
     plan::Plan,
+    record::TargetKind,
 };
 
 /// One contestant: a label, and what is behind it.
@@ -49,17 +51,17 @@ impl Arm {
         }
     }
 
-    /// As it is called in records.
-    pub(super) fn kind(&self) -> &'static str {
+    /// What is measured.
+    pub(super) fn kind(&self) -> TargetKind {
         match self.contestant {
-            Contestant::Server(_) => "server",
-            Contestant::Guest(_) => "command",
+            Contestant::Server(_) => TargetKind::Server,
+            Contestant::Guest(_) => TargetKind::Command,
         }
     }
 
     /// Whether it is the second run of another arm.
     pub(super) fn is_control(&self) -> bool {
-        self.label.contains('#')
+        is_control(&self.label)
     }
 }
 

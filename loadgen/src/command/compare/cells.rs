@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use super::arms::Arm;
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
         Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
         prepare::{Shape, checked},
     },
+    record::{CellRecord, DroppedCell, PlanRecord},
 };
 
 /// One load of a session, and who bears it.
@@ -156,12 +156,12 @@ impl<'a> Full<'a> {
     }
 
     /// Every cell that this host can carry, and the names of the others with the reason.
-    pub(super) fn cells(&self) -> (Vec<Cell>, Vec<Value>) {
+    pub(super) fn cells(&self) -> (Vec<Cell>, Vec<DroppedCell>) {
         let (mut cells, mut dropped) = (Vec::new(), Vec::new());
         for (label, variant) in self.rates().into_iter().chain(self.sweeps()).chain(self.scorecard()) {
             match self.cell(&label, variant) {
                 Ok(cell) => cells.push(cell),
-                Err(error) => dropped.push(json!({ "cell": label, "reason": format!("{error:#}") })),
+                Err(error) => dropped.push(DroppedCell { cell: label, reason: format!("{error:#}") }),
             }
         }
         (cells, dropped)
@@ -271,13 +271,13 @@ fn whole_rate(per_sec: f64) -> f64 {
 
 impl Cell {
     /// For session.json.
-    pub(super) fn describe(&self) -> Value {
-        json!({
-            "cell": self.label,
-            "arms": self.arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>(),
-            "blocks": self.blocks,
-            "plan": self.plan.describe(),
-        })
+    pub(super) fn recorded(&self) -> CellRecord {
+        CellRecord {
+            cell: self.label.clone().unwrap_or_default(),
+            arms: self.arms.iter().map(|arm| arm.label.clone()).collect(),
+            blocks: self.blocks,
+            plan: PlanRecord::of(&self.plan),
+        }
     }
 
     /// About how long its blocks take, with the starts and ends of its servers.
@@ -305,7 +305,7 @@ mod tests {
     };
 
     /// The cells of a session of so many blocks; none if this host has one CPU only.
-    fn cells(blocks: &str) -> (Vec<Cell>, Vec<Value>) {
+    fn cells(blocks: &str) -> (Vec<Cell>, Vec<DroppedCell>) {
         let words = ["loadgen", "compare", "--profile", "full", "--servers", "mio,tokio", "--blocks", blocks];
         let Command::Compare(args) = Cli::try_parse_from(words).unwrap().command else { panic!("another command") };
         let arms = arms(&args.servers, &[]);
@@ -357,6 +357,6 @@ mod tests {
     fn what_a_host_cannot_carry_is_left_out_with_the_reason() {
         let (cells, dropped) = cells("40");
         assert_eq!(cells.len() + dropped.len(), 22);
-        assert!(dropped.iter().all(|cell| cell["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
+        assert!(dropped.iter().all(|cell| !cell.reason.is_empty()));
     }
 }

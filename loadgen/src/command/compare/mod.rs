@@ -20,7 +20,6 @@ use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
 
 use self::{
     arms::{Arm, arms, ensure_names},
@@ -29,6 +28,7 @@ use self::{
     order::Step,
     resume::next_id,
 };
+use super::preamble;
 use crate::{
     cli::CompareArgs,
     error::{CannotStart, Interrupted, Usage},
@@ -37,14 +37,12 @@ use crate::{
     judge::counted::counted,
     measure::{
         calibration::Baseline,
+        recording::{self, Entry},
         trial,
-        validity::{CANARY, Conditions, Outcome, Validity, judge},
+        validity::{Conditions, DRIFT, assess},
     },
-    plan::{
-        PacingChoice, Payloads, PlacementKind, Plan,
-        units::{recorded_rate, show_duration},
-    },
-    record::{Entry, Place, Row, Session, State},
+    plan::{PacingChoice, Payloads, PlacementKind, Plan, units::show_duration},
+    record::{Configuration, Outcome, PilotEntry, Place, PlanRecord, Row, Session, State, Validity, recorded_rate},
     report, terminal,
     text::plain,
 };
@@ -61,7 +59,7 @@ struct Outline {
     /// Index of the one that the primary claims on latency come from.
     main: usize,
     /// For session.json, beside the cells.
-    configuration: Value,
+    configuration: Configuration,
     /// About how long it takes, if that is known.
     takes: Option<Duration>,
     /// When everything must be over; blocks are run again only while all others still fit.
@@ -90,7 +88,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     // Where the record goes is settled before anything is measured for it.
     let (place, resumed) = match resumed {
         None => (Place::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?, None),
-        Some(resume::Interrupted { place, about, pilot, trials, .. }) => (place, Some((about, pilot, trials))),
+        Some(resume::Interrupted { place, metadata, pilot, trials, .. }) => (place, Some((metadata, pilot, trials))),
     };
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
@@ -105,27 +103,30 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         Some(baseline) => baseline,
         None => Baseline::measure(&main.plan)?,
     };
-    let mut configuration = outline.configuration;
-    configuration["profile"] = args.profile.name().into();
-    configuration["seed"] = seed.into();
-    configuration["arms"] = main.arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().into();
-    configuration["blocks"] = main.blocks.into();
-    configuration["plan"] = main.plan.describe();
-    if !args.guests.is_empty() {
-        // What their commands name may be relative to it.
-        let folder = std::env::current_dir().context("the working folder is gone, and guests may be named from it")?;
-        configuration["working_folder"] = folder.to_string_lossy().into();
-    }
-    configuration["ceiling_rate_per_sec"] = (baseline.ceiling_per_sec.round() as u64).into();
+    // What guests' commands name may be relative to the working folder.
+    let working_folder = match args.guests.is_empty() {
+        true => None,
+        false => Some(std::env::current_dir().context("the working folder is gone, and guests may be named from it")?),
+    };
+    let configuration = Configuration {
+        profile: Some(args.profile.name().to_owned()),
+        seed: Some(seed),
+        arms: main.arms.iter().map(|arm| arm.label.clone()).collect(),
+        blocks: Some(main.blocks),
+        plan: Some(PlanRecord::of(&main.plan)),
+        working_folder: working_folder.map(|folder| folder.to_string_lossy().into_owned()),
+        ceiling_rate_per_sec: Some(baseline.ceiling_per_sec.round() as u64),
+        ..outline.configuration
+    };
 
     if interrupt::asked() {
         // There is nothing to record, and what was measured so far was cut short.
         return Err(Interrupted.into());
     }
     let (session, rows) = match resumed {
-        None => (Session::create(place, configuration)?, Vec::new()),
-        Some((about, _, trials)) => {
-            (Session::reopen(place, about, &trials, &configuration).map_err(Usage::from)?, trials.rows)
+        None => (Session::create(place, preamble(configuration))?, Vec::new()),
+        Some((metadata, _, trials)) => {
+            (Session::reopen(place, metadata, &trials, &configuration).map_err(Usage::from)?, trials.rows)
         }
     };
     announce(&outline.cells, outline.takes, seed, session.folder());
@@ -166,7 +167,7 @@ fn single(
     Ok(Outline {
         cells: vec![Cell { label: None, plan, arms, blocks }],
         main: 0,
-        configuration: json!({}),
+        configuration: Configuration::default(),
         takes: rehearsed.map(|block| block * blocks as u32),
         // Blocks that were asked for by number take as long as they take.
         deadline: args.blocks.is_none().then(|| begun + profile.budget),
@@ -174,7 +175,7 @@ fn single(
 }
 
 /// Many loads, at rates that a pilot finds, unless one has found them already.
-fn full(args: &CompareArgs, seed: u64, pilot: Option<Value>) -> Result<Outline> {
+fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>) -> Result<Outline> {
     /// What blocks that are run again may add.
     const SLACK: f64 = 1.3;
     ensure_free(args).map_err(Usage::from)?;
@@ -186,7 +187,7 @@ fn full(args: &CompareArgs, seed: u64, pilot: Option<Value>) -> Result<Outline> 
     ensure_names(&arms).map_err(Usage::from)?;
     let pilot = match (pilot, &args.rate) {
         (Some(pilot), _) => pilot,
-        (None, Some(_)) => Value::Null,
+        (None, Some(_)) => Vec::new(),
         (None, None) => pilot::climb(args, &arms, seed)?,
     };
     let slowest = match &args.rate {
@@ -197,19 +198,19 @@ fn full(args: &CompareArgs, seed: u64, pilot: Option<Value>) -> Result<Outline> 
     };
     let (cells, dropped) = Full::new(args, arms, slowest, seed).cells();
     for cell in &dropped {
-        let text = |key: &str| cell[key].as_str().unwrap_or_default();
-        terminal::say(format_args!("left out: {}: {}", text("cell"), text("reason")));
+        terminal::say(format_args!("left out: {}: {}", cell.cell, cell.reason));
     }
     let takes: Duration = cells.iter().map(Cell::estimate).sum();
     let main = cells.iter().position(|cell| cell.label.as_ref() == Some(&Full::places().latency));
     let main = main.context("this host does not carry the load of the primary claims")?;
-    let configuration = json!({
-        "cells": cells.iter().map(Cell::describe).collect::<Vec<_>>(),
-        "dropped_cells": dropped,
-        "pilot": pilot,
-        "slowest_rate_per_sec": recorded_rate(slowest),
-        "primary": { "latency": Full::places().latency, "cpu": Full::places().cpu },
-    });
+    let configuration = Configuration {
+        cells: cells.iter().map(Cell::recorded).collect(),
+        dropped_cells: dropped,
+        pilot,
+        slowest_rate_per_sec: Some(recorded_rate(slowest)),
+        primary: Some(Full::places()),
+        ..Configuration::default()
+    };
     Ok(Outline {
         cells,
         main,
@@ -323,7 +324,8 @@ impl Comparison {
             let (arm, label) = (cell.arms[*arm].clone(), cell.label.clone());
             let load = label.as_ref().map_or_else(String::new, |label| format!("{label} "));
             progress.set_message(format!("{load}{}", arm.label));
-            let place = (label.as_deref(), step.block, attempt, place as u64 + 1);
+            let order_in_block = place as u64 + 1;
+            let place = recording::Place { cell: label.as_deref(), block: step.block, attempt, order_in_block };
             valid &= self.trial(place, &arm, &plan, &conditions)?;
         }
         Ok(valid)
@@ -348,8 +350,9 @@ impl Comparison {
         for _ in 0..ATTEMPTS {
             self.baseline.canary()?;
             let conditions = self.baseline.conditions();
-            let (canary, best) = conditions.canary_per_sec.zip(conditions.canary_best_per_sec).unwrap_or((1.0, 1.0));
-            if 1.0 - canary / best <= CANARY.invalid {
+            let (canary, best) =
+                conditions.drift_probe_per_sec.zip(conditions.drift_probe_best_per_sec).unwrap_or((1.0, 1.0));
+            if 1.0 - canary / best <= DRIFT.invalid {
                 break;
             }
         }
@@ -357,13 +360,7 @@ impl Comparison {
     }
 
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
-    fn trial(
-        &mut self,
-        (cell, block, attempt, order_in_block): (Option<&str>, u64, u64, u64),
-        arm: &Arm,
-        plan: &Plan,
-        conditions: &Conditions,
-    ) -> Result<bool> {
+    fn trial(&mut self, place: recording::Place<'_>, arm: &Arm, plan: &Plan, conditions: &Conditions) -> Result<bool> {
         /// A page: beyond it the stack only moves by whole pages.
         const PADDING_BYTES_MAX: usize = 4096;
         let padding_bytes = self.random.random_range(0..PADDING_BYTES_MAX);
@@ -377,23 +374,20 @@ impl Comparison {
             trial => trial,
         };
         let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
-        let measured = trial.as_ref().ok().map(|trial| (trial, judge(plan, trial, conditions)));
+        let measured = trial.as_ref().ok().map(|trial| (trial, assess(plan, trial, conditions)));
         match &measured {
             None => self.exit = self.exit.min(Exit::Target),
-            Some((_, verdict)) => {
-                let invalid = verdict.validity == Validity::Invalid;
+            Some((_, assessment)) => {
+                let invalid = assessment.validity == Validity::Invalid;
                 self.discarded += u64::from(invalid);
-                if verdict.outcome == Outcome::Failed && !invalid {
+                if assessment.outcome == Outcome::Failed && !invalid {
                     self.exit = self.exit.min(Exit::Target);
                 }
             }
         }
-        let row = self.session.append(&Entry {
+        let row = self.session.append(recording::recording(&Entry {
             trial_id: next_id(&self.rows),
-            cell,
-            block,
-            attempt,
-            order_in_block,
+            place,
             arm: &arm.label,
             server: arm.server_name(),
             target_kind: arm.kind(),
@@ -402,12 +396,12 @@ impl Comparison {
             conditions,
             syscalls_per_message: None,
             measured: match &measured {
-                Some((trial, verdict)) => Ok((trial, verdict)),
+                Some((trial, assessment)) => Ok((trial, assessment)),
                 None => Err(problem.as_deref().unwrap_or_default()),
             },
-        })?;
+        }))?;
         self.rows.push(row);
-        Ok(measured.is_none_or(|(_, verdict)| verdict.validity != Validity::Invalid))
+        Ok(measured.is_none_or(|(_, assessment)| assessment.validity != Validity::Invalid))
     }
 }
 

@@ -1,7 +1,6 @@
 //! How much each server bears, roughly and quickly: `full` offers all of them fractions of what the slowest does.
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
 
 use super::{arms::Arm, cells::CONNECTIONS};
 use crate::{
@@ -10,13 +9,14 @@ use crate::{
     interrupt,
     measure::{
         trial::{self, Trial},
-        validity::{BUSY, Conditions, Outcome, Validity, Verdict, busy_share, judge},
+        validity::{Assessment, BUSY, Conditions, assess, busy_share},
     },
     plan::{
         Arrivals, Cohorts, Load, Plan, Rate, Windows,
         prepare::{Shape, checked},
         units::show_count,
     },
+    record::{EndedBy, Outcome, PilotEntry, Validity},
     terminal,
 };
 
@@ -32,31 +32,40 @@ const TRIES: u64 = 3;
 /// Where a server's ladder ended.
 struct Borne {
     rate_per_sec: u64,
-    ended_by: &'static str,
+    ended_by: EndedBy,
 }
 
 /// Climbs with every arm; returns the record of it, from which [`slowest`] reads.
 ///
 /// # Errors
 /// If a server does not start, or does not bear the lowest rung.
-pub(super) fn climb(args: &CompareArgs, arms: &[Arm], seed: u64) -> Result<Value> {
+pub(super) fn climb(args: &CompareArgs, arms: &[Arm], seed: u64) -> Result<Vec<PilotEntry>> {
     let mut found = Vec::new();
     for arm in arms.iter().filter(|arm| !arm.is_control()) {
         let borne = ladder(args, arm, seed)?;
         let rate = show_count(borne.rate_per_sec as f64);
-        terminal::say(format_args!("pilot: {} bears {rate} messages/s, then {}", arm.label, borne.ended_by));
-        found.push(json!({ "arm": arm.label, "rate_per_sec": borne.rate_per_sec, "ended_by": borne.ended_by }));
+        let ended_by = why(borne.ended_by);
+        terminal::say(format_args!("pilot: {} sustains {rate} messages/s, then {ended_by}", arm.label));
+        let rate_per_sec = borne.rate_per_sec as f64;
+        found.push(PilotEntry { arm: arm.label.clone(), rate_per_sec, ended_by: borne.ended_by });
     }
-    Ok(Value::Array(found))
+    Ok(found)
 }
 
 /// What the slowest server bears that declares no clause; a guest declares none.
-pub(super) fn slowest(pilot: &Value) -> Option<f64> {
-    let sound = |entry: &&Value| {
-        let server = entry["arm"].as_str().and_then(servers::by_name);
-        server.is_none_or(|server| server.violates.is_empty())
-    };
-    pilot.as_array()?.iter().filter(sound).filter_map(|entry| entry["rate_per_sec"].as_f64()).reduce(f64::min)
+pub(super) fn slowest(pilot: &[PilotEntry]) -> Option<f64> {
+    let sound = |entry: &&PilotEntry| servers::by_name(&entry.arm).is_none_or(|server| server.violates.is_empty());
+    pilot.iter().filter(sound).map(|entry| entry.rate_per_sec).reduce(f64::min)
+}
+
+/// The end of a ladder in words.
+fn why(ended_by: EndedBy) -> &'static str {
+    match ended_by {
+        EndedBy::Saturated => "the server is saturated",
+        EndedBy::Failed => "the server failed",
+        EndedBy::GeneratorBusy => "the generator is busy",
+        EndedBy::Invalid => "trials are invalid",
+    }
 }
 
 fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
@@ -68,8 +77,8 @@ fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
             // How much it bears is not known; that is no fault of the server's.
             return Err(Interrupted.into());
         }
-        let verdict = judge(&plan, &trial, &Conditions::default());
-        match why_not(&plan, &trial, &verdict) {
+        let assessment = assess(&plan, &trial, &Conditions::default());
+        match why_not(&plan, &trial, &assessment) {
             None => {
                 (borne, tries) = (rate as u64, 0);
                 rate *= STEP;
@@ -78,22 +87,22 @@ fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
             Some(reason) => break reason,
         }
     };
-    ensure!(borne > 0, "{} does not bear {FROM} messages/s here: {ended_by}", arm.label);
+    ensure!(borne > 0, "{} does not bear {FROM} messages/s here: {}", arm.label, why(ended_by));
     Ok(Borne { rate_per_sec: borne, ended_by })
 }
 
 /// Why a rung is not borne, if it is not.
-fn why_not(plan: &Plan, trial: &Trial, verdict: &Verdict) -> Option<&'static str> {
+fn why_not(plan: &Plan, trial: &Trial, assessment: &Assessment) -> Option<EndedBy> {
     let load = trial.load.as_ref()?;
     if busy_share(plan, load) > BUSY.flag {
-        Some("the generator is busy")
-    } else if verdict.validity == Validity::Invalid {
-        Some("trials are invalid")
+        Some(EndedBy::GeneratorBusy)
+    } else if assessment.validity == Validity::Invalid {
+        Some(EndedBy::Invalid)
     } else {
-        match verdict.outcome {
+        match assessment.outcome {
             Outcome::Ok => None,
-            Outcome::Failed => Some("the server failed"),
-            Outcome::Saturated | Outcome::Unclear => Some("the server is saturated"),
+            Outcome::Failed => Some(EndedBy::Failed),
+            Outcome::Saturated | Outcome::Unclear => Some(EndedBy::Saturated),
         }
     }
 }
@@ -117,12 +126,10 @@ mod tests {
 
     #[test]
     fn fractions_are_of_the_slowest_that_breaks_no_clause() {
-        let pilot = json!([
-            { "arm": "mio", "rate_per_sec": 90_000 },
-            { "arm": "sleep-loop", "rate_per_sec": 9_000 },
-            { "arm": "guest", "rate_per_sec": 70_000 },
-        ]);
+        let entry =
+            |arm: &str, rate_per_sec| PilotEntry { arm: arm.to_owned(), rate_per_sec, ended_by: EndedBy::Saturated };
+        let pilot = [entry("mio", 90_000.0), entry("sleep-loop", 9_000.0), entry("guest", 70_000.0)];
         assert_eq!(slowest(&pilot), Some(70_000.0));
-        assert_eq!(slowest(&Value::Null), None);
+        assert_eq!(slowest(&[]), None);
     }
 }

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use serde_json::Value;
 
 use crate::{
     cli::{Cli, Command, CompareArgs},
-    record::{Figures, Place, Row, Trials, is_own, read_about, read_rows},
+    record::{Metadata, PilotEntry, Place, Row, State, Trials, is_own, read_rows},
     terminal,
     text::plain,
 };
@@ -23,9 +22,9 @@ pub(super) struct Interrupted {
     /// Its folder, locked.
     pub(super) place: Place,
     /// Its session.json.
-    pub(super) about: Value,
+    pub(super) metadata: Metadata,
     /// What the pilot found then.
-    pub(super) pilot: Value,
+    pub(super) pilot: Vec<PilotEntry>,
     /// The trials that there are.
     pub(super) trials: Trials,
 }
@@ -36,43 +35,42 @@ pub(super) struct Interrupted {
 /// # Errors
 /// If the folder holds no comparison that may be gone on with.
 pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
-    let about = read_about(folder)?;
-    ensure!(about["state"] != "complete", "{} is complete: there is nothing to resume", folder.display());
+    let metadata = Metadata::read(folder)?;
+    ensure!(metadata.state != State::Complete, "{} is complete: there is nothing to resume", folder.display());
     let place = Place::reclaim(folder)?;
-    let words: Vec<&str> = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let command = Cli::try_parse_from(&words).ok().map(|cli| cli.command);
+    let words = &metadata.command;
+    let command = Cli::try_parse_from(words).ok().map(|cli| cli.command);
     let Some(Command::Compare(mut args)) = command else {
         bail!("{} is no comparison: there is nothing to resume", folder.display())
     };
-    if !trusted && !is_own(folder, &about) {
+    if !trusted && !is_own(folder, &metadata) {
         bail!(
             "{} was not begun by this user on this host since it was started, and to resume it is to run what it names: \
              if {} is what you want, add --trust",
             folder.display(),
-            plain(&shell_words::join(&words))
+            plain(&shell_words::join(words))
         );
     }
-    let configuration = &about["configuration"];
-    let blocks = configuration["blocks"].as_u64().filter(|blocks| *blocks <= BLOCKS_MAX);
-    let seed = configuration["seed"].as_u64();
+    let configuration = &metadata.configuration;
+    let blocks = configuration.blocks.filter(|blocks| *blocks <= BLOCKS_MAX);
+    let seed = configuration.seed;
     ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", folder.display());
     (args.seed, args.blocks) = (seed, blocks);
     if !args.guests.is_empty() {
-        return_to_begin(&about, folder)?;
+        return_to_begin(&metadata, folder)?;
     }
-    let (pilot, trials) = (configuration["pilot"].clone(), read_rows(folder)?);
-    Ok(Interrupted { args: *args, place, about, pilot, trials })
+    let (pilot, trials) = (configuration.pilot.clone(), read_rows(folder)?);
+    Ok(Interrupted { args: *args, place, metadata, pilot, trials })
 }
 
 /// Goes to the folder in which the session was begun: what the commands of its guests name may be relative to it.
-fn return_to_begin(about: &Value, folder: &Path) -> Result<()> {
-    let words = about["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
+fn return_to_begin(metadata: &Metadata, folder: &Path) -> Result<()> {
     ensure!(
-        !words.clone().any(|word| word.contains(char::REPLACEMENT_CHARACTER)),
+        !metadata.command.iter().any(|word| word.contains(char::REPLACEMENT_CHARACTER)),
         "the command of {} is not UTF-8 and cannot be repeated from its record: begin a session of its own",
         folder.display()
     );
-    match about["configuration"]["working_folder"].as_str() {
+    match &metadata.configuration.working_folder {
         Some(begun) => {
             std::env::set_current_dir(begun).with_context(|| format!("cannot go to {begun}, where it was begun"))
         }
@@ -88,20 +86,16 @@ fn return_to_begin(about: &Value, folder: &Path) -> Result<()> {
 
 /// How far a block came: its attempts so far, and whether the last of them has every arm.
 pub(super) fn progress(rows: &[Row], cell: Option<&str>, block: u64, arms: usize) -> (u64, bool) {
-    let own =
-        |row: &Figures<'_>| row.text("cell") == cell.unwrap_or_default() && row.get("block") == Some(block as f64);
-    let attempts = rows.iter().map(Figures).filter(own);
+    let own = rows.iter().filter(|row| row.cell_name() == cell.unwrap_or_default() && row.block == block);
     // No more than there can be, whatever a damaged record says.
-    let attempts: Vec<u64> =
-        attempts.map(|row| row.get("attempt").unwrap_or(1.0).clamp(1.0, f64::from(u32::MAX)) as u64).collect();
+    let attempts: Vec<u64> = own.map(|row| row.attempt.clamp(1, u64::from(u32::MAX))).collect();
     let last = attempts.iter().copied().max().unwrap_or(0);
     (last, attempts.iter().filter(|attempt| **attempt == last).count() >= arms)
 }
 
 /// One that no trial has.
 pub(super) fn next_id(rows: &[Row]) -> u64 {
-    let highest = rows.iter().filter_map(|row| Figures(row).get("trial_id")).fold(0.0, f64::max);
-    (highest as u64).saturating_add(1)
+    rows.iter().map(|row| row.trial_id).max().unwrap_or(0).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -110,9 +104,7 @@ mod tests {
 
     #[test]
     fn a_block_is_done_once_its_last_attempt_has_every_arm() {
-        let row = |block: u64, attempt: u64| -> Row {
-            vec![("block".to_owned(), block.into()), ("attempt".to_owned(), attempt.into())]
-        };
+        let row = |block: u64, attempt: u64| Row { block, attempt, ..Row::default() };
         let rows = [row(1, 1), row(1, 1), row(2, 1), row(2, 1), row(2, 2)];
         assert_eq!(progress(&rows, None, 1, 2), (1, true));
         assert_eq!(progress(&rows, None, 2, 2), (2, false));

@@ -62,7 +62,7 @@ fn sent() -> Counts {
 
 /// The outcome of a sound trial, and the same in an invalid one.
 fn outcomes(load: &Load, mut trial: Trial) -> (Outcome, Outcome) {
-    let outcome = |trial: &Trial| judge(&plan(load.clone()), trial, &Conditions::default()).outcome;
+    let outcome = |trial: &Trial| assess(&plan(load.clone()), trial, &Conditions::default()).outcome;
     let sound = outcome(&trial);
     trial.interrupted = true;
     (sound, outcome(&trial))
@@ -112,7 +112,8 @@ fn what_is_under_way_at_the_end_of_a_closed_loop_is_owed_only_by_a_server_that_i
 #[test]
 fn what_this_host_lacks_makes_a_trial_invalid_and_says_so() {
     let short = Trial { shortage: Some("no free port".to_owned()), ..trial(Counts { short: 7, ..sent() }) };
-    let verdict = judge(&plan(OPEN), &short, &Conditions::default());
-    assert_eq!((verdict.validity, verdict.outcome), (Validity::Invalid, Outcome::Ok));
-    assert!(verdict.reasons.contains(&"this host ran short: 7 connections, no free port".to_owned()), "{verdict:?}");
+    let assessment = assess(&plan(OPEN), &short, &Conditions::default());
+    assert_eq!((assessment.validity, assessment.outcome), (Validity::Invalid, Outcome::Ok));
+    assert!(assessment.reasons.contains(&Reason::of(ReasonKind::HostShortage, 7.0)), "{assessment:?}");
+    assert_eq!(short.shortage(), Some("no free port"));
 }

@@ -2,21 +2,34 @@
 
 use std::{path::Path, process::Command, sync::Once};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{measure::target::OWN_EXECUTABLE, terminal};
+use super::{Row, without_home};
+use crate::terminal;
 
 /// The build, as records name it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
+    /// Version of the crate.
+    pub loadgen_version: String,
     /// Revision of the checkout that the executable was built from, `-dirty` if it was changed since; `None` if that is
     /// not known.
     pub git_revision: Option<String>,
     /// Why it is not.
     pub git_problem: Option<String>,
     /// Built without optimisation: every figure is flagged.
-    pub debug: bool,
+    pub debug_build: bool,
+    /// Version of the compiler.
+    pub rustc: Option<String>,
+    /// Target triple.
+    pub target: String,
+    /// Level of optimisation.
+    pub opt_level: String,
+    /// Further flags of the compiler.
+    pub rustflags: String,
+    /// SHA-256 of the executable.
+    pub binary_sha256: Option<String>,
 }
 
 /// Looks at the build, and says so if there is a checkout whose revision cannot be told.
@@ -28,23 +41,31 @@ pub fn build() -> Build {
     {
         WARN.call_once(|| terminal::say(format_args!("warning: no git_revision is recorded: {}", problem.text)));
     }
-    let git_problem = revision.as_ref().err().map(|problem| problem.text.clone());
-    Build { git_revision: revision.ok(), git_problem, debug: cfg!(debug_assertions) }
+    let git_problem = revision.as_ref().err().map(|problem| without_home(&problem.text));
+    Build {
+        loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_revision: revision.ok(),
+        git_problem,
+        debug_build: cfg!(debug_assertions),
+        rustc: Some(env!("LOADGEN_RUSTC")).filter(|version| !version.is_empty()).map(str::to_owned),
+        target: env!("LOADGEN_TARGET").to_owned(),
+        opt_level: env!("LOADGEN_OPT_LEVEL").to_owned(),
+        rustflags: without_home(env!("LOADGEN_RUSTFLAGS")),
+        binary_sha256: None,
+    }
 }
 
-/// The same for session.json, with compiler and checksum.
-pub(super) fn facts(build: &Build) -> Value {
-    json!({
-        "loadgen_version": env!("CARGO_PKG_VERSION"),
-        "git_revision": build.git_revision,
-        "git_problem": build.git_problem,
-        "debug_build": build.debug,
-        "rustc": Some(env!("LOADGEN_RUSTC")).filter(|version| !version.is_empty()),
-        "target": env!("LOADGEN_TARGET"),
-        "opt_level": env!("LOADGEN_OPT_LEVEL"),
-        "rustflags": env!("LOADGEN_RUSTFLAGS"),
-        "binary_sha256": checksum(),
-    })
+impl Build {
+    /// Reads the whole executable.
+    pub(super) fn with_checksum(self) -> Self {
+        Self { binary_sha256: checksum(), ..self }
+    }
+
+    /// Names itself in a row.
+    pub fn stamp(&self, row: &mut Row) {
+        row.git_revision.clone_from(&self.git_revision);
+        row.debug_build = self.debug_build;
+    }
 }
 
 /// Why there is no revision.
@@ -82,6 +103,6 @@ fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
 
 /// Of the executable as it runs, which may no longer be the one at its path.
 fn checksum() -> Option<String> {
-    let executable = std::fs::read(OWN_EXECUTABLE).ok()?;
+    let executable = std::fs::read("/proc/self/exe").ok()?;
     Some(Sha256::digest(executable).iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,0 +1,155 @@
+//! Every quantity that is derived from a row: one home, so that tables, verdicts and pictures mean the same.
+
+use crate::record::{Latency, Outcome, Row, Validity};
+
+/// A quantity of a trial; `None` if it is unknown or not defined.
+pub type Metric = fn(&Row) -> Option<f64>;
+
+/// Whether an arm is a control: a server that runs a second time, `mio#2`.
+pub fn is_control(arm: &str) -> bool {
+    controlled(arm).is_some()
+}
+
+/// The arm that a control repeats.
+pub fn controlled(arm: &str) -> Option<&str> {
+    arm.split_once('#').map(|(first, _)| first)
+}
+
+/// The arms that are no controls.
+pub fn contestants(arms: &[String]) -> Vec<String> {
+    arms.iter().filter(|arm| !is_control(arm)).cloned().collect()
+}
+
+/// Whether the figures of a trial may be used: no gate found it invalid, and the server did what was asked.
+pub fn is_usable(row: &Row) -> bool {
+    row.validity != Validity::Invalid && row.outcome == Outcome::Ok
+}
+
+/// A count or a time as a number.
+pub fn number(value: Option<u64>) -> Option<f64> {
+    value.map(|value| value as f64)
+}
+
+/// A quantile of the messages of the load window, in nanoseconds, if they define it: at least one lies beyond. Else it
+/// would be the slowest message by another name.
+fn quantile(row: &Row, of: fn(&Row) -> &Latency, at: fn(&Latency) -> Option<u64>, quantile: f64) -> Option<f64> {
+    let defined = |echoed: u64| (echoed as f64 * (1.0 - quantile) * 1e6).round() >= 1e6;
+    number(at(of(row))).filter(|_| row.echoed_count.is_none_or(defined))
+}
+
+/// Median of the response, in nanoseconds.
+pub fn response_p50(row: &Row) -> Option<f64> {
+    quantile(row, |row| &row.response_ns, |response| response.p50, 0.5)
+}
+
+/// 99th percentile of the response, in nanoseconds.
+pub fn response_p99(row: &Row) -> Option<f64> {
+    quantile(row, |row| &row.response_ns, |response| response.p99, 0.99)
+}
+
+/// Median of the service time, in nanoseconds.
+pub fn service_p50(row: &Row) -> Option<f64> {
+    quantile(row, |row| &row.service_ns, |service| service.p50, 0.5)
+}
+
+/// 99th percentile of the service time, in nanoseconds.
+pub fn service_p99(row: &Row) -> Option<f64> {
+    quantile(row, |row| &row.service_ns, |service| service.p99, 0.99)
+}
+
+/// 99th percentile of the send lag, in nanoseconds.
+pub fn send_lag_p99(row: &Row) -> Option<f64> {
+    quantile(row, |row| &row.send_lag_ns, |send_lag| send_lag.p99, 0.99)
+}
+
+/// CPU time of the server per message, in nanoseconds.
+pub fn cpu_per_message_ns(row: &Row) -> Option<f64> {
+    ratio(row.server_cpu_ns_load, row.echoed_count)
+}
+
+/// Voluntary switches of the server per message.
+pub fn wakeups_per_message(row: &Row) -> Option<f64> {
+    ratio(row.server_wakeups_load, row.echoed_count)
+}
+
+/// CPU time of the server in the idle window, in microseconds per second.
+pub fn idle_cpu_us_per_sec(row: &Row) -> Option<f64> {
+    ratio(row.server_cpu_ns_idle, row.idle_span_ns).map(|share| share * 1e6)
+}
+
+/// Wake-ups of the server per second of the idle window.
+pub fn idle_wakeups_per_sec(row: &Row) -> Option<f64> {
+    ratio(row.server_wakeups_idle, row.idle_span_ns).map(|per_ns| per_ns * 1e9)
+}
+
+/// Wake-ups of the server per tick of the idle window.
+pub fn wakeups_per_tick(row: &Row) -> Option<f64> {
+    ratio(row.server_wakeups_idle, row.ticks_idle_count)
+}
+
+/// Wake-ups per second that the ticks of the idle window ask for: those per tick times the ticks per second.
+pub fn tick_wakeups_per_sec(row: &Row) -> Option<f64> {
+    Some(wakeups_per_tick(row)? * 1e3 / row.status_interval_ms.filter(|interval| *interval > 0.0)?)
+}
+
+/// Kernel memory of both sides that the connections cost, in bytes.
+pub fn kernel_bytes(row: &Row) -> Option<f64> {
+    Some((row.kernel_stack_bytes_delta? + row.slab_bytes_delta? + row.page_tables_bytes_delta?) as f64)
+}
+
+/// User memory of the server at the end of the idle window, in bytes; shared pages divided by their users.
+pub fn user_bytes(row: &Row) -> Option<f64> {
+    number(row.server_pss_bytes_idle)
+}
+
+fn ratio(of: Option<u64>, to: Option<u64>) -> Option<f64> {
+    Some(of? as f64 / to.filter(|to| *to > 0)? as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_that_too_few_messages_define_is_not_told() {
+        let row = |echoed: u64| {
+            let response_ns = Latency { p50: Some(7), p99: Some(9), ..Latency::default() };
+            Row { echoed_count: Some(echoed), response_ns, ..Row::default() }
+        };
+        assert_eq!((response_p99(&row(99)), response_p99(&row(100))), (None, Some(9.0)));
+        assert_eq!([0, 1, 2].map(|echoed| response_p50(&row(echoed))), [None, None, Some(7.0)]);
+    }
+
+    #[test]
+    fn what_nothing_divides_is_unknown() {
+        let row = Row {
+            server_cpu_ns_load: Some(1_000),
+            echoed_count: Some(0),
+            server_wakeups_idle: Some(3),
+            ticks_idle_count: Some(0),
+            ..Row::default()
+        };
+        assert_eq!((cpu_per_message_ns(&row), wakeups_per_tick(&row)), (None, None));
+        let row = Row { echoed_count: Some(4), ticks_idle_count: Some(2), status_interval_ms: Some(100.0), ..row };
+        assert_eq!((cpu_per_message_ns(&row), wakeups_per_tick(&row)), (Some(250.0), Some(1.5)));
+        assert_eq!(tick_wakeups_per_sec(&row), Some(15.0));
+    }
+
+    #[test]
+    fn the_idle_window_is_told_per_second() {
+        let row = Row {
+            server_cpu_ns_idle: Some(3_000_000),
+            server_wakeups_idle: Some(20),
+            idle_span_ns: Some(2_000_000_000),
+            ..Row::default()
+        };
+        assert_eq!((idle_cpu_us_per_sec(&row), idle_wakeups_per_sec(&row)), (Some(1_500.0), Some(10.0)));
+    }
+
+    #[test]
+    fn a_server_that_runs_twice_is_a_control() {
+        assert_eq!((controlled("mio#2"), controlled("mio")), (Some("mio"), None));
+        let arms = ["mio", "tokio", "mio#2"].map(str::to_owned);
+        assert_eq!(contestants(&arms), ["mio", "tokio"]);
+    }
+}

@@ -1,0 +1,387 @@
+//! session.json: what was measured, by which build, on which host.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Build, EndedBy, Mode, SCHEMA_VERSION, State, cell::decimal, files, reader::other_schema};
+use crate::{
+    observe::Facts,
+    plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan, units::show_payloads},
+    text::plain_value,
+};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// [`SCHEMA_VERSION`] of the loadgen that recorded it.
+    pub schema_version: u64,
+    /// Time and host.
+    pub session_id: String,
+    /// Where the session stands.
+    pub state: State,
+    /// Wall clock at its beginning.
+    pub started_at_unix_ms: u64,
+    /// The same by CLOCK_MONOTONIC, until the session is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at_monotonic_ns: Option<u64>,
+    /// What tells this start of the host from others, until the session is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_mark: Option<String>,
+    /// The words of the command line.
+    pub command: Vec<String>,
+    /// What reproduces it.
+    pub configuration: Configuration,
+    /// Every gate, by its name.
+    pub gates: BTreeMap<String, Gate>,
+    /// Every other limit, by its name.
+    pub limits: BTreeMap<String, f64>,
+    /// What built the executable.
+    pub build: Build,
+    /// What `loadgen doctor` says of the host.
+    pub doctor: Vec<HostCheck>,
+    /// Lines of logic of each server.
+    pub logic_lines: BTreeMap<String, u64>,
+    /// Facts about the host.
+    pub environment: Facts,
+}
+
+/// A threshold from which a trial is flagged, and one from which it is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Beyond this the trial is flagged.
+    pub flag: f64,
+    /// Beyond this it is invalid; `None` if it never is.
+    #[serde(serialize_with = "finite", deserialize_with = "infinite")]
+    pub invalid: f64,
+}
+
+/// One check of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostCheck {
+    /// Name of the check.
+    pub check: String,
+    /// What was found.
+    pub found: String,
+    /// What would be better and how to get it; `None` if all is well.
+    pub fix: Option<String>,
+}
+
+/// What reproduces a session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Configuration {
+    /// `smoke`, `quick`, `full` or `capacity`; `None` of a single trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Seed of the order and of the schedules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Labels of the arms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arms: Vec<String>,
+    /// Number of blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<u64>,
+    /// The plan, or that of the cell from which the primary claims on latency come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRecord>,
+    /// The cells; none if there is one load only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<CellRecord>,
+    /// Cells that the host could not carry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped_cells: Vec<DroppedCell>,
+    /// What the pilot found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pilot: Vec<PilotEntry>,
+    /// The rate that fractions are taken of.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
+    pub slowest_rate_per_sec: Option<f64>,
+    /// The cells from which the primary claims come; none if there is one load only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<Primary>,
+    /// Where the session was begun, if commands may be relative to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_folder: Option<String>,
+    /// The ceiling of the generator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceiling_rate_per_sec: Option<u64>,
+    /// The objective of a ladder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<String>,
+    /// Each rung of a ladder is higher than the one below by this factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// Trials of each rung.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trials_per_rung: Option<u64>,
+}
+
+/// One load of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    /// Its name.
+    pub cell: String,
+    /// Labels of the arms.
+    pub arms: Vec<String>,
+    /// Number of blocks.
+    pub blocks: u64,
+    /// The load.
+    pub plan: PlanRecord,
+}
+
+/// A load that the host could not carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedCell {
+    /// Its name.
+    pub cell: String,
+    /// Why it was left out.
+    pub reason: String,
+}
+
+/// Where the ladder of one server ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PilotEntry {
+    /// Label of the arm.
+    pub arm: String,
+    /// The highest rate that it sustained, in messages per second.
+    #[serde(serialize_with = "whole_number")]
+    pub rate_per_sec: f64,
+    /// Why it did not sustain the next one.
+    pub ended_by: EndedBy,
+}
+
+/// The cells from which the primary claims come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Primary {
+    /// Of latency and of idle wake-ups.
+    pub latency: String,
+    /// Of CPU per message.
+    pub cpu: String,
+}
+
+/// A plan, as far as it can be written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Measured connections.
+    pub connections: u32,
+    /// When messages are sent.
+    pub mode: Mode,
+    /// The rate as it was asked for; open loop only.
+    pub rate_per_sec: Option<String>,
+    /// How gaps are distributed; open loop only.
+    pub arrivals: Option<Arrivals>,
+    /// Messages in flight on each connection; closed loop only.
+    pub depth: Option<u32>,
+    /// How the generator waits.
+    pub pacing: Pacing,
+    /// Sizes of the messages.
+    pub payloads: String,
+    /// Length of the idle window.
+    #[serde(serialize_with = "whole_number")]
+    pub idle_ms: f64,
+    /// Load that is not counted.
+    #[serde(serialize_with = "whole_number")]
+    pub warmup_ms: f64,
+    /// The load window.
+    #[serde(serialize_with = "whole_number")]
+    pub load_ms: f64,
+    /// Closed loop after the load.
+    #[serde(serialize_with = "whole_number")]
+    pub peak_ms: f64,
+    /// Time between two status lines; `None` if it is not known.
+    #[serde(serialize_with = "whole")]
+    pub status_interval_ms: Option<f64>,
+    /// Seed of the schedule.
+    pub seed: u64,
+    /// Who runs where.
+    pub placement: PlacementKind,
+    /// CPUs of the server.
+    pub server_cpus: Vec<usize>,
+    /// CPUs of the generator.
+    pub loadgen_cpus: Vec<usize>,
+    /// Threads of the engine.
+    pub loadgen_threads: u32,
+    /// Addresses to connect from.
+    pub source_addresses: u32,
+    /// Connections that hardly read.
+    pub slow_readers: u32,
+    /// Connections per second that come and go.
+    #[serde(serialize_with = "whole_number")]
+    pub churn_per_sec: f64,
+    /// Connections that write and read as fast as they can.
+    pub flooders: u32,
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// TCP_CONGESTION.
+    pub congestion_control: String,
+    /// What every trial is flagged with.
+    pub flags: Vec<Caveat>,
+}
+
+impl PlanRecord {
+    /// The record of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let (mode, rate, arrivals, depth) = match &plan.load {
+            Load::Open { rate, arrivals } => (Mode::Open, Some(rate.to_string()), Some(*arrivals), None),
+            Load::Closed { depth } => (Mode::Closed, None, None, Some(*depth)),
+        };
+        Self {
+            connections: plan.connections,
+            mode,
+            rate_per_sec: rate,
+            arrivals,
+            depth,
+            pacing: plan.load_pacing(),
+            payloads: show_payloads(&plan.payloads),
+            idle_ms: ms(plan.windows.idle),
+            warmup_ms: ms(plan.windows.warmup),
+            load_ms: ms(plan.windows.load),
+            peak_ms: ms(plan.windows.peak),
+            status_interval_ms: plan.status_interval.map(ms),
+            seed: plan.seed,
+            placement: plan.placement.kind,
+            server_cpus: plan.placement.server_cpus.clone(),
+            loadgen_cpus: plan.placement.loadgen_cpus.clone(),
+            loadgen_threads: plan.threads,
+            source_addresses: plan.source_addresses,
+            slow_readers: plan.cohorts.slow_readers,
+            churn_per_sec: recorded_rate(plan.cohorts.churn_per_sec),
+            flooders: plan.cohorts.flooders,
+            nodelay: plan.nodelay,
+            congestion_control: plan.congestion.clone(),
+            flags: plan.flags.clone(),
+        }
+    }
+
+    /// The first thing by which two plans differ that makes their figures incomparable: its name and both values. Seeds
+    /// may differ, and so may the idle window's length: its figures are per tick or per second.
+    pub fn difference(&self, other: &Self) -> Option<(String, Value, Value)> {
+        const MAY_DIFFER: [&str; 4] = ["seed", "idle_ms", "loadgen_cpus", "flags"];
+        let fields = |plan: &Self| match serde_json::to_value(plan) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("a struct is an object"),
+        };
+        let pairs = fields(self).into_iter().zip(fields(other));
+        let mut compared = pairs.filter(|((name, _), _)| !MAY_DIFFER.contains(&name.as_str()));
+        compared.find(|((_, one), (_, other))| one != other).map(|((name, one), (_, other))| (name, one, other))
+    }
+}
+
+impl Metadata {
+    /// Reads session.json of a folder.
+    ///
+    /// # Errors
+    /// If there is none, or none that can be read: one line.
+    pub fn read(folder: &Path) -> Result<Self> {
+        Self::parse(folder, |value| value)
+    }
+
+    /// The same with every text as it may be shown on a terminal.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_to_show(folder: &Path) -> Result<Self> {
+        Self::parse(folder, plain_value)
+    }
+
+    fn parse(folder: &Path, shown: fn(Value) -> Value) -> Result<Self> {
+        let file = folder.join("session.json");
+        let bytes = files::read(&file)
+            .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
+        let cannot_read = || format!("cannot read {}", file.display());
+        let value: Value = serde_json::from_slice(&bytes).with_context(cannot_read)?;
+        ensure!(value.is_object(), "{}: it is no object", cannot_read());
+        match value.get("schema_version").and_then(Value::as_u64) {
+            Some(SCHEMA_VERSION) => serde_json::from_value(shown(value)).with_context(cannot_read),
+            Some(version) => bail!("{}: {}", cannot_read(), other_schema(version)),
+            None => bail!("{}: it has no schema_version", cannot_read()),
+        }
+    }
+
+    /// What is known of a session whose session.json was cut: nothing but that it did not end.
+    pub fn unknown() -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            session_id: "unknown".to_owned(),
+            state: State::Partial,
+            started_at_unix_ms: 0,
+            started_at_monotonic_ns: None,
+            boot_mark: None,
+            command: Vec::new(),
+            configuration: Configuration::default(),
+            gates: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            build: Build::default(),
+            doctor: Vec::new(),
+            logic_lines: BTreeMap::new(),
+            environment: Facts::default(),
+        }
+    }
+}
+
+fn ms(duration: std::time::Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e6
+}
+
+/// A rate as it is recorded: whole per second from 100 on, thousandths below.
+pub fn recorded_rate(per_sec: f64) -> f64 {
+    if per_sec < 100.0 { (per_sec * 1e3).round() / 1e3 } else { per_sec.round() }
+}
+
+fn whole_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    decimal(*number).serialize(serializer)
+}
+
+fn whole<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    number.map(decimal).serialize(serializer)
+}
+
+fn finite<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(*number).filter(|number| number.is_finite()).serialize(serializer)
+}
+
+fn infinite<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = Metadata {
+            gates: BTreeMap::from([("steal".to_owned(), Gate { flag: 0.1, invalid: f64::INFINITY })]),
+            ..Metadata::unknown()
+        };
+        std::fs::write(folder.path().join("session.json"), serde_json::to_vec(&metadata).unwrap()).unwrap();
+        assert_eq!(Metadata::read(folder.path()).unwrap(), metadata);
+    }
+
+    #[test]
+    fn what_is_no_session_is_refused_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |text: &str| {
+            std::fs::write(folder.path().join("session.json"), text).unwrap();
+            format!("{:#}", Metadata::read(folder.path()).unwrap_err())
+        };
+        assert!(refused("[]").ends_with("session.json: it is no object"));
+        assert!(refused("{}").ends_with("session.json: it has no schema_version"));
+        assert!(refused(r#"{"schema_version": 1}"#).contains("recorded in schema 1"));
+        assert!(refused(r#"{"schema_version": 2}"#).contains("missing field"));
+        assert!(["[]", "{}", r#"{"schema_version": 1}"#].iter().all(|text| refused(text).lines().count() == 1));
+    }
+
+    #[test]
+    fn no_part_of_a_duration_is_cut_off_in_a_record() {
+        use std::time::Duration;
+        let recorded = [Duration::from_millis(10), Duration::from_micros(10_500), Duration::from_nanos(1)];
+        assert_eq!(recorded.map(|duration| decimal(ms(duration)).to_string()), ["10", "10.5", "1e-6"]);
+        assert_eq!([0.1, 1.0 / 3.0, 20_000.4].map(recorded_rate), [0.1, 0.333, 20_000.0]);
+    }
+}
