@@ -61,7 +61,7 @@ fn every_server_is_measured_end_to_end() {
         assert!(matches!(output.status.code(), Some(0 | 5)), "{}: {}", server.name, stderr(&output));
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
         // A host that stops everybody at the end of the load leaves it unclear who was late.
-        let spoiled = row["outcome"] == "unclear" && row["valid"] == "invalid";
+        let spoiled = row["outcome"] == "unclear" && row["validity"] == "invalid";
         assert!(spoiled || row["outcome"] == "ok", "{row}");
         assert_eq!(row["echoed_count"], row["scheduled_count"]);
         assert_eq!(row["ticks_idle_count"], 2, "{row}");
@@ -253,7 +253,7 @@ fn the_seconds_of_a_session_add_up() {
     let headroom = row["headroom_ppm"].as_u64().unwrap();
     assert!(headroom > 0 && headroom < 1_000_000, "{row}");
     let about: Value = serde_json::from_str(&fs::read_to_string(out.join("session.json")).unwrap()).unwrap();
-    assert_eq!(about["gates"]["little_deviation_share"]["invalid"], 0.05);
+    assert_eq!(about["gates"]["littles_law_deviation_share"]["invalid"], 0.05);
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
     assert!(killed.elapsed() < Duration::from_secs(15), "it does not wait for the rest of its 20 s");
     let row: Value = serde_json::from_str(&text).unwrap();
     // In a trial that a busy host spoiled nothing that was cut off is held against the server.
-    let expected = if row["valid"] == "invalid" { (Some(5), "unclear") } else { (Some(3), "failed") };
+    let expected = if row["validity"] == "invalid" { (Some(5), "unclear") } else { (Some(3), "failed") };
     assert_eq!((code, row["outcome"].as_str().unwrap()), expected, "{row}");
     assert_eq!(row["reset_count"], 64, "{row}");
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");

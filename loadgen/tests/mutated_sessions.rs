@@ -57,7 +57,7 @@ fn lengthen(session: &Path) {
         ["response_ns_p50", "response_ns_p99", "service_ns_p50", "service_ns_p99", "server_cpu_ns_load"]
             .iter()
             .for_each(|name| add(name, again * 1000));
-        cells[at("valid")] = "valid".to_owned();
+        cells[at("validity")] = "valid".to_owned();
         longer.write_record(&cells).unwrap();
     }
     longer.flush().unwrap();
@@ -217,8 +217,17 @@ fn in_table(random: &mut ChaCha8Rng, bytes: &[u8]) -> Vec<u8> {
         3 => rows[1..].iter_mut().for_each(|row| row[column].clone_from(&strange)),
         // Those that are read for more than a median.
         _ => {
-            let told =
-                ["trial_id", "block", "attempt", "arm", "valid", "outcome", "cell", "echoed_count", "ticks_idle_count"];
+            let told = [
+                "trial_id",
+                "block",
+                "attempt",
+                "arm",
+                "validity",
+                "outcome",
+                "cell",
+                "echoed_count",
+                "ticks_idle_count",
+            ];
             let told = told.choose(random).unwrap();
             let column = rows[0].iter().position(|name| name == told).unwrap();
             rows[row.max(1)][column] = strange;

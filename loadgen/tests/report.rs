@@ -63,15 +63,15 @@ fn the_reasons_of_invalid_trials_stand_everywhere_with_their_counts() {
     let mut reader = csv::Reader::from_path(&file).unwrap();
     let header = reader.headers().unwrap().clone();
     let column = |name: &str| header.iter().position(|column| column == name).unwrap();
-    let (valid, reasons) = (column("valid"), column("invalid_reasons"));
+    let (valid, reasons) = (column("validity"), column("invalid_reasons"));
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let mut writer = csv::Writer::from_path(&file).unwrap();
     writer.write_record(&header).unwrap();
     for (index, row) in rows.iter().enumerate() {
         let mut row: Vec<&str> = row.iter().collect();
         (row[valid], row[reasons]) = match index {
-            0..3 => ("invalid", "the hypervisor took CPU time: 5.1 %"),
-            3 => ("invalid", "the hypervisor took CPU time: 7.1 %; this host ran short: 5 connections, no free port"),
+            0..3 => ("invalid", "steal=0.051"),
+            3 => ("invalid", "steal=0.071; host_shortage=5"),
             _ => ("valid", ""),
         };
         writer.write_record(row).unwrap();

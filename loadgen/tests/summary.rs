@@ -120,7 +120,10 @@ fn the_summary_shows_what_the_row_holds() {
     assert!(throughput.starts_with(&format!("{}/s achieved; peak {}/s", rates[0], rates[1])), "{rates:?} in:\n{text}");
     let cpu = show_us(number("server_cpu_ns_load") / number("echoed_count"));
     assert!(line("server").starts_with(&format!("{cpu} us CPU")), "{cpu} in:\n{text}");
-    assert!(line("validity").to_lowercase().starts_with(&row["valid"]) && line("outcome") == row["outcome"], "{text}");
+    assert!(
+        line("validity").to_lowercase().starts_with(&row["validity"]) && line("outcome") == row["outcome"],
+        "{text}"
+    );
     let memory = format!("{} KiB PSS;", number("server_pss_bytes_idle") as u64 / 1024);
     assert!(text.contains(&memory) && text.contains(&format!(" {} threads", row["server_threads_max"])), "{text}");
 }

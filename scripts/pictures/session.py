@@ -47,7 +47,7 @@ class Trial:
         if not self.is_counted:
             if self.is_repeated:
                 return "run again"
-            return "invalid" if self.text("valid") == "invalid" else "beside an invalid one"
+            return "invalid" if self.text("validity") == "invalid" else "beside an invalid one"
         return None if self.text("outcome") in ("ok", "") else self.text("outcome")
 
     @property
@@ -115,7 +115,7 @@ def read_session(folder):
 
 def read_rows(path):
     try:
-        rows = read_table(path, needed=("trial_id", "arm", "valid"))
+        rows = read_table(path, needed=("trial_id", "arm", "validity"))
     except csv.Error as error:
         raise ValueError(f"trials.csv: {error}") from error
     incomplete = sum(not is_complete(row) for row in rows)
@@ -125,7 +125,7 @@ def read_rows(path):
 
 
 def is_complete(row):
-    return bool(row["trial_id"] and row["arm"] and row["valid"])
+    return bool(row["trial_id"] and row["arm"] and row["validity"])
 
 
 def read_table(path, needed=()):
@@ -195,7 +195,7 @@ def trials_of(rows):
     if any(row.get("counted") for row in rows):
         return [Trial(row, again, is_counted=row.get("counted") == "true") for row, again in pairs]
     # A session that has not ended, or is older than the column: as loadgen fills it in.
-    spoiled = {block(row) for row, again in pairs if not again and row["valid"] == "invalid"}
+    spoiled = {block(row) for row, again in pairs if not again and row["validity"] == "invalid"}
     return [Trial(row, again, is_counted=not again and block(row) not in spoiled) for row, again in pairs]
 
 

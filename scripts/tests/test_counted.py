@@ -74,9 +74,9 @@ def spoil(session):
     table = [row for row in table if int(row["attempt"]) == last[row["block"]]]
     for number, row in enumerate(table):
         slow = str((1 + number) * 1_000_000)
-        row.update(attempt="1", valid="valid", outcome="ok", counted="", response_ns_p99=slow)
+        row.update(attempt="1", validity="valid", outcome="ok", counted="", response_ns_p99=slow)
         if row["block"] == "2":
-            row.update(valid="invalid" if row["arm"] == "mio" else "flagged", response_ns_p99="900000000")
+            row.update(validity="invalid" if row["arm"] == "mio" else "flagged", response_ns_p99="900000000")
         if row["block"] == "3" and row["arm"] == "mio#2":
             row.update(outcome="saturated", response_ns_p99="800000000")
     again = [
@@ -84,7 +84,7 @@ def spoil(session):
     ]
     for row in table:
         if row["block"] == "1":
-            row.update(valid="invalid", response_ns_p99="700000000")
+            row.update(validity="invalid", response_ns_p99="700000000")
     with open(session / "trials.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, table[0], lineterminator="\n")
         writer.writeheader()

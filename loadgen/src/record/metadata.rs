@@ -35,14 +35,18 @@ pub struct Metadata {
     /// What reproduces it.
     pub configuration: Configuration,
     /// Every gate, by its name.
+    #[serde(default)]
     pub gates: BTreeMap<String, Gate>,
     /// Every other limit, by its name.
+    #[serde(default)]
     pub limits: BTreeMap<String, f64>,
     /// What built the executable.
     pub build: Build,
     /// What `loadgen doctor` says of the host.
+    #[serde(default)]
     pub doctor: Vec<HostCheck>,
     /// Lines of logic of each server.
+    #[serde(default)]
     pub logic_lines: BTreeMap<String, u64>,
     /// Facts about the host.
     pub environment: Facts,
