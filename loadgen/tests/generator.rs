@@ -259,7 +259,7 @@ fn status_lines_with_absurd_times_are_flagged_and_spoil_no_latency() {
     let row = record(&run(addr, &CONSTANT), 0);
     assert_eq!((&row["echoed_count"], &row["status_count"]), (&300.into(), &300.into()), "{row}");
     assert!(row["status_delivery_ns_max"].is_null());
-    assert!(row["flags"].as_str().unwrap().contains("status_clock=300"), "{row}");
+    assert!(row["flags"].as_str().unwrap().contains("status_clock="), "{row}");
 }
 
 #[test]
