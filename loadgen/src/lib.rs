@@ -3,21 +3,24 @@
 //!
 //! # Layout
 //!
-//! A room imports only those below it.
+//! A room imports only rooms below it; files of one room import each other.
 //!
 //! | room | what it does |
 //! |---|---|
-//! | [`cli`] | the command line: sub-commands, options and their defaults |
 //! | [`command`] | the sub-commands, one file or folder each |
-//! | [`selftest`], [`verify`] | proves the instrument on known answers; the conformance suite |
+//! | [`selftest`] | proves the instrument on known answers |
+//! | [`cli`] | the command line: sub-commands, options and their defaults |
+//! | [`verify`] | the conformance suite |
 //! | [`report`] | what a session says, as text, Markdown, HTML and CSV |
 //! | [`judge`] | what the rows of a session allow to claim; opens no socket |
 //! | [`measure`] | one trial: starts the server, loads and watches it, assesses the trial itself |
 //! | [`record`] | the files of a session |
 //! | [`engine`] | the client: connections, pacing and the check of every echo |
-//! | [`observe`] | CPU time, wake-ups and memory of processes, and the host |
 //! | [`plan`] | what is to be measured, with its units |
+//! | [`observe`] | CPU time, wake-ups and memory of processes, and the host |
 //! | [`stats`] | estimates, intervals and tests |
+//! | [`exit`], [`error`] | exit codes, and the errors that have one of their own |
+//! | [`interrupt`], [`terminal`], [`text`] | signals, what is printed, and text from elsewhere |
 //!
 //! Nothing below [`measure`] knows a server's name, and only [`measure::target`] starts processes.
 

@@ -114,7 +114,7 @@ impl Scalar for f64 {
 
     fn parse(cell: &str) -> Result<Self, &'static str> {
         // Of what is no finite number none is made: it would be null, and stand for unknown.
-        cell.parse().ok().filter(|number: &f64| number.is_finite()).ok_or("a number")
+        cell.parse().ok().filter(|number: &Self| number.is_finite()).ok_or("a number")
     }
 }
 
