@@ -12,9 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Options,
-    ledger::{Found, Ledger, Missing},
+    echo_verifier::{Found, Ledger, Missing},
+    in_flight::Sent,
     message::{Message, Size},
-    under_way::Sent,
 };
 use crate::engine::shortage;
 

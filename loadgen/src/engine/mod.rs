@@ -3,34 +3,32 @@
 //! It knows an address and nothing about servers; it reads the clock and writes a [`Tally`], and judges nothing. Threads
 //! share nothing while a window lasts: each has its connections, its poll and its histograms, which are added up behind it.
 
+mod background;
 mod broadcast;
-mod clients;
-mod cohorts;
-mod company;
 mod connection;
-mod flood;
-mod flow;
-mod ledger;
+mod echo_verifier;
+mod in_flight;
+mod littles_law;
+mod measured;
 mod message;
 pub mod progress;
 mod schedule;
 mod shard;
 pub mod shortage;
 pub mod tally;
-mod under_way;
 mod waiter;
 
 use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
 
+pub use background::CohortTally;
 pub use broadcast::Tick;
-pub use company::CohortTally;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 pub use schedule::{Slot, Workload};
 use servers::clock;
 
 use self::{
-    flood::Flood,
+    background::Flood,
     progress::Progress,
     shard::{Part, Shard},
     tally::Tally,

@@ -6,9 +6,9 @@ use servers::clock;
 
 use super::{
     CohortTally, Options, Slot,
+    background::Mob,
     broadcast::{Harvest, Tick},
-    clients::{Clients, Work},
-    cohorts::Mob,
+    measured::{Clients, Work},
     waiter::{INTERRUPT, Waiter},
 };
 use crate::{

@@ -14,8 +14,8 @@ use super::{
     Options, Slot,
     broadcast::{Arrival, Broadcasts},
     connection::{Connection, End, excerpt},
-    flow::Flow,
-    ledger::Found,
+    echo_verifier::Found,
+    littles_law::Flow,
     message::{Message, Size},
 };
 use crate::engine::tally::Tally;

@@ -6,8 +6,8 @@ use memchr::memchr;
 use protocol::status::{LINE_BYTES_MAX, Status};
 
 use super::{
+    in_flight::{Sent, UnderWay},
     message::{Message, Size},
-    under_way::{Sent, UnderWay},
 };
 
 /// What was found in the bytes received.

@@ -3,14 +3,19 @@
 //! They live in the same loop, so that nothing runs beside it, and have counts and histograms of their own: nothing of
 //! theirs is in the figures of the measured clients.
 
+mod flood;
+mod tally;
+
 use std::io::{self, ErrorKind, Read};
 
+pub(super) use flood::Flood;
 use mio::{Registry, Token, event::Event};
 use servers::clock;
 use slab::Slab;
+pub use tally::CohortTally;
 
 use super::{
-    CohortTally, Options,
+    Options,
     connection::Connection,
     message::{Message, Size},
 };

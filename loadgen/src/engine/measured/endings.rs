@@ -3,7 +3,7 @@
 use servers::clock;
 
 use super::{Clients, Stage};
-use crate::engine::{connection::End, ledger::Missing, tally::Counts};
+use crate::engine::{connection::End, echo_verifier::Missing, tally::Counts};
 
 impl Clients {
     /// Ends the ramp: connections that have not answered count as failed.

@@ -9,13 +9,17 @@ use std::{
 use mio::{Token, Waker, event::Event};
 use servers::clock;
 
-use super::{
-    CohortTally, Options,
-    connection::Connection,
-    message::{Message, Size},
-    waiter::Waiter,
+use super::CohortTally;
+use crate::{
+    engine::{
+        Options,
+        connection::Connection,
+        message::{Message, Size},
+        waiter::Waiter,
+    },
+    observe,
+    plan::Pacing,
 };
-use crate::{observe, plan::Pacing};
 
 /// Connection numbers from here on belong to flooders, so that no message of theirs is taken for another's.
 const IDS: u32 = 3 << 30;
@@ -31,7 +35,7 @@ const NAP_NS: u64 = 1_000_000_000;
 
 /// Flooders at work. Dropped, they end.
 #[derive(Debug)]
-pub(super) struct Flood {
+pub(in crate::engine) struct Flood {
     /// Each asks for the tally so far, which then begins anew; `None` once the flood ends.
     asked: Option<Sender<Sender<CohortTally>>>,
     waker: Waker,
@@ -43,7 +47,7 @@ impl Flood {
     ///
     /// # Errors
     /// If the kernel refuses a poll or a thread.
-    pub(super) fn start(options: &Options) -> io::Result<Self> {
+    pub(in crate::engine) fn start(options: &Options) -> io::Result<Self> {
         let mut flooders = Flooders::new(options)?;
         let waker = Waker::new(&flooders.waiter.registry()?, WAKE)?;
         let cpus = options.flood_cpus.clone();
@@ -58,7 +62,7 @@ impl Flood {
     }
 
     /// What happened since this was last asked.
-    pub(super) fn take(&self) -> Option<CohortTally> {
+    pub(in crate::engine) fn take(&self) -> Option<CohortTally> {
         let (reply, tally) = mpsc::channel();
         self.asked.as_ref()?.send(reply).ok()?;
         self.waker.wake().ok()?;

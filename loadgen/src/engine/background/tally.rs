@@ -4,8 +4,7 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
-use super::{ledger::Found, under_way::Sent};
-use crate::engine::shortage;
+use crate::engine::{echo_verifier::Found, in_flight::Sent, shortage};
 
 /// What one kind of bad client experienced in a window.
 #[derive(Clone, Debug)]
@@ -73,7 +72,7 @@ impl CohortTally {
     }
 
     /// Adds what another thread counted.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::engine) fn add(&mut self, other: &Self) {
         // They have the same bounds, and nothing is beyond them.
         self.service.add(&other.service).expect("histograms of the same bounds");
         self.connect.add(&other.connect).expect("histograms of the same bounds");
