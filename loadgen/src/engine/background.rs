@@ -17,7 +17,7 @@ pub use tally::CohortTally;
 use super::{
     Options,
     connection::Connection,
-    message::{Message, Size},
+    message::{MessageWriter, SizeIndex},
 };
 use crate::plan::{CHURN_UNANSWERED, Cohorts, Kind};
 
@@ -42,7 +42,7 @@ const TURN_READS: usize = 4;
 
 /// The bad clients of one thread.
 #[derive(Debug)]
-pub(super) struct Mob {
+pub(super) struct Background {
     options: Options,
     registry: Registry,
     wanted: Cohorts,
@@ -56,8 +56,8 @@ pub(super) struct Mob {
     /// Members that were not read to the end when it was their turn.
     unread: Vec<usize>,
     tallies: [CohortTally; 3],
-    message: Message,
-    sizes: Box<[Size]>,
+    writer: MessageWriter,
+    sizes: Box<[SizeIndex]>,
     buffer: Box<[u8]>,
     batch: Vec<u8>,
 }
@@ -82,7 +82,7 @@ enum Stage {
     Open,
 }
 
-impl Mob {
+impl Background {
     pub(super) fn new(options: &Options, registry: Registry, wanted: Cohorts) -> Self {
         Self {
             options: options.clone(),
@@ -94,7 +94,7 @@ impl Mob {
             next_due_ns: None,
             unread: Vec::new(),
             tallies: Default::default(),
-            message: Message::new(&options.payloads),
+            writer: MessageWriter::new(&options.payloads),
             sizes: options.closed_sizes(),
             buffer: vec![0; READ_BYTES].into(),
             batch: Vec::new(),
@@ -157,7 +157,7 @@ impl Mob {
         }
         for key in std::mem::take(&mut self.unread) {
             if self.members.contains(key) {
-                self.drive(key, |mob, key| mob.read(key, true));
+                self.drive(key, |background, key| background.read(key, true));
             }
         }
         self.next_due_ns = self.find_next_due_ns();
@@ -171,7 +171,7 @@ impl Mob {
         if self.members.get(key).is_none_or(|member| member.serial & 0x00ff_ffff != serial as u32) {
             return;
         }
-        self.drive(key, |mob, key| mob.on_ready(key, event));
+        self.drive(key, |background, key| background.on_ready(key, event));
         if !self.unread.is_empty() {
             self.next_due_ns = Some(0);
         }
@@ -226,7 +226,7 @@ impl Mob {
             self.send(key, 1)?;
             // The same edge may say that the server has spoken or hung up already, and no other one will.
         } else if event.is_writable() && !member.connection.has_room() {
-            member.connection.flush(clock::now_ns(), &mut self.message, &mut self.batch)?;
+            member.connection.flush(clock::now_ns(), &mut self.writer, &mut self.batch)?;
         }
         if event.is_readable() || event.is_read_closed() {
             return self.read(key, event.is_read_closed() || event.is_error());
@@ -243,7 +243,7 @@ impl Mob {
             return Ok(true);
         }
         if member.connection.has_room() {
-            let count = SLOW_SEND_BYTES / self.message.bytes_max();
+            let count = SLOW_SEND_BYTES / self.writer.bytes_max();
             self.send(key, count.max(1))?;
         }
         let member = &mut self.members[key];
@@ -297,7 +297,7 @@ impl Mob {
         self.tallies[member.kind as usize].sent += count as u64;
         let sizes = self.sizes.iter().copied().cycle().take(count);
         let now_ns = clock::now_ns();
-        member.connection.send(sizes, now_ns, now_ns, &mut self.message, &mut self.batch)
+        member.connection.send(sizes, now_ns, now_ns, &mut self.writer, &mut self.batch)
     }
 
     /// Reads once and checks it; returns how many bytes came, and how many messages with them.
@@ -310,7 +310,7 @@ impl Mob {
         let now_ns = clock::now_ns();
         let tally = &mut self.tallies[member.kind as usize];
         let done =
-            member.connection.check(&mut self.message, &self.buffer[..count], |found| tally.record(found, now_ns))?;
+            member.connection.check(&mut self.writer, &self.buffer[..count], |found| tally.record(found, now_ns))?;
         Ok((count, done))
     }
 }

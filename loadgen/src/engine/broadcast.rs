@@ -52,7 +52,7 @@ pub(super) struct Broadcasts {
     /// Numbers that a connection did not get, from the first up to the second, exclusive.
     gaps: Vec<(u64, u64)>,
     /// Where the ticks begin that the last harvest has not taken.
-    harvested: usize,
+    taken: usize,
 }
 
 impl Broadcasts {
@@ -95,25 +95,25 @@ impl Broadcasts {
     }
 
     /// The ticks that came since the last harvest, and the gaps found since.
-    pub(super) fn harvest(&mut self) -> Harvest {
-        let ticks = self.ticks.split_off(self.harvested.min(self.ticks.len()));
+    pub(super) fn take_batch(&mut self) -> TickBatch {
+        let ticks = self.ticks.split_off(self.taken.min(self.ticks.len()));
         // Kept, so that one that straddles two windows is not taken for two.
         self.ticks.extend(ticks.last());
-        self.harvested = self.ticks.len();
-        Harvest { ticks, gaps: std::mem::take(&mut self.gaps) }
+        self.taken = self.ticks.len();
+        TickBatch { ticks, gaps: std::mem::take(&mut self.gaps) }
     }
 }
 
 /// What one thread saw in one window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Harvest {
+pub(super) struct TickBatch {
     pub(super) ticks: Vec<Tick>,
     pub(super) gaps: Vec<(u64, u64)>,
 }
 
 /// The ticks of several threads, each tick once, in order.
-pub(super) fn merged(harvests: &[Harvest]) -> Vec<Tick> {
-    let mut all: Vec<Tick> = harvests.iter().flat_map(|harvest| harvest.ticks.iter().copied()).collect();
+pub(super) fn merged(batches: &[TickBatch]) -> Vec<Tick> {
+    let mut all: Vec<Tick> = batches.iter().flat_map(|batch| batch.ticks.iter().copied()).collect();
     all.sort_by_key(|tick| tick.number);
     all.dedup_by(|later, kept| {
         let same = later.number == kept.number;
@@ -163,22 +163,22 @@ mod tests {
         for tick in [1, 5] {
             broadcasts.receive(&status(tick), &mut incomplete, 20);
         }
-        let harvest = broadcasts.harvest();
-        let seen: Vec<u64> = harvest.ticks.iter().map(|tick| tick.number).collect();
+        let batch = broadcasts.take_batch();
+        let seen: Vec<u64> = batch.ticks.iter().map(|tick| tick.number).collect();
         assert_eq!(seen, [1, 2, 3, 5]);
-        assert_eq!(missed(harvest.gaps.into_iter(), &seen), 2);
+        assert_eq!(missed(batch.gaps.into_iter(), &seen), 2);
     }
 
     #[test]
     fn a_tick_lasts_from_its_first_to_its_last_arrival_over_all_threads() {
-        let harvests = [(100, [0, 3]), (101, [7, 9])].map(|(base, times)| {
+        let batches = [(100, [0, 3]), (101, [7, 9])].map(|(base, times)| {
             let mut broadcasts = Broadcasts::default();
             for time in times {
                 broadcasts.receive(&status(1), &mut 0, base + time);
             }
-            broadcasts.harvest()
+            broadcasts.take_batch()
         });
-        let ticks = merged(&harvests);
+        let ticks = merged(&batches);
         assert_eq!(ticks.len(), 1);
         assert_eq!((ticks[0].first_ns, ticks[0].last_ns, ticks[0].recipients), (100, 110, 4));
     }
@@ -187,11 +187,11 @@ mod tests {
     fn a_harvest_takes_each_tick_once() {
         let mut broadcasts = Broadcasts::default();
         broadcasts.receive(&status(1), &mut 0, 1);
-        assert_eq!(broadcasts.harvest().ticks.len(), 1);
+        assert_eq!(broadcasts.take_batch().ticks.len(), 1);
         // Late on another connection.
         broadcasts.receive(&status(1), &mut 0, 2);
         broadcasts.receive(&status(2), &mut 1, 3);
-        let numbers: Vec<u64> = broadcasts.harvest().ticks.iter().map(|tick| tick.number).collect();
+        let numbers: Vec<u64> = broadcasts.take_batch().ticks.iter().map(|tick| tick.number).collect();
         assert_eq!(numbers, [2]);
         assert_eq!(broadcasts.newest().map(|tick| tick.number), Some(2));
     }

@@ -12,9 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Options,
-    echo_verifier::{Found, Ledger, Missing},
+    echo_verifier::{EchoVerifier, Found, Missing},
     in_flight::Sent,
-    message::{Message, Size},
+    message::{MessageWriter, SizeIndex},
 };
 use crate::engine::shortage;
 
@@ -28,7 +28,7 @@ const FLUSH_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    pub(super) ledger: Ledger,
+    pub(super) verifier: EchoVerifier,
     /// What a full socket has not taken; `None` while it has room.
     unsent: Option<Box<Unsent>>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Connection {
 #[derive(Debug, Default)]
 struct Unsent {
     /// Their numbers and sizes.
-    queue: VecDeque<(u64, Size)>,
+    queue: VecDeque<(u64, SizeIndex)>,
     /// Bytes of the first of them that it has taken.
     written: usize,
 }
@@ -47,7 +47,7 @@ impl Connection {
     pub(super) fn open(options: &Options, id: u32, token: Token, registry: &Registry) -> io::Result<Self> {
         let mut stream = connect(options, id)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, ledger: Ledger::new(id), unsent: None })
+        Ok(Self { stream, verifier: EchoVerifier::new(id), unsent: None })
     }
 
     /// Whether the socket has taken everything.
@@ -58,10 +58,10 @@ impl Connection {
     /// Sends messages, as many with one write as are worth it, and queues those that a full socket does not take.
     pub(super) fn send(
         &mut self,
-        sizes: impl Iterator<Item = Size>,
+        sizes: impl Iterator<Item = SizeIndex>,
         intended_ns: u64,
         now_ns: u64,
-        message: &mut Message,
+        writer: &mut MessageWriter,
         batch: &mut Vec<u8>,
     ) -> io::Result<()> {
         let mut sizes = sizes.peekable();
@@ -69,20 +69,20 @@ impl Connection {
             batch.clear();
             let mut first = None;
             while let Some(size) = sizes.next_if(|_| batch.len() < FLUSH_BYTES) {
-                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
+                let sequence = self.verifier.send(Sent { intended_ns, tried_ns: now_ns, size });
                 first.get_or_insert(sequence);
-                batch.extend_from_slice(self.ledger.text(message, sequence, size));
+                batch.extend_from_slice(self.verifier.text(writer, sequence, size));
             }
             let written = write(&mut self.stream, batch)?;
             if written < batch.len() {
-                let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
-                unsent.advance(written, message);
+                let mut unsent = Unsent { queue: self.verifier.sent_from(first.unwrap_or(0)).collect(), written: 0 };
+                unsent.advance(written, writer);
                 self.unsent = Some(Box::new(unsent));
             }
         }
         if let Some(unsent) = &mut self.unsent {
             for size in sizes {
-                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: 0, size });
+                let sequence = self.verifier.send(Sent { intended_ns, tried_ns: 0, size });
                 unsent.queue.push_back((sequence, size));
             }
         }
@@ -92,12 +92,17 @@ impl Connection {
     /// Sends a message that counts nowhere behind those that have not come back: one that it overtakes is lost, since
     /// bytes on a connection keep their order. Not where a full socket says that the server is only slow, nor where
     /// messages do not say who they are.
-    pub(super) fn ask(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
-        if self.ledger.outstanding() == 0 || !self.has_room() || !message.is_identified() {
+    pub(super) fn send_marker(
+        &mut self,
+        now_ns: u64,
+        writer: &mut MessageWriter,
+        batch: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        if self.verifier.outstanding() == 0 || !self.has_room() || !writer.is_identified() {
             return Ok(());
         }
-        let sent = self.send([0].into_iter(), now_ns, now_ns, message, batch);
-        self.ledger.ask();
+        let sent = self.send([0].into_iter(), now_ns, now_ns, writer, batch);
+        self.verifier.mark_newest();
         sent
     }
 
@@ -109,18 +114,18 @@ impl Connection {
                 let begun = usize::from(unsent.written > 0);
                 let never_sent = unsent.queue.len().saturating_sub(begun);
                 unsent.queue.truncate(begun);
-                self.ledger.withdraw(never_sent)
+                self.verifier.withdraw(never_sent)
             }
         };
         self.unsent = self.unsent.take().filter(|unsent| !unsent.queue.is_empty());
-        let missing = self.ledger.settle();
+        let missing = self.verifier.settle();
         Missing { unanswered: missing.unanswered + withdrawn, ..missing }
     }
 
     /// Ends a connection that the other side has closed: what was handed over and has not come back never will.
     pub(super) fn settle_closed(&mut self) -> Missing {
         let waiting = self.unsent.as_ref().map_or(0, |unsent| unsent.queue.len());
-        let cut_off = self.ledger.outstanding().saturating_sub(waiting) as u64;
+        let cut_off = self.verifier.outstanding().saturating_sub(waiting) as u64;
         let missing = self.settle();
         Missing { cut_off, unanswered: missing.unanswered - cut_off, ..missing }
     }
@@ -128,33 +133,33 @@ impl Connection {
     /// Checks what a client received of which only counts are kept; returns how many messages it brought back.
     pub(super) fn check(
         &mut self,
-        message: &mut Message,
+        writer: &mut MessageWriter,
         input: &[u8],
         mut report: impl FnMut(Found),
     ) -> io::Result<usize> {
-        let before = self.ledger.outstanding();
-        self.ledger.receive(message, input, &mut report).map_err(|_| ErrorKind::InvalidData)?;
-        Ok(before - self.ledger.outstanding())
+        let before = self.verifier.outstanding();
+        self.verifier.receive(writer, input, &mut report).map_err(|_| ErrorKind::InvalidData)?;
+        Ok(before - self.verifier.outstanding())
     }
 
     /// Offers the socket what waits, until it is full again.
-    pub(super) fn flush(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
+    pub(super) fn flush(&mut self, now_ns: u64, writer: &mut MessageWriter, batch: &mut Vec<u8>) -> io::Result<()> {
         let Some(unsent) = &mut self.unsent else { return Ok(()) };
         while !unsent.queue.is_empty() {
             batch.clear();
             let mut count = 0;
             for &(sequence, size) in &unsent.queue {
-                batch.extend_from_slice(self.ledger.text(message, sequence, size));
+                batch.extend_from_slice(self.verifier.text(writer, sequence, size));
                 count += 1;
                 if batch.len() >= FLUSH_BYTES {
                     break;
                 }
             }
-            self.ledger.tried(count, now_ns);
+            self.verifier.tried(count, now_ns);
             let offered = &batch[unsent.written..];
             let written = write(&mut self.stream, offered)?;
             let full = written < offered.len();
-            unsent.advance(unsent.written + written, message);
+            unsent.advance(unsent.written + written, writer);
             if full {
                 return Ok(());
             }
@@ -167,9 +172,9 @@ impl Connection {
 
 impl Unsent {
     /// Removes what is written entirely; `written` counts from the beginning of the first message.
-    fn advance(&mut self, mut written: usize, message: &Message) {
+    fn advance(&mut self, mut written: usize, writer: &MessageWriter) {
         while let Some((_, size)) = self.queue.front() {
-            let bytes = message.bytes(*size);
+            let bytes = writer.bytes(*size);
             if written < bytes {
                 break;
             }

@@ -6,8 +6,8 @@ use memchr::memchr;
 use protocol::status::{LINE_BYTES_MAX, Status};
 
 use super::{
-    in_flight::{Sent, UnderWay},
-    message::{Message, Size},
+    in_flight::{InFlight, Sent},
+    message::{MessageWriter, SizeIndex},
 };
 
 /// What was found in the bytes received.
@@ -38,26 +38,26 @@ pub(crate) struct Missing {
 
 /// The stream cannot be followed any further: whatever comes is not an echo.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Lost;
+pub(crate) struct Desynchronized;
 
 /// Follows one connection.
 ///
 /// On the fast path the bytes are compared with the message that is due next. On a difference the line is taken whole
 /// and asked who it is, so that a dropped line counts as one and not as all that follow.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct EchoVerifier {
     connection: u32,
     /// Bytes of the next expected message already received.
     position: u32,
     next_sequence: u64,
-    outstanding: UnderWay,
+    outstanding: InFlight,
     /// Made when the stream first differs: a connection that only echoes stays small.
-    trouble: Option<Box<Trouble>>,
+    resync: Option<Box<Resync>>,
 }
 
 /// What is known of a stream that is not just echoes.
 #[derive(Debug, Default)]
-struct Trouble {
+struct Resync {
     /// A line that is no echo, as far as it has come.
     partial: Vec<u8>,
     /// Messages that a later one overtook, or in whose place something corrupt came.
@@ -65,12 +65,12 @@ struct Trouble {
     /// Messages below this number belong to a window that is over: they may still come, and count nowhere.
     settled_below: u64,
     /// A message that counts nowhere, sent to see whether those before it still come.
-    question: Option<u64>,
+    marker: Option<u64>,
 }
 
-impl Trouble {
+impl Resync {
     fn counts(&self, sequence: u64) -> bool {
-        sequence >= self.settled_below && self.question != Some(sequence)
+        sequence >= self.settled_below && self.marker != Some(sequence)
     }
 }
 
@@ -82,9 +82,9 @@ struct Overtaken {
     corrupt: bool,
 }
 
-impl Ledger {
+impl EchoVerifier {
     pub(crate) fn new(connection: u32) -> Self {
-        Self { connection, position: 0, next_sequence: 0, outstanding: UnderWay::default(), trouble: None }
+        Self { connection, position: 0, next_sequence: 0, outstanding: InFlight::default(), resync: None }
     }
 
     /// Takes note of a message to send and returns its number.
@@ -96,12 +96,12 @@ impl Ledger {
     }
 
     /// The text of a message of this connection.
-    pub(crate) fn text<'a>(&self, message: &'a mut Message, sequence: u64, size: Size) -> &'a [u8] {
-        message.text(self.connection, sequence, size)
+    pub(crate) fn text<'a>(&self, writer: &'a mut MessageWriter, sequence: u64, size: SizeIndex) -> &'a [u8] {
+        writer.text(self.connection, sequence, size)
     }
 
     /// Numbers and sizes of the messages from number `first` on that have not come back.
-    pub(crate) fn sent_from(&self, first: u64) -> impl Iterator<Item = (u64, Size)> {
+    pub(crate) fn sent_from(&self, first: u64) -> impl Iterator<Item = (u64, SizeIndex)> {
         let skipped = first.saturating_sub(self.expected());
         (first..).zip(self.outstanding.iter().skip(skipped as usize).map(|sent| sent.size))
     }
@@ -115,15 +115,15 @@ impl Ledger {
 
     /// How many messages of this window have not come back.
     pub(crate) fn outstanding(&self) -> usize {
-        let Some(trouble) = &self.trouble else { return self.outstanding.len() };
-        let first = self.expected().max(trouble.settled_below);
-        let asked = trouble.question.is_some_and(|question| question >= first);
-        (self.next_sequence - first) as usize - usize::from(asked)
+        let Some(resync) = &self.resync else { return self.outstanding.len() };
+        let first = self.expected().max(resync.settled_below);
+        let marked = resync.marker.is_some_and(|marker| marker >= first);
+        (self.next_sequence - first) as usize - usize::from(marked)
     }
 
     /// The newest message was only sent to see whether those before it still come.
-    pub(crate) fn ask(&mut self) {
-        self.trouble().question = self.next_sequence.checked_sub(1);
+    pub(crate) fn mark_newest(&mut self) {
+        self.resync().marker = self.next_sequence.checked_sub(1);
     }
 
     /// The newest messages never left: they are not waited for. Returns how many of them would have counted.
@@ -135,8 +135,8 @@ impl Ledger {
         if self.outstanding.len() == 0 {
             self.position = 0;
         }
-        if let Some(trouble) = &mut self.trouble {
-            trouble.question = trouble.question.filter(|question| *question < self.next_sequence);
+        if let Some(resync) = &mut self.resync {
+            resync.marker = resync.marker.filter(|marker| *marker < self.next_sequence);
         }
         (before - self.outstanding()) as u64
     }
@@ -147,16 +147,16 @@ impl Ledger {
     /// If the stream cannot be followed any further; that is reported as corrupt once.
     pub(crate) fn receive(
         &mut self,
-        message: &mut Message,
+        writer: &mut MessageWriter,
         mut input: &[u8],
         report: &mut impl FnMut(Found),
-    ) -> Result<(), Lost> {
+    ) -> Result<(), Desynchronized> {
         while !input.is_empty() {
             if !self.has_partial() {
-                input = self.compare(message, input, report);
+                input = self.compare(writer, input, report);
             }
             if self.has_partial() || !input.is_empty() {
-                input = self.take_line(message, input, report)?;
+                input = self.take_line(writer, input, report)?;
             }
         }
         Ok(())
@@ -165,34 +165,34 @@ impl Ledger {
     /// The window is over: what has not come back counts in no other one.
     pub(crate) fn settle(&mut self) -> Missing {
         let unanswered = self.outstanding() as u64;
-        if unanswered == 0 && self.trouble.is_none() {
+        if unanswered == 0 && self.resync.is_none() {
             return Missing::default();
         }
         let next_sequence = self.next_sequence;
-        let trouble = self.trouble();
-        let lost = trouble.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count() as u64;
-        (trouble.settled_below, trouble.question) = (next_sequence, None);
+        let resync = self.resync();
+        let lost = resync.overtaken.drain(..).filter(|overtaken| !overtaken.corrupt).count() as u64;
+        (resync.settled_below, resync.marker) = (next_sequence, None);
         Missing { lost, unanswered, cut_off: 0 }
     }
 
     /// Whether a message is one of this window's.
     fn counts(&self, sequence: u64) -> bool {
-        self.trouble.as_ref().is_none_or(|trouble| trouble.counts(sequence))
+        self.resync.as_ref().is_none_or(|resync| resync.counts(sequence))
     }
 
     fn has_partial(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| !trouble.partial.is_empty())
+        self.resync.as_ref().is_some_and(|resync| !resync.partial.is_empty())
     }
 
-    fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    fn resync(&mut self) -> &mut Resync {
+        self.resync.get_or_insert_default()
     }
 
     /// What was received of the expected message begins a line that is looked at as a whole.
     fn set_aside(&mut self, expected: &[u8]) {
         let position = mem::take(&mut self.position) as usize;
         if position > 0 {
-            self.trouble().partial.extend_from_slice(&expected[..position]);
+            self.resync().partial.extend_from_slice(&expected[..position]);
         }
     }
 
@@ -202,9 +202,14 @@ impl Ledger {
     }
 
     /// Compares with what is expected; returns what is left of `input` at the first difference.
-    fn compare<'a>(&mut self, message: &mut Message, mut input: &'a [u8], report: &mut impl FnMut(Found)) -> &'a [u8] {
+    fn compare<'a>(
+        &mut self,
+        writer: &mut MessageWriter,
+        mut input: &'a [u8],
+        report: &mut impl FnMut(Found),
+    ) -> &'a [u8] {
         while let (false, Some(sent)) = (input.is_empty(), self.outstanding.oldest()) {
-            let text = message.text(self.connection, self.expected(), sent.size);
+            let text = writer.text(self.connection, self.expected(), sent.size);
             let wanted = &text[self.position as usize..];
             let count = wanted.len().min(input.len());
             if input[..count] != wanted[..count] {
@@ -225,42 +230,47 @@ impl Ledger {
     /// Takes a line that is no echo of the expected message, once it is complete.
     fn take_line<'a>(
         &mut self,
-        message: &mut Message,
+        writer: &mut MessageWriter,
         input: &'a [u8],
         report: &mut impl FnMut(Found),
-    ) -> Result<&'a [u8], Lost> {
+    ) -> Result<&'a [u8], Desynchronized> {
         let newline = memchr(b'\n', input);
-        let partial = self.trouble.as_ref().map_or(0, |trouble| trouble.partial.len());
-        let is_endless = partial + newline.unwrap_or(input.len()) > message.bytes_max().max(LINE_BYTES_MAX);
+        let partial = self.resync.as_ref().map_or(0, |resync| resync.partial.len());
+        let is_endless = partial + newline.unwrap_or(input.len()) > writer.bytes_max().max(LINE_BYTES_MAX);
         if is_endless {
             // Even if its end has come: what is found must not depend on how the stream is cut into reads.
             return self.give_up(report);
         }
         let Some(newline) = newline else {
-            self.trouble().partial.extend_from_slice(input);
+            self.resync().partial.extend_from_slice(input);
             return Ok(&[]);
         };
         let (end, rest) = input.split_at(newline + 1);
         if !self.has_partial() {
-            self.judge_line(message, end, report)?;
+            self.classify_line(writer, end, report)?;
             return Ok(rest);
         }
-        let mut line = mem::take(&mut self.trouble().partial);
+        let mut line = mem::take(&mut self.resync().partial);
         line.extend_from_slice(end);
-        self.judge_line(message, &line, report)?;
+        self.classify_line(writer, &line, report)?;
         Ok(rest)
     }
 
     /// Says what a line is that is no echo of the expected message.
-    fn judge_line(&mut self, message: &mut Message, line: &[u8], report: &mut impl FnMut(Found)) -> Result<(), Lost> {
+    fn classify_line(
+        &mut self,
+        writer: &mut MessageWriter,
+        line: &[u8],
+        report: &mut impl FnMut(Found),
+    ) -> Result<(), Desynchronized> {
         if let Some(status) = Status::parse(line) {
             report(Found::Status(status));
             return Ok(());
         }
-        if !message.is_identified() {
+        if !writer.is_identified() {
             return self.give_up(report);
         }
-        match message.sequence_of(self.connection, line).filter(|sequence| *sequence < self.next_sequence) {
+        match writer.sequence_of(self.connection, line).filter(|sequence| *sequence < self.next_sequence) {
             Some(sequence) => self.resynchronise(sequence, report),
             None => {
                 report(Found::Corrupt);
@@ -280,14 +290,14 @@ impl Ledger {
             return;
         }
         let expected = self.expected();
-        let trouble = self.trouble();
-        if let Some(index) = trouble.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
+        let resync = self.resync();
+        if let Some(index) = resync.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
             // Something corrupt may have come in its place, and nothing of what was sent later.
-            let later = trouble.overtaken.iter().filter(|overtaken| overtaken.sequence > sequence).count() as u64;
-            let is_next = trouble.overtaken[index].corrupt && later == expected - sequence - 1;
-            let sent = trouble.overtaken.swap_remove(index).sent;
+            let later = resync.overtaken.iter().filter(|overtaken| overtaken.sequence > sequence).count() as u64;
+            let is_next = resync.overtaken[index].corrupt && later == expected - sequence - 1;
+            let sent = resync.overtaken.swap_remove(index).sent;
             report(if is_next { Found::Echo(sent) } else { Found::Reordered(sent) });
-        } else if trouble.counts(sequence) {
+        } else if resync.counts(sequence) {
             report(Found::Duplicate);
         }
     }
@@ -303,14 +313,14 @@ impl Ledger {
         let sequence = self.expected();
         let counts = self.counts(sequence);
         if let Some(sent) = self.outstanding.pop().filter(|_| counts) {
-            self.trouble().overtaken.push(Overtaken { sequence, sent, corrupt });
+            self.resync().overtaken.push(Overtaken { sequence, sent, corrupt });
         }
     }
 
-    fn give_up<T>(&mut self, report: &mut impl FnMut(Found)) -> Result<T, Lost> {
+    fn give_up<T>(&mut self, report: &mut impl FnMut(Found)) -> Result<T, Desynchronized> {
         report(Found::Corrupt);
         self.overtake(true);
-        Err(Lost)
+        Err(Desynchronized)
     }
 }
 

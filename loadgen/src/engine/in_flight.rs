@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, iter};
 
-use super::message::Size;
+use super::message::SizeIndex;
 
 /// A message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Sent {
     /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
     pub(crate) tried_ns: u64,
     /// Its size.
-    pub(crate) size: Size,
+    pub(crate) size: SizeIndex,
 }
 
 impl Sent {
@@ -24,12 +24,12 @@ impl Sent {
 
 /// A queue whose oldest message lies in place: with one under way, a connection touches no other memory.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(super) struct InFlight {
     oldest: Option<Sent>,
     later: VecDeque<Sent>,
 }
 
-impl UnderWay {
+impl InFlight {
     pub(super) fn len(&self) -> usize {
         usize::from(self.oldest.is_some()) + self.later.len()
     }
@@ -74,19 +74,19 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_queue_that_gives_up_its_newest(actions in prop::collection::vec(0..4_u8, 0..60)) {
-            let (mut under_way, mut queue) = (UnderWay::default(), VecDeque::new());
+            let (mut in_flight, mut queue) = (InFlight::default(), VecDeque::new());
             for (number, action) in actions.into_iter().enumerate() {
                 if action == 0 {
-                    prop_assert_eq!(under_way.pop_newest(), queue.pop_back());
+                    prop_assert_eq!(in_flight.pop_newest(), queue.pop_back());
                 } else if action > 1 {
                     let sent = Sent { intended_ns: number as u64, tried_ns: 0, size: 0 };
-                    under_way.push(sent);
+                    in_flight.push(sent);
                     queue.push_back(sent);
                 } else {
-                    prop_assert_eq!(under_way.pop(), queue.pop_front());
+                    prop_assert_eq!(in_flight.pop(), queue.pop_front());
                 }
-                prop_assert_eq!((under_way.len(), under_way.oldest()), (queue.len(), queue.front().copied()));
-                prop_assert!(under_way.iter().eq(&queue));
+                prop_assert_eq!((in_flight.len(), in_flight.oldest()), (queue.len(), queue.front().copied()));
+                prop_assert!(in_flight.iter().eq(&queue));
             }
         }
     }

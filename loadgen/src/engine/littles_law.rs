@@ -5,39 +5,39 @@
 
 /// Counts what is under way.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
-    under_way: usize,
+pub(super) struct LittlesLaw {
+    in_flight: usize,
     /// Up to when the integral is complete.
     since_ns: u64,
     integral_ns: u64,
 }
 
-impl Flow {
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way
+impl LittlesLaw {
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// Messages leave that were intended at `intended_ns`: from then on they count.
     pub(super) fn begin(&mut self, count: usize, intended_ns: u64, now_ns: u64) {
         self.advance(now_ns);
         self.integral_ns += count as u64 * now_ns.saturating_sub(intended_ns);
-        self.under_way += count;
+        self.in_flight += count;
     }
 
     /// Messages arrive.
     pub(super) fn end(&mut self, count: usize, now_ns: u64) {
         self.advance(now_ns);
-        self.under_way -= count;
+        self.in_flight -= count;
     }
 
     /// Messages will never arrive.
     pub(super) fn forget(&mut self, count: usize) {
-        self.under_way -= count;
+        self.in_flight -= count;
     }
 
     /// Nothing more is waited for.
     pub(super) fn end_all(&mut self) {
-        self.under_way = 0;
+        self.in_flight = 0;
     }
 
     /// Number under way times nanoseconds since this was last asked.
@@ -47,7 +47,7 @@ impl Flow {
 
     fn advance(&mut self, now_ns: u64) {
         if now_ns > self.since_ns {
-            self.integral_ns += self.under_way as u64 * (now_ns - self.since_ns);
+            self.integral_ns += self.in_flight as u64 * (now_ns - self.since_ns);
             self.since_ns = now_ns;
         }
     }
@@ -72,14 +72,14 @@ mod tests {
                 sum += lag + service;
             }
             events.sort();
-            let mut flow = Flow::default();
+            let mut littles_law = LittlesLaw::default();
             for (now_ns, intended) in events {
                 match intended {
-                    Some(intended_ns) => flow.begin(1, intended_ns, now_ns),
-                    None => flow.end(1, now_ns),
+                    Some(intended_ns) => littles_law.begin(1, intended_ns, now_ns),
+                    None => littles_law.end(1, now_ns),
                 }
             }
-            prop_assert_eq!((flow.take_ns(), flow.under_way()), (sum, 0));
+            prop_assert_eq!((littles_law.take_ns(), littles_law.in_flight()), (sum, 0));
         }
     }
 }

@@ -15,15 +15,15 @@ use super::{
     broadcast::{Arrival, Broadcasts},
     connection::{Connection, End, excerpt},
     echo_verifier::Found,
-    littles_law::Flow,
-    message::{Message, Size},
+    littles_law::LittlesLaw,
+    message::{MessageWriter, SizeIndex},
 };
 use crate::engine::tally::Tally;
 
 /// Slots sent before answers have their turn again, should the generator be behind.
 const SEND_CHUNK: usize = 64;
 
-/// Size of the buffer that every connection reads into.
+/// SizeIndex of the buffer that every connection reads into.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Bytes offered with one write at the start of a closed loop.
@@ -54,7 +54,7 @@ pub(super) struct Clients {
     pub(super) tally: Tally,
     pub(super) work: Work,
     pub(super) broadcasts: Broadcasts,
-    pub(super) flow: Flow,
+    pub(super) littles_law: LittlesLaw,
     /// Intended time and response of every message of an open loop, both in nanoseconds.
     pub(super) responses: Vec<(u64, u64)>,
     options: Options,
@@ -73,9 +73,9 @@ pub(super) struct Clients {
     unread: Vec<usize>,
     first_problem: Option<String>,
     first_shortage: Option<String>,
-    message: Message,
+    writer: MessageWriter,
     /// Sizes of a closed loop's messages, in turn.
-    sizes: Box<[Size]>,
+    sizes: Box<[SizeIndex]>,
     next_size: usize,
     buffer: Box<[u8]>,
     batch: Vec<u8>,
@@ -107,7 +107,7 @@ impl Clients {
             tally: Tally::default(),
             work: Work::None,
             broadcasts: Broadcasts::default(),
-            flow: Flow::default(),
+            littles_law: LittlesLaw::default(),
             responses: Vec::new(),
             options: options.clone(),
             registry,
@@ -120,7 +120,7 @@ impl Clients {
             unread: Vec::new(),
             first_problem: None,
             first_shortage: None,
-            message: Message::new(&options.payloads),
+            writer: MessageWriter::new(&options.payloads),
             sizes: options.closed_sizes(),
             next_size: 0,
             buffer: vec![0; BUFFER_BYTES].into(),
@@ -143,7 +143,7 @@ impl Clients {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.flow.under_way()
+        self.littles_law.in_flight()
     }
 
     pub(super) fn first_problem(&self) -> Option<&str> {
@@ -248,14 +248,14 @@ impl Clients {
         true
     }
 
-    fn send_slot(&mut self, index: usize, size: Size, intended_ns: u64, now_ns: u64) {
+    fn send_slot(&mut self, index: usize, size: SizeIndex, intended_ns: u64, now_ns: u64) {
         let Some(connection) = &mut self.clients[index].connection else { return };
         if connection.has_room() {
             self.tally.record_send(intended_ns, now_ns);
         }
         self.tally.counts.sent += 1;
-        self.flow.begin(1, intended_ns, now_ns);
-        let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.message, &mut self.batch);
+        self.littles_law.begin(1, intended_ns, now_ns);
+        let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.writer, &mut self.batch);
         if let Err(error) = sent {
             self.fail(index, End::of("cannot send", &error));
         }
@@ -277,10 +277,10 @@ impl Clients {
         if client.stage == Stage::Ready {
             self.tally.counts.sent += count as u64;
         }
-        self.flow.begin(count, intended_ns, now_ns);
+        self.littles_law.begin(count, intended_ns, now_ns);
         let (sizes, next_size) = (&self.sizes, &mut self.next_size);
         // A deep loop of long messages is written in parts: the first that a socket does not take ends the writing.
-        let most = (BATCH_BYTES / self.message.bytes_max()).max(1);
+        let most = (BATCH_BYTES / self.writer.bytes_max()).max(1);
         let mut left = count;
         while left > 0 {
             let part = left.min(most);
@@ -289,7 +289,7 @@ impl Clients {
                 *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
                 sizes[*next_size]
             });
-            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
+            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.writer, &mut self.batch);
             if let Err(error) = sent {
                 return self.fail(index, End::of("cannot send", &error));
             }
@@ -298,7 +298,7 @@ impl Clients {
 
     fn flush(&mut self, index: usize) {
         let Some(connection) = &mut self.clients[index].connection else { return };
-        if let Err(error) = connection.flush(clock::now_ns(), &mut self.message, &mut self.batch) {
+        if let Err(error) = connection.flush(clock::now_ns(), &mut self.writer, &mut self.batch) {
             self.fail(index, End::of("cannot send", &error));
         }
     }
@@ -340,7 +340,7 @@ impl Clients {
         let (tally, broadcasts, responses) = (&mut self.tally, &mut self.broadcasts, &mut self.responses);
         let probing = *stage == Stage::Probing;
         let open = matches!(self.work, Work::Open { .. } | Work::None);
-        let before = connection.ledger.outstanding();
+        let before = connection.verifier.outstanding();
         let mut corrupt = false;
         let mut report = |found| match found {
             // The first echo of a connection is no message of any window.
@@ -368,9 +368,9 @@ impl Clients {
                 }
             }
         };
-        let followed = connection.ledger.receive(&mut self.message, input, &mut report);
-        let done = before - connection.ledger.outstanding();
-        self.flow.end(done, now_ns);
+        let followed = connection.verifier.receive(&mut self.writer, input, &mut report);
+        let done = before - connection.verifier.outstanding();
+        self.littles_law.end(done, now_ns);
         if followed.is_err() || (corrupt && probing) {
             self.fail(index, End::NoEcho(format!("the server does not echo: it answered {}", excerpt(input))));
         } else if probing && done > 0 {

@@ -9,17 +9,17 @@ pub(crate) const IDENTIFIED_BYTES_MIN: usize = IDENTITY_BYTES + 1;
 const IDENTITY_BYTES: usize = 23;
 
 /// Which payload size a message has: an index into [`Payloads`](crate::plan::Payloads).
-pub(crate) type Size = u16;
+pub(crate) type SizeIndex = u16;
 
 /// Writes the messages, one at a time, each size into a buffer of its own.
 ///
 /// A message is a line: its last byte, and no other, is a newline; the first is never `S` (C1).
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
+pub(crate) struct MessageWriter {
     texts: Box<[Box<[u8]>]>,
 }
 
-impl Message {
+impl MessageWriter {
     pub(crate) fn new(payloads: &Payloads) -> Self {
         let text = |(bytes, _): &(usize, f64)| -> Box<[u8]> {
             // A period of 23 makes bytes that moved by a power of two stand out.
@@ -31,7 +31,7 @@ impl Message {
     }
 
     /// The message with that number on that connection.
-    pub(crate) fn text(&mut self, connection: u32, sequence: u64, size: Size) -> &[u8] {
+    pub(crate) fn text(&mut self, connection: u32, sequence: u64, size: SizeIndex) -> &[u8] {
         let mut identity = *b"c00000000.000000000000g";
         hex(&mut identity[1..9], connection.into());
         hex(&mut identity[10..22], sequence);
@@ -49,7 +49,7 @@ impl Message {
     }
 
     /// Bytes of a message of that size.
-    pub(crate) fn bytes(&self, size: Size) -> usize {
+    pub(crate) fn bytes(&self, size: SizeIndex) -> usize {
         self.texts[usize::from(size)].len()
     }
 
@@ -71,7 +71,7 @@ impl Message {
         }
         let digits = std::str::from_utf8(&line[10..22]).ok()?;
         let sequence = u64::from_str_radix(digits, 16).ok()?;
-        (self.text(connection, sequence, size as Size) == line).then_some(sequence)
+        (self.text(connection, sequence, size as SizeIndex) == line).then_some(sequence)
     }
 }
 
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_message_says_who_it_is() {
-        let mut message = Message::new(&Payloads::one(32));
-        assert_eq!(message.text(0xab, 0x1234, 0), b"c000000ab.000000001234iabcdefgh\n");
+        let mut writer = MessageWriter::new(&Payloads::one(32));
+        assert_eq!(writer.text(0xab, 0x1234, 0), b"c000000ab.000000001234iabcdefgh\n");
     }
 
     proptest! {
@@ -99,8 +99,8 @@ mod tests {
         fn a_message_is_one_line_that_no_server_status_begins_with(
             bytes in 1..200_usize, connection: u32, sequence in 0..1_u64 << 48,
         ) {
-            let mut message = Message::new(&Payloads::one(bytes));
-            let text = message.text(connection, sequence, 0).to_vec();
+            let mut writer = MessageWriter::new(&Payloads::one(bytes));
+            let text = writer.text(connection, sequence, 0).to_vec();
             prop_assert_eq!(text.len(), bytes);
             prop_assert_ne!(text[0], b'S');
             prop_assert_eq!(text.iter().position(|byte| *byte == b'\n'), Some(bytes - 1));
@@ -110,11 +110,11 @@ mod tests {
         fn its_number_is_read_back_and_one_altered_byte_is_noticed(
             bytes in IDENTIFIED_BYTES_MIN..200, connection: u32, sequence in 0..1_u64 << 48, at: prop::sample::Index,
         ) {
-            let mut message = Message::new(&Payloads::one(bytes));
-            let mut text = message.text(connection, sequence, 0).to_vec();
-            prop_assert_eq!(message.sequence_of(connection, &text), Some(sequence));
+            let mut writer = MessageWriter::new(&Payloads::one(bytes));
+            let mut text = writer.text(connection, sequence, 0).to_vec();
+            prop_assert_eq!(writer.sequence_of(connection, &text), Some(sequence));
             text[at.index(bytes)] ^= 0x80;
-            prop_assert_eq!(message.sequence_of(connection, &text), None);
+            prop_assert_eq!(writer.sequence_of(connection, &text), None);
         }
     }
 }

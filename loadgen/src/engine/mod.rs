@@ -198,7 +198,7 @@ impl Engine {
     /// # Errors
     /// If the kernel refuses the flooders a poll or a thread.
     pub fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
-        self.shards.iter_mut().for_each(|shard| shard.set_mob(active));
+        self.shards.iter_mut().for_each(|shard| shard.set_background_active(active));
         let flooding = active && self.options.cohorts.flooders > 0;
         self.flood = if flooding { Some(Flood::start(&self.options)?) } else { None };
         Ok(())
@@ -247,8 +247,8 @@ impl Engine {
 
     /// Adds up what the threads counted, and derives what none of them can know alone.
     fn merge(&mut self, parts: Vec<(Part, ThreadUsage)>, planned_ns: u64) -> Window {
-        let harvests: Vec<_> = parts.iter().map(|(part, _)| part.harvest.clone()).collect();
-        let ticks = broadcast::merged(&harvests);
+        let batches: Vec<_> = parts.iter().map(|(part, _)| part.ticks.clone()).collect();
+        let ticks = broadcast::merged(&batches);
         let live = u64::from(self.connected());
         let usage = parts.iter().fold(ThreadUsage::default(), |sum, (_, usage)| sum.plus(usage));
         let busy_ns = parts.iter().map(|(part, _)| part.busy_ns).max().unwrap_or(0);
@@ -275,7 +275,7 @@ impl Engine {
         self.ticks_seen.extend(ticks.iter().map(|tick| tick.number));
         self.ticks_seen.sort_unstable();
         self.ticks_seen.dedup();
-        let gaps = harvests.iter().flat_map(|harvest| harvest.gaps.iter().copied());
+        let gaps = batches.iter().flat_map(|ticks| ticks.gaps.iter().copied());
         tally.counts.statuses_missed = broadcast::missed(gaps, &self.ticks_seen);
         record_interference(&mut tally, &ticks, &responses);
         Window { tally, cohorts, ticks, planned_ns, usage, busy_ns }

@@ -6,8 +6,8 @@ use servers::clock;
 
 use super::{
     CohortTally, Options, Slot,
-    background::Mob,
-    broadcast::{Harvest, Tick},
+    background::Background,
+    broadcast::{Tick, TickBatch},
     measured::{Clients, Work},
     waiter::{INTERRUPT, Waiter},
 };
@@ -39,7 +39,7 @@ const RAMP: usize = 64;
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) tally: Tally,
-    pub(super) harvest: Harvest,
+    pub(super) ticks: TickBatch,
     pub(super) responses: Vec<(u64, u64)>,
     pub(super) cohorts: [CohortTally; 3],
     pub(super) busy_ns: u64,
@@ -52,7 +52,7 @@ pub(super) struct Part {
 pub(super) struct Shard {
     waiter: Waiter,
     clients: Clients,
-    mob: Mob,
+    background: Background,
     pacing: Pacing,
     /// What the next open loop sends.
     slots: Vec<Slot>,
@@ -74,12 +74,12 @@ impl Shard {
     pub(super) fn new(options: &Options, index: u32, threads: u32) -> io::Result<Self> {
         let waiter = Waiter::new()?;
         let clients = Clients::new(options, waiter.registry()?, index, threads);
-        let mob = Mob::new(options, waiter.registry()?, options.cohorts.part(index, threads));
+        let background = Background::new(options, waiter.registry()?, options.cohorts.part(index, threads));
         let ramp = (RAMP / threads as usize).max(1);
         Ok(Self {
             waiter,
             clients,
-            mob,
+            background,
             pacing: options.pacing,
             slots: Vec::new(),
             ramp,
@@ -193,8 +193,8 @@ impl Shard {
     }
 
     /// Starts or ends the bad clients.
-    pub(super) fn set_mob(&mut self, active: bool) {
-        if active { self.mob.start(clock::now_ns()) } else { self.mob.stop() }
+    pub(super) fn set_background_active(&mut self, active: bool) {
+        if active { self.background.start(clock::now_ns()) } else { self.background.stop() }
     }
 
     fn begin(&mut self, start_ns: u64, until_ns: u64) {
@@ -210,7 +210,7 @@ impl Shard {
         for (patience, asks) in [(PAUSE, true), (self.patience, false)] {
             self.drain(pacing, begun_ns + patience.as_nanos() as u64, |clients| clients.in_flight() == 0)?;
             if asks && self.clients.in_flight() > 0 {
-                self.clients.ask();
+                self.clients.send_markers();
             }
         }
         if self.clients.in_flight() > 0 {
@@ -244,7 +244,7 @@ impl Shard {
                 return Ok(());
             }
             self.show();
-            let acted = self.clients.send_due(now_ns) | self.mob.act(now_ns) | self.clients.read_on();
+            let acted = self.clients.send_due(now_ns) | self.background.act(now_ns) | self.clients.read_on();
             let received = self.wait(pacing, until_ns)?;
             // A timer's sleep is no work, and its rounds are not counted: the thread's CPU time tells.
             if acted || received {
@@ -258,15 +258,15 @@ impl Shard {
     fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<bool> {
         // What lies unread is announced by no event.
         let pacing = if self.clients.has_unread() { Pacing::Spin } else { pacing };
-        let due_ns = [self.clients.next_due_ns(), self.mob.next_due_ns()].into_iter().flatten().min();
+        let due_ns = [self.clients.next_due_ns(), self.background.next_due_ns()].into_iter().flatten().min();
         let next_ns = due_ns.map_or(until_ns, |due_ns| due_ns.min(until_ns));
         let mut received = false;
         for event in self.waiter.wait(pacing, next_ns)? {
             received = true;
             if event.token() == INTERRUPT {
                 self.interrupted_ns = Some(clock::now_ns());
-            } else if Mob::is_mine(event.token()) {
-                self.mob.on_event(event);
+            } else if Background::is_mine(event.token()) {
+                self.background.on_event(event);
                 self.clients.send_due(clock::now_ns());
             } else if let Some(now_ns) = self.clients.on_event(event) {
                 // A slot may have come due while a batch of answers is read.
@@ -297,12 +297,12 @@ impl Shard {
 
     fn part(&mut self) -> Part {
         let mut tally = mem::take(&mut self.clients.tally);
-        tally.counts.under_way_ns = self.clients.flow.take_ns();
+        tally.counts.under_way_ns = self.clients.littles_law.take_ns();
         Part {
             tally,
-            harvest: self.clients.broadcasts.harvest(),
+            ticks: self.clients.broadcasts.take_batch(),
             responses: mem::take(&mut self.clients.responses),
-            cohorts: self.mob.take(),
+            cohorts: self.background.take(),
             busy_ns: self.busy_ns,
             interrupted_ns: self.interrupted_ns,
         }

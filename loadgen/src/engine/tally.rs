@@ -131,61 +131,61 @@ impl Tally {
     /// A message came back that was due at `intended_ns` and first tried at `tried_ns`.
     pub fn record_echo(&mut self, intended_ns: u64, tried_ns: u64, received_ns: u64) {
         self.counts.echoed += 1;
-        self.counts.out_of_range += misfits(&mut self.response, intended_ns, received_ns);
-        self.counts.out_of_range += misfits(&mut self.service, tried_ns, received_ns);
+        self.counts.out_of_range += record_interval(&mut self.response, intended_ns, received_ns);
+        self.counts.out_of_range += record_interval(&mut self.service, tried_ns, received_ns);
         if let Some(second) = self.second(intended_ns) {
-            misfits(&mut second.response, intended_ns, received_ns);
+            record_interval(&mut second.response, intended_ns, received_ns);
         }
         if let Some(second) = self.second(received_ns) {
-            misfits(&mut second.service, tried_ns, received_ns);
+            record_interval(&mut second.service, tried_ns, received_ns);
         }
     }
 
     /// A message of a closed loop came back: it has no intended time but that of the attempt.
     pub fn record_closed_echo(&mut self, tried_ns: u64, received_ns: u64) {
         self.counts.echoed += 1;
-        self.counts.out_of_range += misfits(&mut self.service, tried_ns, received_ns);
+        self.counts.out_of_range += record_interval(&mut self.service, tried_ns, received_ns);
         if let Some(second) = self.second(received_ns) {
-            misfits(&mut second.service, tried_ns, received_ns);
+            record_interval(&mut second.service, tried_ns, received_ns);
         }
     }
 
     /// A message was first tried at `tried_ns` on a socket that had room.
     pub fn record_send(&mut self, intended_ns: u64, tried_ns: u64) {
-        self.counts.out_of_range += misfits(&mut self.send_lag, intended_ns, tried_ns);
+        self.counts.out_of_range += record_interval(&mut self.send_lag, intended_ns, tried_ns);
         if let Some(second) = self.second(intended_ns) {
-            misfits(&mut second.send_lag, intended_ns, tried_ns);
+            record_interval(&mut second.send_lag, intended_ns, tried_ns);
         }
     }
 
     /// A connection had its first echo.
     pub fn record_connect(&mut self, started_ns: u64, echoed_ns: u64) {
-        self.counts.out_of_range += misfits(&mut self.connect, started_ns, echoed_ns);
+        self.counts.out_of_range += record_interval(&mut self.connect, started_ns, echoed_ns);
     }
 
     /// A status line arrived.
     pub fn record_status(&mut self, due_ns: u64, received_ns: u64) {
         self.counts.statuses += 1;
-        self.counts.statuses_out_of_range += misfits(&mut self.status_delivery, due_ns, received_ns);
+        self.counts.statuses_out_of_range += record_interval(&mut self.status_delivery, due_ns, received_ns);
         if let Some(second) = self.second(due_ns) {
-            misfits(&mut second.status_delivery, due_ns, received_ns);
+            record_interval(&mut second.status_delivery, due_ns, received_ns);
         }
     }
 
     /// A tick was sent out.
     pub fn record_tick(&mut self, due_ns: u64, emit_ns: u64) {
-        self.counts.statuses_out_of_range += misfits(&mut self.status_emit_lag, due_ns, emit_ns);
+        self.counts.statuses_out_of_range += record_interval(&mut self.status_emit_lag, due_ns, emit_ns);
     }
 
     /// A tick reached every connection.
     pub fn record_spread(&mut self, first_ns: u64, last_ns: u64) {
-        misfits(&mut self.status_spread, first_ns, last_ns);
+        record_interval(&mut self.status_spread, first_ns, last_ns);
     }
 
     /// A message that was intended while a tick was on its way, or when none was.
     pub fn record_interference(&mut self, in_fanout: bool, response_ns: u64) {
         let histogram = if in_fanout { &mut self.response_in_fanout } else { &mut self.response_outside_fanout };
-        misfits(histogram, 0, response_ns);
+        record_interval(histogram, 0, response_ns);
     }
 
     /// Adds what another thread counted in the same window.
@@ -314,7 +314,7 @@ fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
 }
 
 /// Records the time between two readings of the clock; 1 if that is not possible. Nothing is ever clamped.
-fn misfits(histogram: &mut Histogram<u64>, from_ns: u64, to_ns: u64) -> u64 {
+fn record_interval(histogram: &mut Histogram<u64>, from_ns: u64, to_ns: u64) -> u64 {
     let recorded = to_ns.checked_sub(from_ns).map(|ns| histogram.record(ns.max(1)));
     u64::from(!matches!(recorded, Some(Ok(()))))
 }

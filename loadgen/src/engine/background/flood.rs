@@ -14,7 +14,7 @@ use crate::{
     engine::{
         Options,
         connection::Connection,
-        message::{Message, Size},
+        message::{MessageWriter, SizeIndex},
         waiter::Waiter,
     },
     observe,
@@ -37,7 +37,7 @@ const NAP_NS: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(in crate::engine) struct Flood {
     /// Each asks for the tally so far, which then begins anew; `None` once the flood ends.
-    asked: Option<Sender<Sender<CohortTally>>>,
+    requests: Option<Sender<Sender<CohortTally>>>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,20 +51,20 @@ impl Flood {
         let mut flooders = Flooders::new(options)?;
         let waker = Waker::new(&flooders.waiter.registry()?, WAKE)?;
         let cpus = options.flood_cpus.clone();
-        let (ask, asked) = mpsc::channel();
+        let (ask, requests) = mpsc::channel();
         let work = move || {
             // A wish: where it is not granted, the gates on the generator's time tell.
             let _ = if cpus.is_empty() { observe::yield_to_others() } else { observe::pin_thread(&cpus) };
-            flooders.run(&asked);
+            flooders.run(&requests);
         };
         let thread = thread::Builder::new().name("flood".to_owned()).spawn(work)?;
-        Ok(Self { asked: Some(ask), waker, thread: Some(thread) })
+        Ok(Self { requests: Some(ask), waker, thread: Some(thread) })
     }
 
     /// What happened since this was last asked.
     pub(in crate::engine) fn take(&self) -> Option<CohortTally> {
         let (reply, tally) = mpsc::channel();
-        self.asked.as_ref()?.send(reply).ok()?;
+        self.requests.as_ref()?.send(reply).ok()?;
         self.waker.wake().ok()?;
         tally.recv().ok()
     }
@@ -72,7 +72,7 @@ impl Flood {
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        drop(self.asked.take());
+        drop(self.requests.take());
         // If that fails, it looks by itself within a second.
         drop(self.waker.wake());
         if let Some(thread) = self.thread.take() {
@@ -87,8 +87,8 @@ struct Flooders {
     /// `None` once it is over.
     members: Vec<Option<Member>>,
     tally: CohortTally,
-    message: Message,
-    sizes: Box<[Size]>,
+    writer: MessageWriter,
+    sizes: Box<[SizeIndex]>,
     buffer: Box<[u8]>,
     batch: Vec<u8>,
 }
@@ -128,16 +128,16 @@ impl Flooders {
             members: (0..options.cohorts.flooders).map(open).collect(),
             waiter,
             tally,
-            message: Message::new(&options.payloads),
+            writer: MessageWriter::new(&options.payloads),
             sizes: options.closed_sizes(),
             buffer: vec![0; PIECE_BYTES].into(),
             batch: Vec::new(),
         })
     }
 
-    fn run(&mut self, asked: &Receiver<Sender<CohortTally>>) {
+    fn run(&mut self, requests: &Receiver<Sender<CohortTally>>) {
         loop {
-            match asked.try_recv() {
+            match requests.try_recv() {
                 Ok(reply) => drop(reply.send(std::mem::take(&mut self.tally))),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
@@ -170,14 +170,14 @@ impl Flooders {
             }
             member.stage = Stage::Probing;
             self.tally.sent += 1;
-            member.connection.send([0].into_iter(), now_ns, now_ns, &mut self.message, &mut self.batch)?;
+            member.connection.send([0].into_iter(), now_ns, now_ns, &mut self.writer, &mut self.batch)?;
         } else if member.writable && !member.connection.has_room() {
-            member.connection.flush(now_ns, &mut self.message, &mut self.batch)?;
+            member.connection.flush(now_ns, &mut self.writer, &mut self.batch)?;
         } else if member.writable && member.stage == Stage::Open {
-            let count = (PIECE_BYTES / self.message.bytes_max()).max(1);
+            let count = (PIECE_BYTES / self.writer.bytes_max()).max(1);
             self.tally.sent += count as u64;
             let sizes = self.sizes.iter().copied().cycle().take(count);
-            member.connection.send(sizes, now_ns, now_ns, &mut self.message, &mut self.batch)?;
+            member.connection.send(sizes, now_ns, now_ns, &mut self.writer, &mut self.batch)?;
         }
         member.writable = member.connection.has_room();
         if member.readable { self.read(index) } else { Ok(()) }
@@ -194,7 +194,7 @@ impl Flooders {
         member.readable = count == self.buffer.len() || (member.closing && count > 0);
         let (tally, now_ns) = (&mut self.tally, clock::now_ns());
         let input = &self.buffer[..count];
-        let done = member.connection.check(&mut self.message, input, |found| tally.record(found, now_ns))?;
+        let done = member.connection.check(&mut self.writer, input, |found| tally.record(found, now_ns))?;
         if done > 0 && member.stage == Stage::Probing {
             member.stage = Stage::Open;
             tally.record_opened(member.started_ns, now_ns);

@@ -43,34 +43,34 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// What the ledger follows, and the texts of the messages that were sent.
-fn begin(payloads: &Payloads, sizes: &[Size]) -> (Ledger, Message, Vec<Vec<u8>>) {
-    let (mut ledger, mut message) = (Ledger::new(9), Message::new(payloads));
+/// What the verifier follows, and the texts of the messages that were sent.
+fn begin(payloads: &Payloads, sizes: &[SizeIndex]) -> (EchoVerifier, MessageWriter, Vec<Vec<u8>>) {
+    let (mut verifier, mut writer) = (EchoVerifier::new(9), MessageWriter::new(payloads));
     let texts = sizes.iter().zip(0..).map(|(size, index)| {
-        let sequence = ledger.send(sent(index, *size));
-        ledger.text(&mut message, sequence, *size).to_vec()
+        let sequence = verifier.send(sent(index, *size));
+        verifier.text(&mut writer, sequence, *size).to_vec()
     });
     let texts = texts.collect();
-    (ledger, message, texts)
+    (verifier, writer, texts)
 }
 
-fn sent(index: usize, size: Size) -> Sent {
+fn sent(index: usize, size: SizeIndex) -> Sent {
     Sent { intended_ns: index as u64 + 1, tried_ns: index as u64 + 1, size }
 }
 
 /// Feeds a stream in pieces; what was found, and how much was missing unless the stream was lost.
-fn follow(payloads: &Payloads, sizes: &[Size], stream: &[u8], cuts: &[usize]) -> (Vec<Found>, Option<Missing>) {
-    let (mut ledger, mut message, _) = begin(payloads, sizes);
+fn follow(payloads: &Payloads, sizes: &[SizeIndex], stream: &[u8], cuts: &[usize]) -> (Vec<Found>, Option<Missing>) {
+    let (mut verifier, mut writer, _) = begin(payloads, sizes);
     let (mut found, mut rest) = (Vec::new(), stream);
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
         let (input, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
         rest = later;
-        if ledger.receive(&mut message, input, &mut |item| found.push(item)).is_err() {
+        if verifier.receive(&mut writer, input, &mut |item| found.push(item)).is_err() {
             return (found, None);
         }
     }
-    (found, Some(ledger.settle()))
+    (found, Some(verifier.settle()))
 }
 
 /// What comes back of the messages with those texts.
@@ -101,7 +101,7 @@ fn deliver(texts: &[Vec<u8>], fates: &[Fate]) -> Vec<Line> {
 }
 
 /// What is to be found in those lines. A wrong one stands for the message that is due at its place, unless that comes.
-fn judge(lines: &[Line], sizes: &[Size]) -> (Vec<Found>, Missing) {
+fn judge(lines: &[Line], sizes: &[SizeIndex]) -> (Vec<Found>, Missing) {
     let (mut found, mut due) = (Vec::new(), 0);
     let (mut came, mut stood_for) = (vec![false; sizes.len()], vec![false; sizes.len()]);
     for line in lines {
@@ -153,7 +153,7 @@ proptest! {
         cuts in prop::collection::vec(1..150_usize, 1..40),
     ) {
         let payloads = Payloads::mix(&SIZES).unwrap();
-        let (fates, sizes): (Vec<Fate>, Vec<Size>) = messages.into_iter().unzip();
+        let (fates, sizes): (Vec<Fate>, Vec<SizeIndex>) = messages.into_iter().unzip();
         let (_, _, texts) = begin(&payloads, &sizes);
         let lines = deliver(&texts, &fates);
         let bytes = lines.iter().flat_map(|line| match line {

@@ -29,10 +29,10 @@ impl Clients {
     }
 
     /// Asks on every connection that owes something whether it still comes.
-    pub(in crate::engine) fn ask(&mut self) {
+    pub(in crate::engine) fn send_markers(&mut self) {
         for index in 0..self.clients.len() {
             let Some(connection) = &mut self.clients[index].connection else { continue };
-            if let Err(error) = connection.ask(clock::now_ns(), &mut self.message, &mut self.batch) {
+            if let Err(error) = connection.send_marker(clock::now_ns(), &mut self.writer, &mut self.batch) {
                 self.fail(index, End::of("cannot send", &error));
             }
         }
@@ -43,7 +43,7 @@ impl Clients {
         for connection in self.clients.iter_mut().filter_map(|client| client.connection.as_mut()) {
             miss(&mut self.tally.counts, connection.settle());
         }
-        self.flow.end_all();
+        self.littles_law.end_all();
     }
 
     /// Ends a connection for good.
@@ -53,7 +53,7 @@ impl Clients {
         let counts = &mut self.tally.counts;
         // Dropped with its registration.
         if let Some(mut connection) = client.connection.take() {
-            self.flow.forget(connection.ledger.outstanding());
+            self.littles_law.forget(connection.verifier.outstanding());
             let missing = match &end {
                 End::Closed(_) => connection.settle_closed(),
                 End::NoEcho(_) | End::Shortage(_) => connection.settle(),
