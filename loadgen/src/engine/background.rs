@@ -9,7 +9,7 @@ mod tally;
 use std::io::{self, ErrorKind, Read};
 
 pub(super) use flood::Flood;
-use mio::{Registry, Token, event::Event};
+use mio::{Registry, event::Event};
 use servers::clock;
 use slab::Slab;
 pub use tally::CohortTally;
@@ -18,14 +18,9 @@ use super::{
     Options,
     connection::Connection,
     message::{MessageWriter, SizeIndex},
+    tokens::{ConnectionId, EventSource, GENERATIONS},
 };
 use crate::plan::{CHURN_UNANSWERED, Cohorts, Kind};
-
-/// Tokens from here on belong to cohorts.
-const TOKENS: usize = 1 << 62;
-
-/// Connection numbers from here on belong to cohorts, so that no message of theirs is taken for another's.
-const IDS: u32 = 1 << 31;
 
 /// How often a slow reader reads, and how much.
 const SLOW_PAUSE_NS: u64 = 100_000_000;
@@ -59,7 +54,6 @@ pub(super) struct Background {
     writer: MessageWriter,
     sizes: Box<[SizeIndex]>,
     buffer: Box<[u8]>,
-    batch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -97,12 +91,7 @@ impl Background {
             writer: MessageWriter::new(&options.payloads),
             sizes: options.closed_sizes(),
             buffer: vec![0; READ_BYTES].into(),
-            batch: Vec::new(),
         }
-    }
-
-    pub(super) fn is_mine(token: Token) -> bool {
-        token.0 >= TOKENS && token.0 < usize::MAX - 1
     }
 
     /// Begins to behave badly.
@@ -165,10 +154,9 @@ impl Background {
     }
 
     /// Takes care of a ready socket.
-    pub(super) fn on_event(&mut self, event: &Event) {
-        let (key, serial) = (event.token().0 & 0xffff_ffff, (event.token().0 - TOKENS) >> 32);
+    pub(super) fn on_event(&mut self, key: usize, generation: u32, event: &Event) {
         // An event may be of a predecessor that is gone.
-        if self.members.get(key).is_none_or(|member| member.serial & 0x00ff_ffff != serial as u32) {
+        if self.members.get(key).is_none_or(|member| member.serial % GENERATIONS != generation) {
             return;
         }
         self.drive(key, |background, key| background.on_ready(key, event));
@@ -193,8 +181,8 @@ impl Background {
         let entry = self.members.vacant_entry();
         let serial = self.begun;
         self.begun += 1;
-        let token = Token(TOKENS + ((serial as usize & 0x00ff_ffff) << 32) + entry.key());
-        match Connection::open(&self.options, IDS + serial % IDS, token, &self.registry) {
+        let source = EventSource::Background { index: entry.key(), generation: serial % GENERATIONS };
+        match Connection::open(&self.options, ConnectionId::background(serial), source, &self.registry) {
             Ok(connection) => {
                 if kind == Kind::SlowReader {
                     // It also has little room in the kernel. If that is refused it is only less slow.
@@ -226,7 +214,7 @@ impl Background {
             self.send(key, 1)?;
             // The same edge may say that the server has spoken or hung up already, and no other one will.
         } else if event.is_writable() && !member.connection.has_room() {
-            member.connection.flush(clock::now_ns(), &mut self.writer, &mut self.batch)?;
+            member.connection.flush(clock::now_ns(), &mut self.writer)?;
         }
         if event.is_readable() || event.is_read_closed() {
             return self.read(key, event.is_read_closed() || event.is_error());
@@ -297,7 +285,7 @@ impl Background {
         self.tallies[member.kind as usize].sent += count as u64;
         let sizes = self.sizes.iter().copied().cycle().take(count);
         let now_ns = clock::now_ns();
-        member.connection.send(sizes, now_ns, now_ns, &mut self.writer, &mut self.batch)
+        member.connection.send(sizes, now_ns, now_ns, &mut self.writer)
     }
 
     /// Reads once and checks it; returns how many bytes came, and how many messages with them.

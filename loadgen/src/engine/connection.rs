@@ -1,4 +1,4 @@
-//! One client's socket: what is sent and not yet taken by the kernel, and the check of what comes back.
+//! One client's socket: sending, queueing what a full socket does not take, receiving.
 
 use std::{
     collections::VecDeque,
@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use mio::{Interest, Registry, Token, net::TcpStream};
+use mio::{Interest, Registry, net::TcpStream};
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -15,21 +15,23 @@ use super::{
     echo_verifier::{EchoVerifier, Found, Missing},
     in_flight::Sent,
     message::{MessageWriter, SizeIndex},
+    shortage,
+    tokens::{ConnectionId, EventSource},
 };
-use crate::engine::shortage;
 
-/// Bytes offered to a socket with one write when messages wait behind it.
-const FLUSH_BYTES: usize = 64 * 1024;
+/// Bytes offered to a socket with one write, plus at most one message.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// An open connection.
 ///
-/// What a full socket does not take is kept as numbers, not as bytes: a message can be written again at any time, so a
-/// server that stops reading costs the generator little.
+/// Messages that a full socket does not take are queued as numbers, not as bytes: a message can be written again at any
+/// time, so a server that stops reading costs the generator little memory.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) stream: TcpStream,
-    pub(super) verifier: EchoVerifier,
-    /// What a full socket has not taken; `None` while it has room.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) id: ConnectionId,
+    pub(crate) verifier: EchoVerifier,
+    /// Messages that a full socket has not taken; `None` while it has room.
     unsent: Option<Box<Unsent>>,
 }
 
@@ -38,43 +40,47 @@ pub(super) struct Connection {
 struct Unsent {
     /// Their numbers and sizes.
     queue: VecDeque<(u64, SizeIndex)>,
-    /// Bytes of the first of them that it has taken.
+    /// Bytes of the first message that the socket has taken.
     written: usize,
 }
 
 impl Connection {
     /// Begins to connect.
-    pub(super) fn open(options: &Options, id: u32, token: Token, registry: &Registry) -> io::Result<Self> {
+    pub(crate) fn open(
+        options: &Options,
+        id: ConnectionId,
+        source: EventSource,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         let mut stream = connect(options, id)?;
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, verifier: EchoVerifier::new(id), unsent: None })
+        registry.register(&mut stream, source.token(), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, id, verifier: EchoVerifier::new(), unsent: None })
     }
 
     /// Whether the socket has taken everything.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.unsent.is_none()
     }
 
-    /// Sends messages, as many with one write as are worth it, and queues those that a full socket does not take.
-    pub(super) fn send(
+    /// Sends messages with as few writes as possible, and queues those that a full socket does not take.
+    pub(crate) fn send(
         &mut self,
         sizes: impl Iterator<Item = SizeIndex>,
         intended_ns: u64,
         now_ns: u64,
         writer: &mut MessageWriter,
-        batch: &mut Vec<u8>,
     ) -> io::Result<()> {
         let mut sizes = sizes.peekable();
         while self.unsent.is_none() && sizes.peek().is_some() {
-            batch.clear();
+            writer.begin_batch();
             let mut first = None;
-            while let Some(size) = sizes.next_if(|_| batch.len() < FLUSH_BYTES) {
+            while let Some(size) = sizes.next_if(|_| writer.batch().len() < WRITE_BYTES) {
                 let sequence = self.verifier.send(Sent { intended_ns, tried_ns: now_ns, size });
                 first.get_or_insert(sequence);
-                batch.extend_from_slice(self.verifier.text(writer, sequence, size));
+                writer.append(self.id, sequence, size);
             }
-            let written = write(&mut self.stream, batch)?;
-            if written < batch.len() {
+            let written = write(&mut self.stream, writer.batch())?;
+            if written < writer.batch().len() {
                 let mut unsent = Unsent { queue: self.verifier.sent_from(first.unwrap_or(0)).collect(), written: 0 };
                 unsent.advance(written, writer);
                 self.unsent = Some(Box::new(unsent));
@@ -89,25 +95,62 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a message that counts nowhere behind those that have not come back: one that it overtakes is lost, since
-    /// bytes on a connection keep their order. Not where a full socket says that the server is only slow, nor where
-    /// messages do not say who they are.
-    pub(super) fn send_marker(
-        &mut self,
-        now_ns: u64,
-        writer: &mut MessageWriter,
-        batch: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    /// Sends a marker, a message that is not counted, behind those that have not come back. A message that the marker
+    /// overtakes is lost, since bytes on a connection keep their order.
+    ///
+    /// No marker is sent if the socket is full, since the server is only slow then, nor if messages carry no identity.
+    pub(crate) fn send_marker(&mut self, now_ns: u64, writer: &mut MessageWriter) -> io::Result<()> {
         if self.verifier.outstanding() == 0 || !self.has_room() || !writer.is_identified() {
             return Ok(());
         }
-        let sent = self.send([0].into_iter(), now_ns, now_ns, writer, batch);
+        let sent = self.send([0].into_iter(), now_ns, now_ns, writer);
         self.verifier.mark_newest();
         sent
     }
 
-    /// Ends a window: what the socket has not begun to take is not sent any more.
-    pub(super) fn settle(&mut self) -> Missing {
+    /// Offers the queued messages to the socket, until it is full again.
+    pub(crate) fn flush(&mut self, now_ns: u64, writer: &mut MessageWriter) -> io::Result<()> {
+        let Some(unsent) = &mut self.unsent else { return Ok(()) };
+        while !unsent.queue.is_empty() {
+            writer.begin_batch();
+            let mut count = 0;
+            for &(sequence, size) in &unsent.queue {
+                writer.append(self.id, sequence, size);
+                count += 1;
+                if writer.batch().len() >= WRITE_BYTES {
+                    break;
+                }
+            }
+            self.verifier.tried(count, now_ns);
+            let offered = &writer.batch()[unsent.written..];
+            let written = write(&mut self.stream, offered)?;
+            let full = written < offered.len();
+            unsent.advance(unsent.written + written, writer);
+            if full {
+                return Ok(());
+            }
+        }
+        // The memory of a queue that was long once is freed.
+        self.unsent = None;
+        Ok(())
+    }
+
+    /// Checks what a client received of which only counts are kept; returns how many messages it brought back.
+    pub(super) fn check(
+        &mut self,
+        writer: &mut MessageWriter,
+        input: &[u8],
+        mut report: impl FnMut(Found),
+    ) -> io::Result<usize> {
+        let before = self.verifier.outstanding();
+        self.verifier
+            .receive(&mut writer.messages_of(self.id), input, &mut report)
+            .map_err(|_| ErrorKind::InvalidData)?;
+        Ok(before - self.verifier.outstanding())
+    }
+
+    /// Ends a window: messages that the socket has not begun to take are dropped.
+    pub(crate) fn settle(&mut self) -> Missing {
         let withdrawn = match &mut self.unsent {
             None => 0,
             Some(unsent) => {
@@ -122,56 +165,17 @@ impl Connection {
         Missing { unanswered: missing.unanswered + withdrawn, ..missing }
     }
 
-    /// Ends a connection that the other side has closed: what was handed over and has not come back never will.
-    pub(super) fn settle_closed(&mut self) -> Missing {
+    /// Ends a connection that the server has closed: messages that were sent and have not come back never will.
+    pub(crate) fn settle_closed(&mut self) -> Missing {
         let waiting = self.unsent.as_ref().map_or(0, |unsent| unsent.queue.len());
         let cut_off = self.verifier.outstanding().saturating_sub(waiting) as u64;
         let missing = self.settle();
         Missing { cut_off, unanswered: missing.unanswered - cut_off, ..missing }
     }
-
-    /// Checks what a client received of which only counts are kept; returns how many messages it brought back.
-    pub(super) fn check(
-        &mut self,
-        writer: &mut MessageWriter,
-        input: &[u8],
-        mut report: impl FnMut(Found),
-    ) -> io::Result<usize> {
-        let before = self.verifier.outstanding();
-        self.verifier.receive(writer, input, &mut report).map_err(|_| ErrorKind::InvalidData)?;
-        Ok(before - self.verifier.outstanding())
-    }
-
-    /// Offers the socket what waits, until it is full again.
-    pub(super) fn flush(&mut self, now_ns: u64, writer: &mut MessageWriter, batch: &mut Vec<u8>) -> io::Result<()> {
-        let Some(unsent) = &mut self.unsent else { return Ok(()) };
-        while !unsent.queue.is_empty() {
-            batch.clear();
-            let mut count = 0;
-            for &(sequence, size) in &unsent.queue {
-                batch.extend_from_slice(self.verifier.text(writer, sequence, size));
-                count += 1;
-                if batch.len() >= FLUSH_BYTES {
-                    break;
-                }
-            }
-            self.verifier.tried(count, now_ns);
-            let offered = &batch[unsent.written..];
-            let written = write(&mut self.stream, offered)?;
-            let full = written < offered.len();
-            unsent.advance(unsent.written + written, writer);
-            if full {
-                return Ok(());
-            }
-        }
-        // A queue that was long once is not kept for good.
-        self.unsent = None;
-        Ok(())
-    }
 }
 
 impl Unsent {
-    /// Removes what is written entirely; `written` counts from the beginning of the first message.
+    /// Removes the messages that are written entirely; `written` counts from the beginning of the first message.
     fn advance(&mut self, mut written: usize, writer: &MessageWriter) {
         while let Some((_, size)) = self.queue.front() {
             let bytes = writer.bytes(*size);
@@ -185,7 +189,7 @@ impl Unsent {
     }
 }
 
-fn connect(options: &Options, id: u32) -> io::Result<TcpStream> {
+fn connect(options: &Options, id: ConnectionId) -> io::Result<TcpStream> {
     let addr = options.addr;
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -194,9 +198,9 @@ fn connect(options: &Options, id: u32) -> io::Result<TcpStream> {
         socket.set_tcp_congestion(congestion.as_bytes())?;
     }
     if options.source_addresses > 1 {
-        // The port is chosen on connect, when the whole tuple is known: every address then has all ports.
+        // The kernel chooses the port on connect, when the whole tuple is known, so that every address has all ports.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        socket.bind(&source(id % options.source_addresses).into())?;
+        socket.bind(&source(id.number() % options.source_addresses).into())?;
     }
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),

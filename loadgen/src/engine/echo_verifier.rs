@@ -1,4 +1,5 @@
-//! What one connection has sent and not yet got back, and the check of every byte that it gets. Pure: no I/O, no clock.
+//! The messages of one connection that are in flight, and the verification of every byte that comes back. Pure: no
+//! I/O, no clock.
 
 use std::mem;
 
@@ -7,7 +8,7 @@ use protocol::status::{LINE_BYTES_MAX, Status};
 
 use super::{
     in_flight::{InFlight, Sent},
-    message::{MessageWriter, SizeIndex},
+    message::{Messages, SizeIndex},
 };
 
 /// What was found in the bytes received.
@@ -15,9 +16,9 @@ use super::{
 pub(crate) enum Found {
     /// A message came back unaltered.
     Echo(Sent),
-    /// One came back after a later one.
+    /// A message came back after a later one.
     Reordered(Sent),
-    /// One came back again.
+    /// A message came back again.
     Duplicate,
     /// A line that is neither a message of this connection nor a status.
     Corrupt,
@@ -25,51 +26,50 @@ pub(crate) enum Found {
     Status(Status),
 }
 
-/// What a window that is over did not get back.
+/// The messages of a window that did not come back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Missing {
-    /// A later message came back and this one did not: it never will.
+    /// Overtaken by a later message that did come back: they are lost for good.
     pub(crate) lost: u64,
-    /// Nothing later came back either: it may still be on its way.
+    /// Not overtaken: they may still be on their way.
     pub(crate) unanswered: u64,
-    /// It was on its way when the server closed the connection.
+    /// In flight when the server closed the connection.
     pub(crate) cut_off: u64,
 }
 
-/// The stream cannot be followed any further: whatever comes is not an echo.
+/// The stream cannot be followed any further: the peer does not echo.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Desynchronized;
 
-/// Follows one connection.
+/// Follows the echoes of one connection.
 ///
-/// On the fast path the bytes are compared with the message that is due next. On a difference the line is taken whole
-/// and asked who it is, so that a dropped line counts as one and not as all that follow.
+/// On the fast path the bytes are compared with the message that is due next. On a difference the whole line is read and
+/// identified by the number that it carries, so that a dropped line counts as one and not as all that follow.
 #[derive(Debug)]
 pub(crate) struct EchoVerifier {
-    connection: u32,
     /// Bytes of the next expected message already received.
     position: u32,
     next_sequence: u64,
     outstanding: InFlight,
-    /// Made when the stream first differs: a connection that only echoes stays small.
+    /// Made when the stream first differs, so that a connection that only echoes stays small.
     resync: Option<Box<Resync>>,
 }
 
-/// What is known of a stream that is not just echoes.
+/// The state of a stream that is not just echoes.
 #[derive(Debug, Default)]
 struct Resync {
-    /// A line that is no echo, as far as it has come.
+    /// The beginning of a line that is no echo.
     partial: Vec<u8>,
     /// Messages that a later one overtook, or in whose place something corrupt came.
     overtaken: Vec<Overtaken>,
-    /// Messages below this number belong to a window that is over: they may still come, and count nowhere.
+    /// Messages below this number belong to a window that is over: they may still come, but they are not counted.
     settled_below: u64,
-    /// A message that counts nowhere, sent to see whether those before it still come.
+    /// The message that was sent to see whether those before it still come. It is not counted.
     marker: Option<u64>,
 }
 
 impl Resync {
-    fn counts(&self, sequence: u64) -> bool {
+    fn is_counted(&self, sequence: u64) -> bool {
         sequence >= self.settled_below && self.marker != Some(sequence)
     }
 }
@@ -83,21 +83,16 @@ struct Overtaken {
 }
 
 impl EchoVerifier {
-    pub(crate) fn new(connection: u32) -> Self {
-        Self { connection, position: 0, next_sequence: 0, outstanding: InFlight::default(), resync: None }
+    pub(crate) fn new() -> Self {
+        Self { position: 0, next_sequence: 0, outstanding: InFlight::default(), resync: None }
     }
 
-    /// Takes note of a message to send and returns its number.
+    /// Expects the echo of one more message and returns the number of the message.
     pub(crate) fn send(&mut self, sent: Sent) -> u64 {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.outstanding.push(sent);
         sequence
-    }
-
-    /// The text of a message of this connection.
-    pub(crate) fn text<'a>(&self, writer: &'a mut MessageWriter, sequence: u64, size: SizeIndex) -> &'a [u8] {
-        writer.text(self.connection, sequence, size)
     }
 
     /// Numbers and sizes of the messages from number `first` on that have not come back.
@@ -106,27 +101,27 @@ impl EchoVerifier {
         (first..).zip(self.outstanding.iter().skip(skipped as usize).map(|sent| sent.size))
     }
 
-    /// The first `count` of the messages that waited behind a full socket are tried now.
+    /// The first `count` of the messages queued behind a full socket are tried now.
     pub(crate) fn tried(&mut self, count: usize, now_ns: u64) {
         for sent in self.outstanding.waiting_mut().take(count) {
             sent.tried_ns = now_ns;
         }
     }
 
-    /// How many messages of this window have not come back.
+    /// Messages of this window that have not come back.
     pub(crate) fn outstanding(&self) -> usize {
         let Some(resync) = &self.resync else { return self.outstanding.len() };
         let first = self.expected().max(resync.settled_below);
-        let marked = resync.marker.is_some_and(|marker| marker >= first);
-        (self.next_sequence - first) as usize - usize::from(marked)
+        let is_marked = resync.marker.is_some_and(|marker| marker >= first);
+        (self.next_sequence - first) as usize - usize::from(is_marked)
     }
 
-    /// The newest message was only sent to see whether those before it still come.
+    /// Makes the newest message the marker: it is not counted, and messages that it overtakes are lost.
     pub(crate) fn mark_newest(&mut self) {
         self.resync().marker = self.next_sequence.checked_sub(1);
     }
 
-    /// The newest messages never left: they are not waited for. Returns how many of them would have counted.
+    /// Expects the newest messages no longer, which were never sent. Returns how many of them would have counted.
     pub(crate) fn withdraw(&mut self, count: usize) -> u64 {
         let before = self.outstanding();
         for _ in 0..count {
@@ -141,28 +136,28 @@ impl EchoVerifier {
         (before - self.outstanding()) as u64
     }
 
-    /// Checks what was received and reports what it is, in order.
+    /// Verifies what was received and reports the findings, in order.
     ///
     /// # Errors
     /// If the stream cannot be followed any further; that is reported as corrupt once.
     pub(crate) fn receive(
         &mut self,
-        writer: &mut MessageWriter,
+        messages: &mut Messages<'_>,
         mut input: &[u8],
         report: &mut impl FnMut(Found),
     ) -> Result<(), Desynchronized> {
         while !input.is_empty() {
             if !self.has_partial() {
-                input = self.compare(writer, input, report);
+                input = self.compare(messages, input, report);
             }
             if self.has_partial() || !input.is_empty() {
-                input = self.take_line(writer, input, report)?;
+                input = self.take_line(messages, input, report)?;
             }
         }
         Ok(())
     }
 
-    /// The window is over: what has not come back counts in no other one.
+    /// Ends the window: messages that have not come back are counted in no later one.
     pub(crate) fn settle(&mut self) -> Missing {
         let unanswered = self.outstanding() as u64;
         if unanswered == 0 && self.resync.is_none() {
@@ -175,9 +170,9 @@ impl EchoVerifier {
         Missing { lost, unanswered, cut_off: 0 }
     }
 
-    /// Whether a message is one of this window's.
-    fn counts(&self, sequence: u64) -> bool {
-        self.resync.as_ref().is_none_or(|resync| resync.counts(sequence))
+    /// Whether a message belongs to this window.
+    fn is_counted(&self, sequence: u64) -> bool {
+        self.resync.as_ref().is_none_or(|resync| resync.is_counted(sequence))
     }
 
     fn has_partial(&self) -> bool {
@@ -188,7 +183,7 @@ impl EchoVerifier {
         self.resync.get_or_insert_default()
     }
 
-    /// What was received of the expected message begins a line that is looked at as a whole.
+    /// Moves what was received of the expected message to the beginning of a line that is read as a whole.
     fn set_aside(&mut self, expected: &[u8]) {
         let position = mem::take(&mut self.position) as usize;
         if position > 0 {
@@ -201,15 +196,15 @@ impl EchoVerifier {
         self.next_sequence - self.outstanding.len() as u64
     }
 
-    /// Compares with what is expected; returns what is left of `input` at the first difference.
+    /// Compares with the expected messages; returns the rest of `input` from the first difference on.
     fn compare<'a>(
         &mut self,
-        writer: &mut MessageWriter,
+        messages: &mut Messages<'_>,
         mut input: &'a [u8],
         report: &mut impl FnMut(Found),
     ) -> &'a [u8] {
         while let (false, Some(sent)) = (input.is_empty(), self.outstanding.oldest()) {
-            let text = writer.text(self.connection, self.expected(), sent.size);
+            let text = messages.text(self.expected(), sent.size);
             let wanted = &text[self.position as usize..];
             let count = wanted.len().min(input.len());
             if input[..count] != wanted[..count] {
@@ -230,16 +225,16 @@ impl EchoVerifier {
     /// Takes a line that is no echo of the expected message, once it is complete.
     fn take_line<'a>(
         &mut self,
-        writer: &mut MessageWriter,
+        messages: &mut Messages<'_>,
         input: &'a [u8],
         report: &mut impl FnMut(Found),
     ) -> Result<&'a [u8], Desynchronized> {
         let newline = memchr(b'\n', input);
         let partial = self.resync.as_ref().map_or(0, |resync| resync.partial.len());
-        let is_endless = partial + newline.unwrap_or(input.len()) > writer.bytes_max().max(LINE_BYTES_MAX);
-        if is_endless {
-            // Even if its end has come: what is found must not depend on how the stream is cut into reads.
-            return self.give_up(report);
+        let is_too_long = partial + newline.unwrap_or(input.len()) > messages.bytes_max().max(LINE_BYTES_MAX);
+        if is_too_long {
+            // Even if its end has come: the findings must not depend on how the stream is cut into reads.
+            return self.desynchronize(report);
         }
         let Some(newline) = newline else {
             self.resync().partial.extend_from_slice(input);
@@ -247,19 +242,19 @@ impl EchoVerifier {
         };
         let (end, rest) = input.split_at(newline + 1);
         if !self.has_partial() {
-            self.classify_line(writer, end, report)?;
+            self.classify_line(messages, end, report)?;
             return Ok(rest);
         }
         let mut line = mem::take(&mut self.resync().partial);
         line.extend_from_slice(end);
-        self.classify_line(writer, &line, report)?;
+        self.classify_line(messages, &line, report)?;
         Ok(rest)
     }
 
-    /// Says what a line is that is no echo of the expected message.
+    /// Identifies a line that is no echo of the expected message.
     fn classify_line(
         &mut self,
-        writer: &mut MessageWriter,
+        messages: &mut Messages<'_>,
         line: &[u8],
         report: &mut impl FnMut(Found),
     ) -> Result<(), Desynchronized> {
@@ -267,11 +262,11 @@ impl EchoVerifier {
             report(Found::Status(status));
             return Ok(());
         }
-        if !writer.is_identified() {
-            return self.give_up(report);
+        if !messages.is_identified() {
+            return self.desynchronize(report);
         }
-        match writer.sequence_of(self.connection, line).filter(|sequence| *sequence < self.next_sequence) {
-            Some(sequence) => self.resynchronise(sequence, report),
+        match messages.sequence_of(line).filter(|sequence| *sequence < self.next_sequence) {
+            Some(sequence) => self.resynchronize(sequence, report),
             None => {
                 report(Found::Corrupt);
                 self.overtake(true);
@@ -281,7 +276,7 @@ impl EchoVerifier {
     }
 
     /// A message of this connection came, but not the expected one.
-    fn resynchronise(&mut self, sequence: u64, report: &mut impl FnMut(Found)) {
+    fn resynchronize(&mut self, sequence: u64, report: &mut impl FnMut(Found)) {
         if sequence >= self.expected() {
             while self.expected() < sequence {
                 self.overtake(false);
@@ -292,32 +287,32 @@ impl EchoVerifier {
         let expected = self.expected();
         let resync = self.resync();
         if let Some(index) = resync.overtaken.iter().position(|overtaken| overtaken.sequence == sequence) {
-            // Something corrupt may have come in its place, and nothing of what was sent later.
+            // In order if only something corrupt came in its place, and nothing that was sent later.
             let later = resync.overtaken.iter().filter(|overtaken| overtaken.sequence > sequence).count() as u64;
             let is_next = resync.overtaken[index].corrupt && later == expected - sequence - 1;
             let sent = resync.overtaken.swap_remove(index).sent;
             report(if is_next { Found::Echo(sent) } else { Found::Reordered(sent) });
-        } else if resync.counts(sequence) {
+        } else if resync.is_counted(sequence) {
             report(Found::Duplicate);
         }
     }
 
     /// The expected message came back.
     fn take_echo(&mut self, report: &mut impl FnMut(Found)) {
-        let counts = self.counts(self.expected());
-        self.outstanding.pop().filter(|_| counts).map(Found::Echo).into_iter().for_each(report);
+        let is_counted = self.is_counted(self.expected());
+        self.outstanding.pop().filter(|_| is_counted).map(Found::Echo).into_iter().for_each(report);
     }
 
-    /// The expected message did not come, something else did.
+    /// Something else came in place of the expected message.
     fn overtake(&mut self, corrupt: bool) {
         let sequence = self.expected();
-        let counts = self.counts(sequence);
-        if let Some(sent) = self.outstanding.pop().filter(|_| counts) {
+        let is_counted = self.is_counted(sequence);
+        if let Some(sent) = self.outstanding.pop().filter(|_| is_counted) {
             self.resync().overtaken.push(Overtaken { sequence, sent, corrupt });
         }
     }
 
-    fn give_up<T>(&mut self, report: &mut impl FnMut(Found)) -> Result<T, Desynchronized> {
+    fn desynchronize<T>(&mut self, report: &mut impl FnMut(Found)) -> Result<T, Desynchronized> {
         report(Found::Corrupt);
         self.overtake(true);
         Err(Desynchronized)

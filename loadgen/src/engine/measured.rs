@@ -7,7 +7,7 @@ use std::{
     mem,
 };
 
-use mio::{Registry, Token, event::Event};
+use mio::{Registry, event::Event};
 use servers::clock;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     echo_verifier::Found,
     littles_law::LittlesLaw,
     message::{MessageWriter, SizeIndex},
+    tokens::{ConnectionId, EventSource},
 };
 use crate::engine::tally::Tally;
 
@@ -78,7 +79,6 @@ pub(super) struct Clients {
     sizes: Box<[SizeIndex]>,
     next_size: usize,
     buffer: Box<[u8]>,
-    batch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,6 @@ impl Clients {
             sizes: options.closed_sizes(),
             next_size: 0,
             buffer: vec![0; BUFFER_BYTES].into(),
-            batch: Vec::new(),
         }
     }
 
@@ -161,7 +160,12 @@ impl Clients {
             let index = self.clients.len();
             let id = self.first + index as u32 * self.step;
             let started_ns = clock::now_ns();
-            let (connection, problem) = match Connection::open(&self.options, id, Token(index), &self.registry) {
+            let (connection, problem) = match Connection::open(
+                &self.options,
+                ConnectionId::measured(id),
+                EventSource::Measured(index),
+                &self.registry,
+            ) {
                 Ok(connection) => (Some(connection), None),
                 Err(error) => (None, Some(error)),
             };
@@ -174,8 +178,7 @@ impl Clients {
     }
 
     /// Takes care of a ready socket; returns the clock's reading if it had to look.
-    pub(super) fn on_event(&mut self, event: &Event) -> Option<u64> {
-        let index = event.token().0;
+    pub(super) fn on_event(&mut self, index: usize, event: &Event) -> Option<u64> {
         let client = &mut self.clients[index];
         let connection = client.connection.as_mut()?;
         if client.stage == Stage::Connecting {
@@ -255,7 +258,7 @@ impl Clients {
         }
         self.tally.counts.sent += 1;
         self.littles_law.begin(1, intended_ns, now_ns);
-        let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.writer, &mut self.batch);
+        let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.writer);
         if let Err(error) = sent {
             self.fail(index, End::of("cannot send", &error));
         }
@@ -289,7 +292,7 @@ impl Clients {
                 *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
                 sizes[*next_size]
             });
-            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.writer, &mut self.batch);
+            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.writer);
             if let Err(error) = sent {
                 return self.fail(index, End::of("cannot send", &error));
             }
@@ -298,7 +301,7 @@ impl Clients {
 
     fn flush(&mut self, index: usize) {
         let Some(connection) = &mut self.clients[index].connection else { return };
-        if let Err(error) = connection.flush(clock::now_ns(), &mut self.writer, &mut self.batch) {
+        if let Err(error) = connection.flush(clock::now_ns(), &mut self.writer) {
             self.fail(index, End::of("cannot send", &error));
         }
     }
@@ -368,7 +371,7 @@ impl Clients {
                 }
             }
         };
-        let followed = connection.verifier.receive(&mut self.writer, input, &mut report);
+        let followed = connection.verifier.receive(&mut self.writer.messages_of(connection.id), input, &mut report);
         let done = before - connection.verifier.outstanding();
         self.littles_law.end(done, now_ns);
         if followed.is_err() || (corrupt && probing) {

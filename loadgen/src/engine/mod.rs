@@ -16,6 +16,7 @@ mod schedule;
 mod shard;
 pub mod shortage;
 pub mod tally;
+mod tokens;
 mod waiter;
 
 use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};

@@ -9,7 +9,8 @@ use super::{
     background::Background,
     broadcast::{Tick, TickBatch},
     measured::{Clients, Work},
-    waiter::{INTERRUPT, Waiter},
+    tokens::EventSource,
+    waiter::Waiter,
 };
 use crate::{
     engine::{progress::Progress, tally::Tally},
@@ -263,14 +264,19 @@ impl Shard {
         let mut received = false;
         for event in self.waiter.wait(pacing, next_ns)? {
             received = true;
-            if event.token() == INTERRUPT {
-                self.interrupted_ns = Some(clock::now_ns());
-            } else if Background::is_mine(event.token()) {
-                self.background.on_event(event);
-                self.clients.send_due(clock::now_ns());
-            } else if let Some(now_ns) = self.clients.on_event(event) {
-                // A slot may have come due while a batch of answers is read.
-                self.clients.send_due(now_ns);
+            match EventSource::of(event.token()) {
+                EventSource::Measured(index) => {
+                    if let Some(now_ns) = self.clients.on_event(index, event) {
+                        // A slot may have come due while a batch of answers is read.
+                        self.clients.send_due(now_ns);
+                    }
+                }
+                EventSource::Background { index, generation } => {
+                    self.background.on_event(index, generation, event);
+                    self.clients.send_due(clock::now_ns());
+                }
+                EventSource::Signal => self.interrupted_ns = Some(clock::now_ns()),
+                EventSource::Flooder(_) | EventSource::Timer | EventSource::Waker => {}
             }
         }
         Ok(received)

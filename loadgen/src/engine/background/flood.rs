@@ -6,7 +6,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use mio::{Token, Waker, event::Event};
+use mio::{Waker, event::Event};
 use servers::clock;
 
 use super::CohortTally;
@@ -15,20 +15,15 @@ use crate::{
         Options,
         connection::Connection,
         message::{MessageWriter, SizeIndex},
+        tokens::{ConnectionId, EventSource},
         waiter::Waiter,
     },
     observe,
     plan::Pacing,
 };
 
-/// Connection numbers from here on belong to flooders, so that no message of theirs is taken for another's.
-const IDS: u32 = 3 << 30;
-
 /// What is offered to a socket or read from it with one call: between two of them others have their turn.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// The token of the waker: nobody's.
-const WAKE: Token = Token(usize::MAX - 2);
 
 /// How long the thread sleeps if nothing happens at all.
 const NAP_NS: u64 = 1_000_000_000;
@@ -49,7 +44,7 @@ impl Flood {
     /// If the kernel refuses a poll or a thread.
     pub(in crate::engine) fn start(options: &Options) -> io::Result<Self> {
         let mut flooders = Flooders::new(options)?;
-        let waker = Waker::new(&flooders.waiter.registry()?, WAKE)?;
+        let waker = Waker::new(&flooders.waiter.registry()?, EventSource::Waker.token())?;
         let cpus = options.flood_cpus.clone();
         let (ask, requests) = mpsc::channel();
         let work = move || {
@@ -90,7 +85,6 @@ struct Flooders {
     writer: MessageWriter,
     sizes: Box<[SizeIndex]>,
     buffer: Box<[u8]>,
-    batch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -117,7 +111,12 @@ impl Flooders {
         let waiter = Waiter::new()?;
         let registry = waiter.registry()?;
         let mut tally = CohortTally::default();
-        let open = |index: u32| match Connection::open(options, IDS + index, Token(index as usize), &registry) {
+        let open = |index: u32| match Connection::open(
+            options,
+            ConnectionId::flooder(index),
+            EventSource::Flooder(index as usize),
+            &registry,
+        ) {
             Ok(connection) => Some(Member::new(connection)),
             Err(error) => {
                 tally.record_end(&error);
@@ -131,7 +130,6 @@ impl Flooders {
             writer: MessageWriter::new(&options.payloads),
             sizes: options.closed_sizes(),
             buffer: vec![0; PIECE_BYTES].into(),
-            batch: Vec::new(),
         })
     }
 
@@ -147,7 +145,8 @@ impl Flooders {
             // Without a poll there is nothing more to do; who asks gets no answer.
             let Ok(events) = self.waiter.wait(pacing, clock::now_ns() + NAP_NS) else { return };
             for event in events {
-                if let Some(Some(member)) = self.members.get_mut(event.token().0) {
+                let EventSource::Flooder(index) = EventSource::of(event.token()) else { continue };
+                if let Some(member) = &mut self.members[index] {
                     member.note(event);
                 }
             }
@@ -170,14 +169,14 @@ impl Flooders {
             }
             member.stage = Stage::Probing;
             self.tally.sent += 1;
-            member.connection.send([0].into_iter(), now_ns, now_ns, &mut self.writer, &mut self.batch)?;
+            member.connection.send([0].into_iter(), now_ns, now_ns, &mut self.writer)?;
         } else if member.writable && !member.connection.has_room() {
-            member.connection.flush(now_ns, &mut self.writer, &mut self.batch)?;
+            member.connection.flush(now_ns, &mut self.writer)?;
         } else if member.writable && member.stage == Stage::Open {
             let count = (PIECE_BYTES / self.writer.bytes_max()).max(1);
             self.tally.sent += count as u64;
             let sizes = self.sizes.iter().copied().cycle().take(count);
-            member.connection.send(sizes, now_ns, now_ns, &mut self.writer, &mut self.batch)?;
+            member.connection.send(sizes, now_ns, now_ns, &mut self.writer)?;
         }
         member.writable = member.connection.has_room();
         if member.readable { self.read(index) } else { Ok(()) }

@@ -2,8 +2,13 @@
 //! is cut into reads.
 
 use super::*;
-use crate::plan::Payloads;
+use crate::{
+    engine::{message::MessageWriter, tokens::ConnectionId},
+    plan::Payloads,
+};
 use proptest::{prelude::*, sample::Index};
+
+const CONNECTION: ConnectionId = ConnectionId::measured(9);
 
 /// What becomes of a message on its way back.
 #[derive(Clone, Debug)]
@@ -45,10 +50,10 @@ fn fate() -> impl Strategy<Value = Fate> {
 
 /// What the verifier follows, and the texts of the messages that were sent.
 fn begin(payloads: &Payloads, sizes: &[SizeIndex]) -> (EchoVerifier, MessageWriter, Vec<Vec<u8>>) {
-    let (mut verifier, mut writer) = (EchoVerifier::new(9), MessageWriter::new(payloads));
+    let (mut verifier, mut writer) = (EchoVerifier::new(), MessageWriter::new(payloads));
     let texts = sizes.iter().zip(0..).map(|(size, index)| {
         let sequence = verifier.send(sent(index, *size));
-        verifier.text(&mut writer, sequence, *size).to_vec()
+        writer.messages_of(CONNECTION).text(sequence, *size).to_vec()
     });
     let texts = texts.collect();
     (verifier, writer, texts)
@@ -66,7 +71,7 @@ fn follow(payloads: &Payloads, sizes: &[SizeIndex], stream: &[u8], cuts: &[usize
     while !rest.is_empty() {
         let (input, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
         rest = later;
-        if verifier.receive(&mut writer, input, &mut |item| found.push(item)).is_err() {
+        if verifier.receive(&mut writer.messages_of(CONNECTION), input, &mut |item| found.push(item)).is_err() {
             return (found, None);
         }
     }

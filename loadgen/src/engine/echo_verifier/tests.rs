@@ -1,7 +1,11 @@
 use super::*;
-use crate::plan::Payloads;
+use crate::{
+    engine::{message::MessageWriter, tokens::ConnectionId},
+    plan::Payloads,
+};
 use proptest::prelude::*;
 
+const CONNECTION: ConnectionId = ConnectionId::measured(9);
 const STATUS: Status = Status { active: 1, tick: 1, due_ns: 2, emit_ns: 3 };
 
 /// A connection that sent `count` messages of `bytes`; message i was due at i + 1.
@@ -14,7 +18,7 @@ struct Peer {
 impl Peer {
     fn new(bytes: usize, count: u64) -> Self {
         let mut peer = Self {
-            verifier: EchoVerifier::new(9),
+            verifier: EchoVerifier::new(),
             writer: MessageWriter::new(&Payloads::one(bytes)),
             texts: Vec::new(),
         };
@@ -24,12 +28,13 @@ impl Peer {
 
     fn send(&mut self, sent: Sent) -> Vec<u8> {
         let sequence = self.verifier.send(sent);
-        self.verifier.text(&mut self.writer, sequence, sent.size).to_vec()
+        self.writer.messages_of(CONNECTION).text(sequence, sent.size).to_vec()
     }
 
     fn receive(&mut self, input: &[u8]) -> (Vec<Found>, Result<(), Desynchronized>) {
         let mut found = Vec::new();
-        let result = self.verifier.receive(&mut self.writer, input, &mut |item| found.push(item));
+        let result =
+            self.verifier.receive(&mut self.writer.messages_of(CONNECTION), input, &mut |item| found.push(item));
         (found, result)
     }
 

@@ -32,7 +32,7 @@ impl Clients {
     pub(in crate::engine) fn send_markers(&mut self) {
         for index in 0..self.clients.len() {
             let Some(connection) = &mut self.clients[index].connection else { continue };
-            if let Err(error) = connection.send_marker(clock::now_ns(), &mut self.writer, &mut self.batch) {
+            if let Err(error) = connection.send_marker(clock::now_ns(), &mut self.writer) {
                 self.fail(index, End::of("cannot send", &error));
             }
         }
