@@ -17,7 +17,8 @@ pub use tally::CohortTally;
 use super::{
     Options,
     connection::Connection,
-    message::{MessageWriter, SizeIndex},
+    message::MessageWriter,
+    sizes::SizeCycle,
     tokens::{ConnectionId, EventSource, GENERATIONS},
 };
 use crate::plan::{CHURN_UNANSWERED, Cohorts, Kind};
@@ -52,7 +53,7 @@ pub(super) struct Background {
     unread: Vec<usize>,
     tallies: [CohortTally; 3],
     writer: MessageWriter,
-    sizes: Box<[SizeIndex]>,
+    sizes: SizeCycle,
     buffer: Box<[u8]>,
 }
 
@@ -89,7 +90,7 @@ impl Background {
             unread: Vec::new(),
             tallies: Default::default(),
             writer: MessageWriter::new(&options.payloads),
-            sizes: options.closed_sizes(),
+            sizes: SizeCycle::new(&options.payloads),
             buffer: vec![0; READ_BYTES].into(),
         }
     }
@@ -283,7 +284,7 @@ impl Background {
     fn send(&mut self, key: usize, count: usize) -> io::Result<()> {
         let member = &mut self.members[key];
         self.tallies[member.kind as usize].sent += count as u64;
-        let sizes = self.sizes.iter().copied().cycle().take(count);
+        let sizes = self.sizes.take(count);
         let now_ns = clock::now_ns();
         member.connection.send(sizes, now_ns, now_ns, &mut self.writer)
     }

@@ -17,6 +17,7 @@ use super::{
     echo_verifier::Found,
     littles_law::LittlesLaw,
     message::{MessageWriter, SizeIndex},
+    sizes::SizeCycle,
     tokens::{ConnectionId, EventSource},
 };
 use crate::engine::tally::Tally;
@@ -26,9 +27,6 @@ const SEND_CHUNK: usize = 64;
 
 /// SizeIndex of the buffer that every connection reads into.
 const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Bytes offered with one write at the start of a closed loop.
-const BATCH_BYTES: usize = 256 * 1024;
 
 /// Buffers read from one connection before others have their turn: a server may send without end.
 const TURN_READS: usize = 4;
@@ -76,8 +74,7 @@ pub(super) struct Clients {
     first_shortage: Option<String>,
     writer: MessageWriter,
     /// Sizes of a closed loop's messages, in turn.
-    sizes: Box<[SizeIndex]>,
-    next_size: usize,
+    sizes: SizeCycle,
     buffer: Box<[u8]>,
 }
 
@@ -121,8 +118,7 @@ impl Clients {
             first_problem: None,
             first_shortage: None,
             writer: MessageWriter::new(&options.payloads),
-            sizes: options.closed_sizes(),
-            next_size: 0,
+            sizes: SizeCycle::new(&options.payloads),
             buffer: vec![0; BUFFER_BYTES].into(),
         }
     }
@@ -281,21 +277,9 @@ impl Clients {
             self.tally.counts.sent += count as u64;
         }
         self.littles_law.begin(count, intended_ns, now_ns);
-        let (sizes, next_size) = (&self.sizes, &mut self.next_size);
-        // A deep loop of long messages is written in parts: the first that a socket does not take ends the writing.
-        let most = (BATCH_BYTES / self.writer.bytes_max()).max(1);
-        let mut left = count;
-        while left > 0 {
-            let part = left.min(most);
-            left -= part;
-            let sizes = (0..part).map(|_| {
-                *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
-                sizes[*next_size]
-            });
-            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.writer);
-            if let Err(error) = sent {
-                return self.fail(index, End::of("cannot send", &error));
-            }
+        let sizes = self.sizes.take(count);
+        if let Err(error) = connection.send(sizes, intended_ns, now_ns, &mut self.writer) {
+            self.fail(index, End::of("cannot send", &error));
         }
     }
 

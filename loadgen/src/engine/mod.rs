@@ -15,6 +15,7 @@ pub mod progress;
 mod schedule;
 mod shard;
 pub mod shortage;
+mod sizes;
 pub mod tally;
 mod tokens;
 mod waiter;
@@ -23,8 +24,6 @@ use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
 
 pub use background::CohortTally;
 pub use broadcast::Tick;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 pub use schedule::{Slot, Workload};
 use servers::clock;
 
@@ -69,19 +68,6 @@ pub struct Options {
     pub cohorts: Cohorts,
     /// Told how many messages came back.
     pub progress: Arc<Progress>,
-}
-
-impl Options {
-    /// The sizes of a closed loop's messages, in turn: drawn once, so that no random number is needed on the way.
-    fn closed_sizes(&self) -> Box<[u16]> {
-        /// Long enough for a share of a percent.
-        const DRAWN: usize = 4096;
-        let mut random = ChaCha8Rng::seed_from_u64(0);
-        match self.payloads.sizes() {
-            [_] => [0].into(),
-            _ => (0..DRAWN).map(|_| self.payloads.pick(random.random())).collect(),
-        }
-    }
 }
 
 /// What a window measured.

@@ -14,7 +14,8 @@ use crate::{
     engine::{
         Options,
         connection::Connection,
-        message::{MessageWriter, SizeIndex},
+        message::MessageWriter,
+        sizes::SizeCycle,
         tokens::{ConnectionId, EventSource},
         waiter::Waiter,
     },
@@ -83,7 +84,7 @@ struct Flooders {
     members: Vec<Option<Member>>,
     tally: CohortTally,
     writer: MessageWriter,
-    sizes: Box<[SizeIndex]>,
+    sizes: SizeCycle,
     buffer: Box<[u8]>,
 }
 
@@ -128,7 +129,7 @@ impl Flooders {
             waiter,
             tally,
             writer: MessageWriter::new(&options.payloads),
-            sizes: options.closed_sizes(),
+            sizes: SizeCycle::new(&options.payloads),
             buffer: vec![0; PIECE_BYTES].into(),
         })
     }
@@ -175,7 +176,7 @@ impl Flooders {
         } else if member.writable && member.stage == Stage::Open {
             let count = (PIECE_BYTES / self.writer.bytes_max()).max(1);
             self.tally.sent += count as u64;
-            let sizes = self.sizes.iter().copied().cycle().take(count);
+            let sizes = self.sizes.take(count);
             member.connection.send(sizes, now_ns, now_ns, &mut self.writer)?;
         }
         member.writable = member.connection.has_room();
