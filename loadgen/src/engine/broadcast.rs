@@ -37,7 +37,7 @@ impl Tick {
 
 /// What a status line was to the connection that got it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(crate) enum StatusOrder {
     Next,
     /// The same tick again.
     Duplicate,
@@ -47,7 +47,7 @@ pub(super) enum Arrival {
 
 /// All ticks that one thread has seen, in order, and what its connections missed.
 #[derive(Debug, Default)]
-pub(super) struct Broadcasts {
+pub(crate) struct Broadcasts {
     ticks: Vec<Tick>,
     /// Numbers that a connection did not get, from the first up to the second, exclusive.
     gaps: Vec<(u64, u64)>,
@@ -57,22 +57,22 @@ pub(super) struct Broadcasts {
 
 impl Broadcasts {
     /// A status arrived on a connection whose newest tick so far is `last` (0 for none).
-    pub(super) fn receive(&mut self, status: &Status, last: &mut u64, now_ns: u64) -> Arrival {
-        let arrival = match *last {
-            last if status.tick == last => return Arrival::Duplicate,
-            last if status.tick < last => return Arrival::Reordered,
+    pub(crate) fn receive(&mut self, status: &Status, last: &mut u64, now_ns: u64) -> StatusOrder {
+        let order = match *last {
+            last if status.tick == last => return StatusOrder::Duplicate,
+            last if status.tick < last => return StatusOrder::Reordered,
             // A gap on a new connection is none: it was not there.
-            0 => Arrival::Next,
+            0 => StatusOrder::Next,
             last => {
                 if status.tick > last + 1 && self.gaps.len() < KEPT_MAX {
                     self.gaps.push((last + 1, status.tick));
                 }
-                Arrival::Next
+                StatusOrder::Next
             }
         };
         *last = status.tick;
         self.note(status, now_ns);
-        arrival
+        order
     }
 
     fn note(&mut self, status: &Status, now_ns: u64) {
@@ -90,12 +90,12 @@ impl Broadcasts {
     }
 
     /// The tick of the highest number.
-    pub(super) fn newest(&self) -> Option<&Tick> {
+    pub(crate) fn newest(&self) -> Option<&Tick> {
         self.ticks.last()
     }
 
     /// The ticks that came since the last harvest, and the gaps found since.
-    pub(super) fn take_batch(&mut self) -> TickBatch {
+    pub(crate) fn take_batch(&mut self) -> TickBatch {
         let ticks = self.ticks.split_off(self.taken.min(self.ticks.len()));
         // Kept, so that one that straddles two windows is not taken for two.
         self.ticks.extend(ticks.last());
@@ -106,13 +106,13 @@ impl Broadcasts {
 
 /// What one thread saw in one window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TickBatch {
-    pub(super) ticks: Vec<Tick>,
-    pub(super) gaps: Vec<(u64, u64)>,
+pub(crate) struct TickBatch {
+    pub(crate) ticks: Vec<Tick>,
+    pub(crate) gaps: Vec<(u64, u64)>,
 }
 
 /// The ticks of several threads, each tick once, in order.
-pub(super) fn merged(batches: &[TickBatch]) -> Vec<Tick> {
+pub(crate) fn merged(batches: &[TickBatch]) -> Vec<Tick> {
     let mut all: Vec<Tick> = batches.iter().flat_map(|batch| batch.ticks.iter().copied()).collect();
     all.sort_by_key(|tick| tick.number);
     all.dedup_by(|later, kept| {
@@ -127,7 +127,7 @@ pub(super) fn merged(batches: &[TickBatch]) -> Vec<Tick> {
 
 /// How many statuses are missing: numbers in a connection's gap that another connection got. A number that nobody got
 /// was skipped by the server (B4).
-pub(super) fn missed(gaps: impl Iterator<Item = (u64, u64)>, seen: &[u64]) -> u64 {
+pub(crate) fn missed(gaps: impl Iterator<Item = (u64, u64)>, seen: &[u64]) -> u64 {
     let within = |(from, until): (u64, u64)| {
         seen.partition_point(|number| *number < until) - seen.partition_point(|number| *number < from)
     };
@@ -147,7 +147,7 @@ mod tests {
         let (mut broadcasts, mut last) = (Broadcasts::default(), 0);
         let mut receive = |tick| broadcasts.receive(&status(tick), &mut last, 1);
         assert_eq!([7, 8, 8, 7, 9].map(&mut receive), {
-            use Arrival::{Duplicate, Next, Reordered};
+            use StatusOrder::{Duplicate, Next, Reordered};
             [Next, Next, Duplicate, Reordered, Next]
         });
     }

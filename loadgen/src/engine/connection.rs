@@ -2,20 +2,21 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr},
 };
 
 use mio::{Interest, Registry, net::TcpStream};
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, Protocol, Socket, Type};
+use servers::clock;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
     Options,
     echo_verifier::{EchoVerifier, Found, Missing},
+    end_cause::EndCause,
     in_flight::Sent,
     message::{MessageWriter, SizeIndex},
-    shortage,
     tokens::{ConnectionId, EventSource},
 };
 
@@ -28,9 +29,9 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// time, so a server that stops reading costs the generator little memory.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
-    pub(crate) id: ConnectionId,
-    pub(crate) verifier: EchoVerifier,
+    stream: TcpStream,
+    id: ConnectionId,
+    verifier: EchoVerifier,
     /// Messages that a full socket has not taken; `None` while it has room.
     unsent: Option<Box<Unsent>>,
 }
@@ -44,6 +45,18 @@ struct Unsent {
     written: usize,
 }
 
+/// What one read brought.
+#[derive(Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) input: &'a [u8],
+    /// When it was received.
+    pub(crate) now_ns: u64,
+    /// Messages of this window that are no longer outstanding.
+    pub(crate) done: usize,
+    /// Whether the stream can be followed any further.
+    pub(crate) in_sync: bool,
+}
+
 impl Connection {
     /// Begins to connect.
     pub(crate) fn open(
@@ -51,15 +64,35 @@ impl Connection {
         id: ConnectionId,
         source: EventSource,
         registry: &Registry,
-    ) -> io::Result<Self> {
-        let mut stream = connect(options, id)?;
-        registry.register(&mut stream, source.token(), Interest::READABLE | Interest::WRITABLE)?;
+    ) -> Result<Self, EndCause> {
+        let stream = connect(options, id).and_then(|mut stream| {
+            registry.register(&mut stream, source.token(), Interest::READABLE | Interest::WRITABLE)?;
+            Ok(stream)
+        });
+        let stream = stream.map_err(|error| EndCause::of("cannot connect", &error))?;
         Ok(Self { stream, id, verifier: EchoVerifier::new(), unsent: None })
+    }
+
+    /// The result of connecting, once the first event has come.
+    pub(crate) fn finish_connect(&self) -> Result<(), EndCause> {
+        match self.stream.take_error() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(EndCause::of("cannot connect", &error)),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
     }
 
     /// Whether the socket has taken everything.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.is_none()
+    }
+
+    /// Messages of this window that have not come back.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.verifier.outstanding()
     }
 
     /// Sends messages with as few writes as possible, and queues those that a full socket does not take.
@@ -69,7 +102,7 @@ impl Connection {
         intended_ns: u64,
         now_ns: u64,
         writer: &mut MessageWriter,
-    ) -> io::Result<()> {
+    ) -> Result<(), EndCause> {
         let mut sizes = sizes.peekable();
         while self.unsent.is_none() && sizes.peek().is_some() {
             writer.begin_batch();
@@ -99,7 +132,7 @@ impl Connection {
     /// overtakes is lost, since bytes on a connection keep their order.
     ///
     /// No marker is sent if the socket is full, since the server is only slow then, nor if messages carry no identity.
-    pub(crate) fn send_marker(&mut self, now_ns: u64, writer: &mut MessageWriter) -> io::Result<()> {
+    pub(crate) fn send_marker(&mut self, now_ns: u64, writer: &mut MessageWriter) -> Result<(), EndCause> {
         if self.verifier.outstanding() == 0 || !self.has_room() || !writer.is_identified() {
             return Ok(());
         }
@@ -109,7 +142,7 @@ impl Connection {
     }
 
     /// Offers the queued messages to the socket, until it is full again.
-    pub(crate) fn flush(&mut self, now_ns: u64, writer: &mut MessageWriter) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, now_ns: u64, writer: &mut MessageWriter) -> Result<(), EndCause> {
         let Some(unsent) = &mut self.unsent else { return Ok(()) };
         while !unsent.queue.is_empty() {
             writer.begin_batch();
@@ -135,18 +168,31 @@ impl Connection {
         Ok(())
     }
 
-    /// Checks what a client received of which only counts are kept; returns how many messages it brought back.
-    pub(super) fn check(
+    /// Reads once and verifies what came; `None` if there is nothing to read.
+    ///
+    /// # Errors
+    /// If the connection has failed or the server has closed it.
+    pub(crate) fn receive<'a>(
         &mut self,
         writer: &mut MessageWriter,
-        input: &[u8],
-        mut report: impl FnMut(Found),
-    ) -> io::Result<usize> {
+        buffer: &'a mut [u8],
+        mut report: impl FnMut(Found, u64),
+    ) -> Result<Option<Received<'a>>, EndCause> {
+        let count = loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(EndCause::Closed("the server closed the connection".to_owned())),
+                Ok(count) => break count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(EndCause::of("cannot receive", &error)),
+            }
+        };
+        let now_ns = clock::now_ns();
+        let input = &buffer[..count];
         let before = self.verifier.outstanding();
-        self.verifier
-            .receive(&mut writer.messages_of(self.id), input, &mut report)
-            .map_err(|_| ErrorKind::InvalidData)?;
-        Ok(before - self.verifier.outstanding())
+        let mut messages = writer.messages_of(self.id);
+        let in_sync = self.verifier.receive(&mut messages, input, &mut |found| report(found, now_ns)).is_ok();
+        Ok(Some(Received { input, now_ns, done: before - self.verifier.outstanding(), in_sync }))
     }
 
     /// Ends a window: messages that the socket has not begun to take are dropped.
@@ -215,43 +261,15 @@ fn source(index: u32) -> SocketAddr {
 }
 
 /// Writes as much as the socket takes.
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, EndCause> {
     let mut written = 0;
     while written < bytes.len() {
         match stream.write(&bytes[written..]) {
             Ok(count) => written += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(EndCause::of("cannot send", &error)),
         }
     }
     Ok(written)
-}
-
-/// Why a connection is over, in words: a fault is blamed on nobody but who committed it.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The server refused it, closed it, or left it without an answer.
-    Closed(String),
-    /// It was given up here, since what comes is no echo.
-    NoEcho(String),
-    /// This host could not carry it.
-    Shortage(String),
-}
-
-impl End {
-    pub(super) fn of(what: &str, error: &io::Error) -> Self {
-        match error.kind() {
-            _ if shortage::is_own(error) => Self::Shortage(shortage::explain(error)),
-            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-                Self::Closed("the server closed the connection, by a reset".to_owned())
-            }
-            _ => Self::Closed(format!("{what}: {error}")),
-        }
-    }
-}
-
-/// The beginning of an answer, printable.
-pub(super) fn excerpt(input: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(&input[..input.len().min(48)]))
 }

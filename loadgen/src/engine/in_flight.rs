@@ -17,49 +17,49 @@ pub(crate) struct Sent {
 
 impl Sent {
     /// Whether its first byte was handed to the kernel.
-    pub(super) fn was_tried(&self) -> bool {
+    pub(crate) fn was_tried(&self) -> bool {
         self.tried_ns != 0
     }
 }
 
 /// A queue whose oldest message lies in place: with one under way, a connection touches no other memory.
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     oldest: Option<Sent>,
     later: VecDeque<Sent>,
 }
 
 impl InFlight {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         usize::from(self.oldest.is_some()) + self.later.len()
     }
 
-    pub(super) fn oldest(&self) -> Option<Sent> {
+    pub(crate) fn oldest(&self) -> Option<Sent> {
         self.oldest
     }
 
-    pub(super) fn push(&mut self, sent: Sent) {
+    pub(crate) fn push(&mut self, sent: Sent) {
         match self.oldest {
             None => self.oldest = Some(sent),
             Some(_) => self.later.push_back(sent),
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Sent> {
+    pub(crate) fn pop(&mut self) -> Option<Sent> {
         let next = self.later.pop_front();
         std::mem::replace(&mut self.oldest, next)
     }
 
-    pub(super) fn pop_newest(&mut self) -> Option<Sent> {
+    pub(crate) fn pop_newest(&mut self) -> Option<Sent> {
         self.later.pop_back().or_else(|| self.oldest.take())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Sent> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Sent> {
         self.oldest.iter().chain(&self.later)
     }
 
     /// The messages that wait behind a full socket; they are the newest.
-    pub(super) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
+    pub(crate) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
         let first = self.later.partition_point(Sent::was_tried);
         let oldest = self.oldest.as_mut().filter(|sent| !sent.was_tried());
         iter::chain(oldest, self.later.iter_mut().skip(first))

@@ -5,7 +5,7 @@
 
 /// Counts what is under way.
 #[derive(Debug, Default)]
-pub(super) struct LittlesLaw {
+pub(crate) struct LittlesLaw {
     in_flight: usize,
     /// Up to when the integral is complete.
     since_ns: u64,
@@ -13,36 +13,36 @@ pub(super) struct LittlesLaw {
 }
 
 impl LittlesLaw {
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
     /// Messages leave that were intended at `intended_ns`: from then on they count.
-    pub(super) fn begin(&mut self, count: usize, intended_ns: u64, now_ns: u64) {
+    pub(crate) fn begin(&mut self, count: usize, intended_ns: u64, now_ns: u64) {
         self.advance(now_ns);
         self.integral_ns += count as u64 * now_ns.saturating_sub(intended_ns);
         self.in_flight += count;
     }
 
     /// Messages arrive.
-    pub(super) fn end(&mut self, count: usize, now_ns: u64) {
+    pub(crate) fn end(&mut self, count: usize, now_ns: u64) {
         self.advance(now_ns);
         self.in_flight -= count;
     }
 
     /// Messages will never arrive.
-    pub(super) fn forget(&mut self, count: usize) {
+    pub(crate) fn forget(&mut self, count: usize) {
         self.in_flight -= count;
     }
 
     /// Nothing more is waited for.
-    pub(super) fn end_all(&mut self) {
+    pub(crate) fn end_all(&mut self) {
         self.in_flight = 0;
     }
 
     /// Number under way times nanoseconds since this was last asked.
-    pub(super) fn take_ns(&mut self) -> u64 {
-        std::mem::take(&mut self.integral_ns)
+    pub(crate) fn integral_ns(&self) -> u64 {
+        self.integral_ns
     }
 
     fn advance(&mut self, now_ns: u64) {
@@ -79,7 +79,7 @@ mod tests {
                     None => littles_law.end(1, now_ns),
                 }
             }
-            prop_assert_eq!((littles_law.take_ns(), littles_law.in_flight()), (sum, 0));
+            prop_assert_eq!((littles_law.integral_ns(), littles_law.in_flight()), (sum, 0));
         }
     }
 }

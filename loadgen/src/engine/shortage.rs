@@ -5,7 +5,7 @@ use std::io;
 use rustix::io::Errno;
 
 /// What the other side of a connection, or the way there, can be the cause of.
-const OF_THE_PEER: [Errno; 11] = [
+const PEER_ERRORS: [Errno; 11] = [
     Errno::CONNREFUSED,
     Errno::CONNRESET,
     Errno::CONNABORTED,
@@ -20,8 +20,8 @@ const OF_THE_PEER: [Errno; 11] = [
 ];
 
 /// Whether an error of a socket is of this host's making.
-pub fn is_own(error: &io::Error) -> bool {
-    Errno::from_io_error(error).is_some_and(|errno| !OF_THE_PEER.contains(&errno))
+pub fn is_local(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| !PEER_ERRORS.contains(&errno))
 }
 
 /// What is short, and what helps.
@@ -43,12 +43,12 @@ mod tests {
     #[test]
     fn what_this_host_lacks_is_told_from_what_the_peer_does() {
         for errno in [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::AGAIN, Errno::ACCESS] {
-            assert!(is_own(&errno.into()), "{errno:?}");
+            assert!(is_local(&errno.into()), "{errno:?}");
         }
         for errno in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT, Errno::HOSTUNREACH] {
-            assert!(!is_own(&errno.into()), "{errno:?}");
+            assert!(!is_local(&errno.into()), "{errno:?}");
         }
         // Made here for what the peer did.
-        assert!(!is_own(&io::ErrorKind::UnexpectedEof.into()));
+        assert!(!is_local(&io::ErrorKind::UnexpectedEof.into()));
     }
 }

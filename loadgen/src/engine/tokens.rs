@@ -69,12 +69,12 @@ impl ConnectionId {
 
     /// A quarter of all numbers, used again once they are used up.
     pub(crate) const fn background(serial: u32) -> Self {
-        Self(2 << 30 | serial % (1 << 30))
+        Self((2 << 30) + serial % (1 << 30))
     }
 
     /// The last quarter.
     pub(crate) const fn flooder(number: u32) -> Self {
-        Self(3 << 30 | number % (1 << 30))
+        Self((3 << 30) + number % (1 << 30))
     }
 
     pub(crate) const fn number(self) -> u32 {

@@ -13,7 +13,7 @@ use crate::{interrupt, plan::Pacing};
 
 /// A poll with a timer of nanosecond resolution: the poll's own timeout is rounded up to whole milliseconds.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     poll: Poll,
     events: Events,
     timer: OwnedFd,
@@ -21,7 +21,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), EventSource::Timer.token(), Interest::READABLE)?;
@@ -31,12 +31,12 @@ impl Waiter {
         Ok(Self { poll, events: Events::with_capacity(1024), timer, armed_ns: 0 })
     }
 
-    pub(super) fn registry(&self) -> io::Result<Registry> {
+    pub(crate) fn registry(&self) -> io::Result<Registry> {
         self.poll.registry().try_clone()
     }
 
     /// The events of sockets and signals up to `until_ns`; none if the time comes first.
-    pub(super) fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<impl Iterator<Item = &Event>> {
+    pub(crate) fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<impl Iterator<Item = &Event>> {
         let timeout = match pacing {
             Pacing::Spin => Some(Duration::ZERO),
             Pacing::Timer => {

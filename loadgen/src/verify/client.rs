@@ -221,7 +221,7 @@ impl Client {
 
 /// What this host lacks is no answer of the server.
 fn refused(addr: SocketAddr, error: std::io::Error) -> anyhow::Error {
-    if shortage::is_own(&error) {
+    if shortage::is_local(&error) {
         return Skipped(format!("this host ran short: {}", shortage::explain(&error))).into();
     }
     anyhow::Error::new(error).context(format!("cannot connect to {addr}"))

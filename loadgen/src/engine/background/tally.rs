@@ -1,10 +1,8 @@
 //! Clients that behave badly: which kinds there are, how many of each, and what they experienced.
 
-use std::io;
-
 use hdrhistogram::Histogram;
 
-use crate::engine::{echo_verifier::Found, in_flight::Sent, shortage};
+use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent};
 
 /// What one kind of bad client experienced in a window.
 #[derive(Clone, Debug)]
@@ -43,7 +41,7 @@ impl Default for CohortTally {
 
 impl CohortTally {
     /// Something came at `now_ns`.
-    pub(super) fn record(&mut self, found: Found, now_ns: u64) {
+    pub(crate) fn record(&mut self, found: Found, now_ns: u64) {
         match found {
             Found::Echo(Sent { tried_ns, .. }) => {
                 self.echoed += 1;
@@ -56,23 +54,25 @@ impl CohortTally {
     }
 
     /// A connection had its first echo.
-    pub(super) fn record_opened(&mut self, started_ns: u64, now_ns: u64) {
+    pub(crate) fn record_opened(&mut self, started_ns: u64, now_ns: u64) {
         self.opened += 1;
         let _ = self.connect.record(now_ns.saturating_sub(started_ns).max(1));
     }
 
-    /// A connection is over, or could not even be begun.
-    pub(super) fn record_end(&mut self, error: &io::Error) {
-        if shortage::is_own(error) {
-            self.short += 1;
-            self.shortage.get_or_insert_with(|| shortage::explain(error));
-        } else {
-            self.closed += 1;
+    /// A connection has ended, or could not even be begun.
+    pub(crate) fn record_end(&mut self, cause: EndCause) {
+        match cause {
+            EndCause::Completed => {}
+            EndCause::Closed(_) | EndCause::NotAnEcho(_) => self.closed += 1,
+            EndCause::Shortage(what) => {
+                self.short += 1;
+                self.shortage.get_or_insert(what);
+            }
         }
     }
 
     /// Adds what another thread counted.
-    pub(in crate::engine) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         // They have the same bounds, and nothing is beyond them.
         self.service.add(&other.service).expect("histograms of the same bounds");
         self.connect.add(&other.connect).expect("histograms of the same bounds");

@@ -1,88 +1,134 @@
-//! How a window and a connection end, and whose doing that is.
+//! How a window and a connection end, and which side is to blame.
+
+use std::mem;
 
 use servers::clock;
 
-use super::{Clients, Stage};
-use crate::engine::{connection::End, echo_verifier::Missing, tally::Counts};
+use super::{Measured, MeasuredClients, MeasuredState, Work};
+use crate::engine::{
+    clients::{Client, Stage},
+    end_cause::EndCause,
+    recorder::WindowRecorder,
+};
 
-impl Clients {
+impl MeasuredClients {
     /// Ends the ramp: connections that have not answered count as failed.
-    pub(in crate::engine) fn give_up_unanswered(&mut self) {
+    pub(crate) fn give_up_unanswered(&mut self) {
         for index in 0..self.clients.len() {
-            match self.clients[index].stage {
-                Stage::Connecting => self.fail(index, End::Closed("the connection is not answered".to_owned())),
-                Stage::Probing => {
-                    self.fail(index, End::Closed("the connection is accepted but nothing is echoed".to_owned()));
-                }
-                Stage::Ready => {}
-            }
-        }
-        let never_opened = self.wanted - self.clients.len();
-        self.tally.counts.connect_failed += never_opened as u64;
-    }
-
-    /// Ends the ramp because a signal came: what has not answered yet might have, so it is no failure.
-    pub(in crate::engine) fn forget_unanswered(&mut self) {
-        let so_far = (self.tally.counts.connect_failed, self.first_problem.take());
-        self.give_up_unanswered();
-        (self.tally.counts.connect_failed, self.first_problem) = so_far;
-    }
-
-    /// Asks on every connection that owes something whether it still comes.
-    pub(in crate::engine) fn send_markers(&mut self) {
-        for index in 0..self.clients.len() {
-            let Some(connection) = &mut self.clients[index].connection else { continue };
-            if let Err(error) = connection.send_marker(clock::now_ns(), &mut self.writer) {
-                self.fail(index, End::of("cannot send", &error));
-            }
-        }
-    }
-
-    /// Ends a window: what has not come back is lost, or was not waited for.
-    pub(in crate::engine) fn settle(&mut self) {
-        for connection in self.clients.iter_mut().filter_map(|client| client.connection.as_mut()) {
-            miss(&mut self.tally.counts, connection.settle());
-        }
-        self.littles_law.end_all();
-    }
-
-    /// Ends a connection for good.
-    pub(super) fn fail(&mut self, index: usize, end: End) {
-        let client = &mut self.clients[index];
-        let ready = client.stage == Stage::Ready;
-        let counts = &mut self.tally.counts;
-        // Dropped with its registration.
-        if let Some(mut connection) = client.connection.take() {
-            self.littles_law.forget(connection.verifier.outstanding());
-            let missing = match &end {
-                End::Closed(_) => connection.settle_closed(),
-                End::NoEcho(_) | End::Shortage(_) => connection.settle(),
+            let what = match self.clients[index].as_ref().map(|client| client.stage) {
+                Some(Stage::Connecting) => "the connection is not answered",
+                Some(Stage::Probing) => "the connection is accepted but nothing is echoed",
+                Some(Stage::Open) | None => continue,
             };
-            if ready {
-                miss(counts, missing);
+            self.end(index, EndCause::Closed(what.to_owned()));
+        }
+        let never_begun = self.clients.len() - self.behaviour.begun;
+        self.behaviour.recorder.tally.counts.connect_failed += never_begun as u64;
+    }
+
+    /// Ends the ramp because a signal came: connections that have not answered yet might have, so they are no failures.
+    pub(crate) fn forget_unanswered(&mut self) {
+        let failed_so_far = self.behaviour.recorder.tally.counts.connect_failed;
+        let first_problem = self.behaviour.first_problem.take();
+        self.give_up_unanswered();
+        self.behaviour.recorder.tally.counts.connect_failed = failed_so_far;
+        self.behaviour.first_problem = first_problem;
+    }
+
+    /// The planned end of a window has come: what is due from `until_ns` on is not sent any more.
+    pub(crate) fn end_sending(&mut self, until_ns: u64) {
+        let Measured { recorder, work, .. } = &mut self.behaviour;
+        recorder.mark_planned_end();
+        match work {
+            Work::Open { slots, start_ns, .. } => {
+                slots.truncate(slots.partition_point(|slot| *start_ns + slot.due_ns < until_ns));
+                recorder.tally.counts.scheduled = slots.len() as u64;
+            }
+            Work::Closed { until_ns: end_ns } => *end_ns = until_ns.min(*end_ns),
+            Work::None => {}
+        }
+    }
+
+    /// What is in flight now is the server's backlog.
+    pub(crate) fn mark_backlog(&mut self) {
+        self.behaviour.recorder.mark_backlog();
+    }
+
+    /// Slots that have not been sent yet never will be.
+    pub(crate) fn drop_schedule(&mut self) {
+        if self.live() == 0 {
+            // No connection is left to send on: that slots had no turn is not the generator's fault.
+            let counts = &mut self.behaviour.recorder.tally.counts;
+            counts.handled = counts.scheduled;
+        }
+        self.behaviour.work = Work::None;
+    }
+
+    /// Sends a marker on every connection that owes something.
+    pub(crate) fn send_markers(&mut self) {
+        for index in 0..self.clients.len() {
+            let Some(client) = &mut self.clients[index] else { continue };
+            if let Err(cause) = client.connection.send_marker(clock::now_ns(), &mut self.writer) {
+                self.end(index, cause);
             }
         }
-        match &end {
-            End::Shortage(_) => counts.short += 1,
-            End::Closed(_) if ready => counts.reset += 1,
-            End::NoEcho(_) if ready => {}
-            End::Closed(_) | End::NoEcho(_) => counts.connect_failed += 1,
+    }
+
+    /// Ends a window: messages that have not come back are lost or unanswered.
+    pub(crate) fn settle(&mut self) {
+        for client in self.clients.iter_mut().flatten() {
+            self.behaviour.recorder.record_missing(client.connection.settle());
         }
-        if ready {
-            self.live -= 1;
-        } else {
-            self.probing -= 1;
-            client.stage = Stage::Ready;
-        }
-        match end {
-            End::Shortage(what) => self.first_shortage.get_or_insert(what),
-            End::Closed(what) | End::NoEcho(what) => self.first_problem.get_or_insert(what),
-        };
+        self.behaviour.recorder.littles_law.end_all();
+        self.behaviour.work = Work::None;
+    }
+
+    /// The record of the window. What comes until the next window begins is recorded nowhere.
+    pub(crate) fn take_record(&mut self) -> WindowRecorder {
+        mem::take(&mut self.behaviour.recorder)
     }
 }
 
-fn miss(counts: &mut Counts, missing: Missing) {
-    counts.lost += missing.lost + missing.cut_off;
-    counts.cut_off += missing.cut_off;
-    counts.unanswered += missing.unanswered;
+impl Measured {
+    /// A connection could not even be begun.
+    pub(super) fn record_connect_failed(&mut self, cause: EndCause) {
+        self.count_end(&cause, false);
+        self.keep_first(cause);
+    }
+
+    pub(super) fn record_end(&mut self, mut client: Client<MeasuredState>, cause: EndCause) {
+        let was_open = client.stage == Stage::Open;
+        self.recorder.littles_law.forget(client.connection.outstanding());
+        let missing = match cause {
+            EndCause::Closed(_) => client.connection.settle_closed(),
+            EndCause::Completed | EndCause::NotAnEcho(_) | EndCause::Shortage(_) => client.connection.settle(),
+        };
+        if was_open {
+            self.recorder.record_missing(missing);
+            self.live -= 1;
+        } else {
+            self.probing -= 1;
+        }
+        self.count_end(&cause, was_open);
+        self.keep_first(cause);
+    }
+
+    fn count_end(&mut self, cause: &EndCause, was_open: bool) {
+        let counts = &mut self.recorder.tally.counts;
+        match cause {
+            EndCause::Completed => {}
+            EndCause::Shortage(_) => counts.short += 1,
+            EndCause::Closed(_) if was_open => counts.reset += 1,
+            EndCause::NotAnEcho(_) if was_open => {}
+            EndCause::Closed(_) | EndCause::NotAnEcho(_) => counts.connect_failed += 1,
+        }
+    }
+
+    fn keep_first(&mut self, cause: EndCause) {
+        match cause {
+            EndCause::Completed => {}
+            EndCause::Shortage(what) => drop(self.first_shortage.get_or_insert(what)),
+            EndCause::Closed(what) | EndCause::NotAnEcho(what) => drop(self.first_problem.get_or_insert(what)),
+        }
+    }
 }

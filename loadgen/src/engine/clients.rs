@@ -1,0 +1,259 @@
+//! The life cycle of clients: each connects, has a first message echoed, sends and receives, and ends.
+//!
+//! It is the same for all. What a kind of client records, and what it does in response, is its [`Behaviour`].
+
+use std::mem;
+
+use mio::{Registry, event::Event};
+use servers::clock;
+
+use super::{
+    Options,
+    connection::{Connection, Received},
+    echo_verifier::Found,
+    end_cause::EndCause,
+    message::MessageWriter,
+    sizes::SizeCycle,
+    tokens::{ConnectionId, EventSource},
+};
+
+/// Reads from one connection before others have their turn: a server may send without end.
+const TURN_READS: usize = 4;
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Connecting,
+    /// The first message is in flight.
+    Probing,
+    /// The first message came back.
+    Open,
+}
+
+/// A client that has not ended.
+#[derive(Debug)]
+pub(crate) struct Client<S> {
+    pub(crate) connection: Connection,
+    pub(crate) stage: Stage,
+    /// When it began to connect.
+    pub(crate) started_ns: u64,
+    pub(crate) state: S,
+}
+
+impl<S> Client<S> {
+    /// Begins to connect.
+    pub(crate) fn open(
+        options: &Options,
+        registry: &Registry,
+        id: ConnectionId,
+        source: EventSource,
+        state: S,
+    ) -> Result<Self, EndCause> {
+        let started_ns = clock::now_ns();
+        let connection = Connection::open(options, id, source, registry)?;
+        Ok(Self { connection, stage: Stage::Connecting, started_ns, state })
+    }
+
+    /// Goes on with the first event: the first message is to be sent now.
+    pub(crate) fn finish_connect(&mut self) -> Result<(), EndCause> {
+        self.connection.finish_connect()?;
+        self.stage = Stage::Probing;
+        Ok(())
+    }
+}
+
+/// What the clients of one kind record and do. An [`EndCause`] as an error ends the client.
+pub(crate) trait Behaviour {
+    /// What is known of each client.
+    type State;
+
+    /// Messages are about to be sent; the first one of a client before it is open.
+    fn on_send(&mut self, client: &Client<Self::State>, count: usize, intended_ns: u64, now_ns: u64);
+
+    /// Something was found in what a client received.
+    fn on_found(&mut self, stage: Stage, state: &mut Self::State, found: Found, now_ns: u64);
+
+    /// Messages are no longer in flight.
+    fn on_done(&mut self, _count: usize, _now_ns: u64) {}
+
+    /// A client had its first echo, and is open unless this fails.
+    fn on_first_echo(&mut self, client: &Client<Self::State>, received: &Received<'_>) -> Result<(), EndCause>;
+
+    /// How many messages an open client sends in return for `done` that came back.
+    fn replies(&self, _done: usize, _now_ns: u64) -> usize {
+        0
+    }
+
+    /// Whether a client reads as soon as there is something to read.
+    fn reads_at_once(&self, _client: &Client<Self::State>) -> bool {
+        true
+    }
+
+    /// A client has ended.
+    fn on_end(&mut self, client: Client<Self::State>, cause: EndCause);
+}
+
+/// The clients of one kind on one thread.
+#[derive(Debug)]
+pub(crate) struct Clients<B: Behaviour> {
+    pub(super) behaviour: B,
+    /// `None` where no client has begun, or where it has ended.
+    pub(super) clients: Box<[Option<Client<B::State>>]>,
+    pub(super) writer: MessageWriter,
+    options: Options,
+    registry: Registry,
+    sizes: SizeCycle,
+    buffer: Box<[u8]>,
+    /// Clients that were not read to the end when it was their turn.
+    unread: Vec<usize>,
+}
+
+impl<B: Behaviour> Clients<B> {
+    /// Room for `capacity` clients that read into a buffer of `buffer_bytes`.
+    pub(crate) fn new(
+        options: &Options,
+        registry: Registry,
+        behaviour: B,
+        capacity: usize,
+        buffer_bytes: usize,
+    ) -> Self {
+        Self {
+            behaviour,
+            clients: (0..capacity).map(|_| None).collect(),
+            writer: MessageWriter::new(&options.payloads),
+            options: options.clone(),
+            registry,
+            sizes: SizeCycle::new(&options.payloads),
+            buffer: vec![0; buffer_bytes].into(),
+            unread: Vec::new(),
+        }
+    }
+
+    /// Begins a client.
+    pub(super) fn open(
+        &mut self,
+        index: usize,
+        id: ConnectionId,
+        source: EventSource,
+        state: B::State,
+    ) -> Result<&Client<B::State>, EndCause> {
+        let client = Client::open(&self.options, &self.registry, id, source, state)?;
+        Ok(self.clients[index].insert(client))
+    }
+
+    /// Goes on with a client whose socket is ready; returns when it last received something, if it did.
+    pub(crate) fn on_event(&mut self, index: usize, event: &Event) -> Option<u64> {
+        if let Err(cause) = self.write_on(index, event) {
+            self.end(index, cause);
+            return None;
+        }
+        // The edge of the connect may also say that the server has sent something or hung up, and no other one will.
+        if event.is_readable() || event.is_read_closed() {
+            return self.read(index, event.is_read_closed() || event.is_error());
+        }
+        None
+    }
+
+    /// Sends the first message of a client that is connected, or what waits behind a socket that was full.
+    fn write_on(&mut self, index: usize, event: &Event) -> Result<(), EndCause> {
+        let Some(client) = &mut self.clients[index] else { return Ok(()) };
+        if client.stage == Stage::Connecting {
+            client.finish_connect()?;
+            return self.send(index, 1, clock::now_ns());
+        }
+        if event.is_writable() && !client.connection.has_room() {
+            client.connection.flush(clock::now_ns(), &mut self.writer)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with clients that had more to read than one turn takes; says whether there were any.
+    pub(crate) fn read_on(&mut self) -> bool {
+        let unread = mem::take(&mut self.unread);
+        for index in &unread {
+            self.read(*index, true);
+        }
+        !unread.is_empty()
+    }
+
+    /// Whether something waits to be read that no event will announce.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Sends messages that are due now.
+    pub(super) fn send(&mut self, index: usize, count: usize, now_ns: u64) -> Result<(), EndCause> {
+        let Some(client) = &mut self.clients[index] else { return Ok(()) };
+        self.behaviour.on_send(client, count, now_ns, now_ns);
+        client.connection.send(self.sizes.take(count), now_ns, now_ns, &mut self.writer)
+    }
+
+    /// Reads until the socket is drained or the turn is over; returns when something was last received.
+    ///
+    /// `closing` tells that the end of the stream is still to be read.
+    fn read(&mut self, index: usize, closing: bool) -> Option<u64> {
+        let mut last_ns = None;
+        for _ in 0..TURN_READS {
+            match &self.clients[index] {
+                Some(client) if self.behaviour.reads_at_once(client) => {}
+                _ => return last_ns,
+            }
+            match self.receive(index, self.buffer.len()) {
+                Ok(Some((bytes, now_ns))) => {
+                    last_ns = Some(now_ns);
+                    // A short read has drained the socket (epoll(7)).
+                    if bytes < self.buffer.len() && !closing {
+                        return last_ns;
+                    }
+                }
+                Ok(None) => return last_ns,
+                Err(cause) => {
+                    self.end(index, cause);
+                    return last_ns;
+                }
+            }
+        }
+        self.unread.push(index);
+        last_ns
+    }
+
+    /// Reads once, at most `limit` bytes, and sends what that calls for; returns how many bytes came, and when.
+    pub(super) fn receive(&mut self, index: usize, limit: usize) -> Result<Option<(usize, u64)>, EndCause> {
+        let Some(client) = &mut self.clients[index] else { return Ok(None) };
+        let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
+        let report = |found, now_ns| behaviour.on_found(stage, state, found, now_ns);
+        let received = client.connection.receive(&mut self.writer, &mut self.buffer[..limit], report)?;
+        let Some(received) = received else { return Ok(None) };
+        let Received { input, now_ns, done, in_sync } = received;
+        self.behaviour.on_done(done, now_ns);
+        if !in_sync {
+            return Err(EndCause::not_an_echo(input));
+        }
+        let bytes = input.len();
+        if done > 0 && stage == Stage::Probing {
+            self.behaviour.on_first_echo(client, &received)?;
+            client.stage = Stage::Open;
+        } else if done > 0 {
+            let replies = self.behaviour.replies(done, now_ns);
+            if replies > 0 {
+                self.send(index, replies, now_ns)?;
+            }
+        }
+        Ok(Some((bytes, now_ns)))
+    }
+
+    /// Ends a client.
+    pub(super) fn end(&mut self, index: usize, cause: EndCause) {
+        // The socket is closed, and with that deregistered, when the client is dropped.
+        if let Some(client) = self.clients[index].take() {
+            self.unread.retain(|unread| *unread != index);
+            self.behaviour.on_end(client, cause);
+        }
+    }
+
+    /// Ends every client without a record of it.
+    pub(super) fn clear(&mut self) {
+        self.unread.clear();
+        self.clients.fill_with(|| None);
+    }
+}
