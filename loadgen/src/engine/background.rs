@@ -21,7 +21,7 @@ use super::{
     end_cause::EndCause,
     tokens::{ConnectionId, EventSource, GENERATIONS},
 };
-use crate::plan::{CHURN_UNANSWERED, Cohorts, Kind};
+use crate::plan::{CHURN_UNANSWERED, CohortKind, Cohorts};
 
 /// How often a slow reader reads, and how much.
 const SLOW_READ_INTERVAL_NS: u64 = 100_000_000;
@@ -51,7 +51,7 @@ pub(crate) struct Background {
 /// What is known of a background client.
 #[derive(Debug)]
 pub(crate) struct BackgroundState {
-    kind: Kind,
+    kind: CohortKind,
     /// Tells it from earlier clients at the same index.
     generation: u32,
     /// When a slow reader sends next, and reads next.
@@ -63,7 +63,7 @@ pub(crate) struct BackgroundState {
 pub(crate) type BackgroundClients = Clients<Background>;
 
 impl Background {
-    fn tally(&mut self, kind: Kind) -> &mut CohortTally {
+    fn tally(&mut self, kind: CohortKind) -> &mut CohortTally {
         &mut self.tallies[kind as usize]
     }
 }
@@ -83,7 +83,7 @@ impl Behaviour for Background {
         let kind = client.state.kind;
         let tally = self.tally(kind);
         tally.record_opened(client.started_ns, received.now_ns);
-        if kind != Kind::Churn {
+        if kind != CohortKind::Churn {
             return Ok(());
         }
         if tally.opened.is_multiple_of(3) {
@@ -95,7 +95,7 @@ impl Behaviour for Background {
     }
 
     fn reads_at_once(&self, client: &Client<BackgroundState>) -> bool {
-        (client.state.kind, client.stage) != (Kind::SlowReader, Stage::Open)
+        (client.state.kind, client.stage) != (CohortKind::SlowReader, Stage::Open)
     }
 
     fn on_end(&mut self, client: Client<BackgroundState>, cause: EndCause) {
@@ -115,7 +115,7 @@ impl BackgroundClients {
     /// Begins the background load.
     pub(crate) fn start(&mut self, now_ns: u64) {
         for index in 0..self.slow_readers() {
-            self.begin(index, Kind::SlowReader, now_ns);
+            self.begin(index, CohortKind::SlowReader, now_ns);
         }
         self.behaviour.churn_next_ns = (self.behaviour.wanted.churn_per_sec > 0.0).then_some(now_ns);
         self.behaviour.next_due_ns = self.find_next_due_ns();
@@ -128,7 +128,7 @@ impl BackgroundClients {
         self.clear();
     }
 
-    /// What was recorded since this was last called, in the order of [`Kind::ALL`].
+    /// What was recorded since this was last called, in the order of [`CohortKind::ALL`].
     pub(crate) fn take_tallies(&mut self) -> [CohortTally; 3] {
         mem::take(&mut self.behaviour.tallies)
     }
@@ -173,14 +173,14 @@ impl BackgroundClients {
         while let Some(due_ns) = self.behaviour.churn_next_ns.filter(|due_ns| *due_ns <= now_ns) {
             if let Some(index) = (self.slow_readers()..self.clients.len()).find(|index| self.clients[*index].is_none())
             {
-                self.begin(index, Kind::Churn, now_ns);
+                self.begin(index, CohortKind::Churn, now_ns);
             }
             let interval_ns = ((1e9 / self.behaviour.wanted.churn_per_sec) as u64).max(1);
             self.behaviour.churn_next_ns = Some(due_ns + interval_ns);
         }
     }
 
-    fn begin(&mut self, index: usize, kind: Kind, now_ns: u64) {
+    fn begin(&mut self, index: usize, kind: CohortKind, now_ns: u64) {
         let serial = self.behaviour.begun;
         self.behaviour.begun = serial.wrapping_add(1);
         let state = BackgroundState {
@@ -191,7 +191,7 @@ impl BackgroundClients {
         };
         let source = EventSource::Background { index, generation: state.generation };
         match self.open(index, ConnectionId::background(serial), source, state) {
-            Ok(client) if kind == Kind::SlowReader => {
+            Ok(client) if kind == CohortKind::SlowReader => {
                 // A small buffer in the kernel as well. If that is refused, the client is only less slow.
                 drop(client.connection.socket().set_recv_buffer_size(SLOW_READ_BYTES));
             }

@@ -70,7 +70,7 @@ impl Shard {
     pub(crate) fn new(options: &Options, index: u32, threads: u32) -> io::Result<Self> {
         let waiter = Waiter::new()?;
         let measured = MeasuredClients::measured(options, waiter.registry()?, index, threads);
-        let cohorts = options.cohorts.part(index, threads);
+        let cohorts = options.cohorts.share(index, threads);
         let background = BackgroundClients::background(options, waiter.registry()?, cohorts);
         Ok(Self {
             waiter,

@@ -6,14 +6,14 @@ use super::{
     recorder::Response,
     tally::Tally,
 };
-use crate::{observe::ThreadUsage, plan::Kind};
+use crate::{observe::ThreadUsage, plan::CohortKind};
 
 /// What a window measured.
 #[derive(Debug)]
 pub struct Window {
     /// Histograms and counts of the measured clients.
     pub tally: Tally,
-    /// Histograms and counts of the background clients, in the order of [`Kind::ALL`].
+    /// Histograms and counts of the background clients, in the order of [`CohortKind::ALL`].
     pub cohorts: [CohortTally; 3],
     /// The ticks that arrived, in order.
     pub ticks: Vec<Tick>,
@@ -72,7 +72,7 @@ impl Window {
         }
         let (mut tally, mut cohorts) = sum.unwrap_or_default();
         if let Some(flooded) = &common.flooded {
-            cohorts[Kind::Flooder as usize].add(flooded);
+            cohorts[CohortKind::Flooder as usize].add(flooded);
         }
         let ticks = record_ticks(&mut tally, &batches, common.live, common.ticks_seen);
         record_interference(&mut tally, &ticks, &responses);

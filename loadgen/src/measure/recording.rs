@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{CohortTally, Tick, Window, tally::Tally},
-    plan::{Kind, Load, Plan, units::show_payloads},
+    plan::{CohortKind, Load, Plan, units::show_payloads},
     record::{
         BriefLatency, Distribution, Latency, Misbehaving, Mode, Outcome, Reason, ReasonKind, Recording, Row, Second,
         Series, TargetKind, Validity, recorded_rate, without_home,
@@ -231,8 +231,9 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.loadgen_run_delay_ns = window.usage.run_delay_ns;
     host_activity(row, &load.surroundings);
     if !plan.cohorts.is_empty() {
-        let of = |kind: Kind| misbehaving(&window.cohorts[kind as usize]);
-        (row.slow_reader, row.churn, row.flooder) = (of(Kind::SlowReader), of(Kind::Churn), of(Kind::Flooder));
+        let of = |kind: CohortKind| misbehaving(&window.cohorts[kind as usize]);
+        (row.slow_reader, row.churn, row.flooder) =
+            (of(CohortKind::SlowReader), of(CohortKind::Churn), of(CohortKind::Flooder));
     }
 }
 
@@ -301,7 +302,7 @@ fn series(window: &Window, length: Duration) -> Series<'_> {
     ];
     let measured =
         measured.map(|(metric, histogram, is_fine)| Distribution { metric: metric.to_owned(), histogram, is_fine });
-    let beside = Kind::ALL.into_iter().flat_map(|kind| {
+    let beside = CohortKind::ALL.into_iter().flat_map(|kind| {
         let tally = &window.cohorts[kind as usize];
         [("connect", &tally.connect), ("service", &tally.service)].map(|(metric, histogram)| Distribution {
             metric: format!("{}_{metric}", kind.name()),

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-pub(crate) use self::cohorts::CHURN_UNANSWERED;
+pub(crate) use self::cohorts::{CHURN_UNANSWERED, CohortKind};
 use self::units::show_bytes;
 pub use self::{
-    cohorts::{Cohorts, Kind},
+    cohorts::Cohorts,
     host::HostArgs,
     pacing::Pacing,
     payloads::Payloads,
