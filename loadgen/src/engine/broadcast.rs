@@ -1,15 +1,17 @@
-//! Ticks as the clients see them: which came where and when, and which are missing. Pure.
+//! The ticks that clients receive: when each arrived on how many connections, and which are missing. Pure.
+
+use std::{mem, ops::Range};
 
 use protocol::status::Status;
 
-/// Ticks and gaps kept of one trial: more than a quarter of an hour at the shortest interval. A server that makes up
-/// numbers shall not fill the memory.
+/// Ticks and gaps kept per trial: more than a quarter of an hour at the shortest interval. The limit keeps a server that
+/// makes up numbers from filling the memory.
 const KEPT_MAX: usize = 100_000;
 
-/// How far back a late tick is looked for.
+/// How many of the newest ticks a late one is compared with.
 const RECENT: usize = 100;
 
-/// A tick as it arrived.
+/// A tick, and its arrivals on all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
     /// Its number.
@@ -18,16 +20,16 @@ pub struct Tick {
     pub due_ns: u64,
     /// When its fan-out began.
     pub emit_ns: u64,
-    /// When the first connection had it.
+    /// When it arrived on the first connection.
     pub first_ns: u64,
-    /// When the last one had it.
+    /// When it arrived on the last connection.
     pub last_ns: u64,
-    /// How many connections had it.
+    /// Number of connections that received it.
     pub recipients: u64,
 }
 
 impl Tick {
-    /// The same tick as another thread saw it.
+    /// Adds the arrivals that another thread saw.
     fn merge(&mut self, other: &Self) {
         self.first_ns = self.first_ns.min(other.first_ns);
         self.last_ns = self.last_ns.max(other.last_ns);
@@ -35,9 +37,10 @@ impl Tick {
     }
 }
 
-/// What a status line was to the connection that got it.
+/// The place of a status line among those of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatusOrder {
+    /// A newer tick than the last one.
     Next,
     /// The same tick again.
     Duplicate,
@@ -45,13 +48,13 @@ pub(crate) enum StatusOrder {
     Reordered,
 }
 
-/// All ticks that one thread has seen, in order, and what its connections missed.
+/// The ticks that the connections of one thread received, in order, and the gaps between them.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
     ticks: Vec<Tick>,
-    /// Numbers that a connection did not get, from the first up to the second, exclusive.
-    gaps: Vec<(u64, u64)>,
-    /// Where the ticks begin that the last harvest has not taken.
+    /// Numbers that a connection skipped.
+    gaps: Vec<Range<u64>>,
+    /// Where the ticks begin that the last batch did not contain.
     taken: usize,
 }
 
@@ -61,11 +64,11 @@ impl Broadcasts {
         let order = match *last {
             last if status.tick == last => return StatusOrder::Duplicate,
             last if status.tick < last => return StatusOrder::Reordered,
-            // A gap on a new connection is none: it was not there.
+            // A new connection has missed nothing: it was not open before.
             0 => StatusOrder::Next,
             last => {
                 if status.tick > last + 1 && self.gaps.len() < KEPT_MAX {
-                    self.gaps.push((last + 1, status.tick));
+                    self.gaps.push(last + 1..status.tick);
                 }
                 StatusOrder::Next
             }
@@ -79,7 +82,7 @@ impl Broadcasts {
         let (number, due_ns, emit_ns) = (status.tick, status.due_ns, status.emit_ns);
         let seen = Tick { number, due_ns, emit_ns, first_ns: now_ns, last_ns: now_ns, recipients: 1 };
         let recent = self.ticks.len().saturating_sub(RECENT);
-        // Nearly always the newest.
+        // Nearly always the newest one matches.
         match self.ticks[recent..].iter().rposition(|tick| tick.number <= number) {
             Some(index) if self.ticks[recent + index].number == number => self.ticks[recent + index].merge(&seen),
             found if self.ticks.len() < KEPT_MAX => {
@@ -94,21 +97,21 @@ impl Broadcasts {
         self.ticks.last()
     }
 
-    /// The ticks that came since the last harvest, and the gaps found since.
+    /// The ticks that arrived since this was last called, and the gaps found since.
     pub(crate) fn take_batch(&mut self) -> TickBatch {
         let ticks = self.ticks.split_off(self.taken.min(self.ticks.len()));
-        // Kept, so that one that straddles two windows is not taken for two.
+        // The last one is kept: late arrivals of it are no new tick in the next window.
         self.ticks.extend(ticks.last());
         self.taken = self.ticks.len();
-        TickBatch { ticks, gaps: std::mem::take(&mut self.gaps) }
+        TickBatch { ticks, gaps: mem::take(&mut self.gaps) }
     }
 }
 
-/// What one thread saw in one window.
+/// The ticks and gaps of one thread in one window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TickBatch {
     pub(crate) ticks: Vec<Tick>,
-    pub(crate) gaps: Vec<(u64, u64)>,
+    pub(crate) gaps: Vec<Range<u64>>,
 }
 
 /// The ticks of several threads, each tick once, in order.
@@ -125,11 +128,11 @@ pub(crate) fn merged(batches: &[TickBatch]) -> Vec<Tick> {
     all
 }
 
-/// How many statuses are missing: numbers in a connection's gap that another connection got. A number that nobody got
-/// was skipped by the server (B4).
-pub(crate) fn missed(gaps: impl Iterator<Item = (u64, u64)>, seen: &[u64]) -> u64 {
-    let within = |(from, until): (u64, u64)| {
-        seen.partition_point(|number| *number < until) - seen.partition_point(|number| *number < from)
+/// How many statuses are missing: numbers in a connection's gap that another connection received (`seen`, in order). A
+/// number that no connection received was skipped by the server (B4).
+pub(crate) fn missed(gaps: impl Iterator<Item = Range<u64>>, seen: &[u64]) -> u64 {
+    let within = |gap: Range<u64>| {
+        seen.partition_point(|number| *number < gap.end) - seen.partition_point(|number| *number < gap.start)
     };
     gaps.map(|gap| within(gap) as u64).sum()
 }
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_older_ticks_are_told_from_new_ones() {
+    fn duplicates_and_older_ticks_are_distinguished_from_new_ones() {
         let (mut broadcasts, mut last) = (Broadcasts::default(), 0);
         let mut receive = |tick| broadcasts.receive(&status(tick), &mut last, 1);
         assert_eq!([7, 8, 8, 7, 9].map(&mut receive), {
@@ -153,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_that_others_got_is_missed_and_one_that_nobody_got_was_skipped() {
+    fn a_tick_that_only_other_connections_received_is_missed_and_one_that_none_received_was_skipped() {
         let mut broadcasts = Broadcasts::default();
         let (mut complete, mut incomplete) = (0, 0);
-        // Nobody gets 4.
+        // No connection receives 4.
         for tick in [1, 2, 3, 5] {
             broadcasts.receive(&status(tick), &mut complete, 10);
         }
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_harvest_takes_each_tick_once() {
+    fn each_tick_is_in_one_batch() {
         let mut broadcasts = Broadcasts::default();
         broadcasts.receive(&status(1), &mut 0, 1);
         assert_eq!(broadcasts.take_batch().ticks.len(), 1);

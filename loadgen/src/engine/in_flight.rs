@@ -1,17 +1,16 @@
-//! The messages of one connection that are under way, oldest first. Pure.
+//! The messages of one connection that are in flight, oldest first. Pure.
 
-use std::{collections::VecDeque, iter};
+use std::{collections::VecDeque, iter, mem};
 
 use super::message::SizeIndex;
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     /// When it was due.
     pub(crate) intended_ns: u64,
     /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
     pub(crate) tried_ns: u64,
-    /// Its size.
     pub(crate) size: SizeIndex,
 }
 
@@ -22,7 +21,7 @@ impl Sent {
     }
 }
 
-/// A queue whose oldest message lies in place: with one under way, a connection touches no other memory.
+/// A queue that holds its oldest message in place: a connection with one message in flight touches no other memory.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     oldest: Option<Sent>,
@@ -47,7 +46,7 @@ impl InFlight {
 
     pub(crate) fn pop(&mut self) -> Option<Sent> {
         let next = self.later.pop_front();
-        std::mem::replace(&mut self.oldest, next)
+        mem::replace(&mut self.oldest, next)
     }
 
     pub(crate) fn pop_newest(&mut self) -> Option<Sent> {
@@ -58,7 +57,7 @@ impl InFlight {
         self.oldest.iter().chain(&self.later)
     }
 
-    /// The messages that wait behind a full socket; they are the newest.
+    /// The messages queued behind a full socket, which are the newest.
     pub(crate) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Sent> {
         let first = self.later.partition_point(Sent::was_tried);
         let oldest = self.oldest.as_mut().filter(|sent| !sent.was_tried());
@@ -73,7 +72,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_queue_that_gives_up_its_newest(actions in prop::collection::vec(0..4_u8, 0..60)) {
+        fn it_is_a_queue_whose_newest_message_can_be_taken_back(actions in prop::collection::vec(0..4_u8, 0..60)) {
             let (mut in_flight, mut queue) = (InFlight::default(), VecDeque::new());
             for (number, action) in actions.into_iter().enumerate() {
                 if action == 0 {

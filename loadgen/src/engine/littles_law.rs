@@ -1,9 +1,10 @@
-//! Messages under way, counted as they leave and arrive: the other side of Little's law. Pure.
+//! Messages in flight, counted as they leave and arrive: the other side of Little's law. Pure.
 //!
-//! The sum of the recorded response times must be the integral of the number under way (Little, 1961: L = lambda W). The
-//! two are kept apart, so a message that is recorded twice, not at all, from the wrong time or in the wrong window shows.
+//! The sum of the recorded response times must equal the integral of the number in flight (Little, 1961: L = lambda W).
+//! The two are computed independently, so a message that is recorded twice, not at all, from the wrong time or in the
+//! wrong window shows.
 
-/// Counts what is under way.
+/// Integrates the number of messages in flight over time.
 #[derive(Debug, Default)]
 pub(crate) struct LittlesLaw {
     in_flight: usize,
@@ -17,7 +18,7 @@ impl LittlesLaw {
         self.in_flight
     }
 
-    /// Messages leave that were intended at `intended_ns`: from then on they count.
+    /// Messages leave. They count from `intended_ns` on, when they were due.
     pub(crate) fn begin(&mut self, count: usize, intended_ns: u64, now_ns: u64) {
         self.advance(now_ns);
         self.integral_ns += count as u64 * now_ns.saturating_sub(intended_ns);
@@ -35,12 +36,12 @@ impl LittlesLaw {
         self.in_flight -= count;
     }
 
-    /// Nothing more is waited for.
+    /// No message is waited for any more.
     pub(crate) fn end_all(&mut self) {
         self.in_flight = 0;
     }
 
-    /// Number under way times nanoseconds since this was last asked.
+    /// Number in flight times nanoseconds.
     pub(crate) fn integral_ns(&self) -> u64 {
         self.integral_ns
     }
@@ -63,7 +64,7 @@ mod tests {
         fn the_integral_is_the_sum_of_the_responses(
             messages in prop::collection::vec((0..1_000_u64, 0..50_u64, 1..500_u64), 1..50),
         ) {
-            // Events in the order of their times: (when, intended if it is a departure).
+            // Events by time: (when, the intended time of a departure or `None` for an arrival).
             let mut events: Vec<(u64, Option<u64>)> = Vec::new();
             let mut sum = 0;
             for (intended, lag, service) in messages {

@@ -1,9 +1,9 @@
-//! What an event belongs to, and which connection a message belongs to: the layout of poll tokens and of connection
-//! numbers. Pure.
+//! The layout of poll tokens, which tell the source of an event, and of connection numbers, which tell the connection of
+//! a message. Pure.
 
 use mio::Token;
 
-/// What a readiness event belongs to.
+/// The source of a readiness event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
     /// The measured client at that index.
@@ -25,7 +25,7 @@ const VARIANT_SHIFT: u32 = 61;
 const INDEX_MASK: usize = 0xffff_ffff;
 const GENERATION_SHIFT: u32 = 32;
 
-/// Generations that a token tells apart.
+/// Number of generations that a token distinguishes.
 pub(crate) const GENERATIONS: u32 = 1 << (VARIANT_SHIFT - GENERATION_SHIFT);
 
 impl EventSource {
@@ -55,24 +55,24 @@ impl EventSource {
     }
 }
 
-/// The number of a connection, which every message carries. Each kind of client has a range of its own, so that no
-/// message of one is taken for a message of another.
+/// The number of a connection, which its messages carry. Each kind of client has a range of its own, so that no message
+/// of one kind is taken for a message of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionId(u32);
 
 impl ConnectionId {
-    /// From 0, up to half of all numbers.
+    /// In the lower half of all numbers.
     pub(crate) const fn measured(number: u32) -> Self {
         debug_assert!(number < 1 << 31);
         Self(number)
     }
 
-    /// A quarter of all numbers, used again once they are used up.
+    /// In the third quarter of all numbers, which repeat once they are used up.
     pub(crate) const fn background(serial: u32) -> Self {
         Self((2 << 30) + serial % (1 << 30))
     }
 
-    /// The last quarter.
+    /// In the last quarter of all numbers.
     pub(crate) const fn flooder(number: u32) -> Self {
         Self((3 << 30) + number % (1 << 30))
     }

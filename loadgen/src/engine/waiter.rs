@@ -35,7 +35,7 @@ impl Waiter {
         self.poll.registry().try_clone()
     }
 
-    /// The events of sockets and signals up to `until_ns`; none if the time comes first.
+    /// Waits until sockets are ready or a signal comes, at most until `until_ns`; returns the events.
     pub(crate) fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<impl Iterator<Item = &Event>> {
         let timeout = match pacing {
             Pacing::Spin => Some(Duration::ZERO),
@@ -51,7 +51,7 @@ impl Waiter {
         Ok(self.events.iter().filter(|event| event.token() != EventSource::Timer.token()))
     }
 
-    /// Sets the timer. It need not be read: an expiry is a new edge, and arming it anew makes it unreadable.
+    /// Sets the timer. It need not be read: each expiry is a new edge, and arming the timer anew makes it unreadable.
     fn arm(&mut self, until_ns: u64) -> io::Result<()> {
         if self.armed_ns == until_ns {
             return Ok(());

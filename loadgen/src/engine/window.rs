@@ -98,7 +98,7 @@ fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut 
     seen.extend(ticks.iter().map(|tick| tick.number));
     seen.sort_unstable();
     seen.dedup();
-    let gaps = batches.iter().flat_map(|batch| batch.gaps.iter().copied());
+    let gaps = batches.iter().flat_map(|batch| batch.gaps.iter().cloned());
     tally.counts.statuses_missed = broadcast::missed(gaps, seen);
     ticks
 }
@@ -135,7 +135,7 @@ mod tests {
     fn threads_are_added_up_and_the_busiest_one_and_the_last_interruption_count() {
         let mut ticks_seen = vec![1, 2];
         let first = TickBatch { ticks: vec![tick(4, 1_000, 1_500)], gaps: vec![] };
-        let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: vec![(2, 5)] };
+        let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: [2..5].into() };
         let flooded = Some(CohortTally { sent: 7, ..CohortTally::default() });
         let common = Common { start_ns: 100, planned_ns: 5_000, live: 4, flooded, ticks_seen: &mut ticks_seen };
         let window = Window::merge(vec![shard(first, 3, Some(600)), shard(second, 9, Some(700))], common);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_intended_during_a_fan_out_is_told_from_the_others() {
+    fn messages_intended_during_a_fan_out_are_recorded_apart_from_the_others() {
         let ticks = [tick(1, 1_000, 1_400), tick(2, 2_000, 2_100)];
         let mut tally = Tally::default();
         // Before the first tick, in it, at its end, after it, in the second.

@@ -1,10 +1,10 @@
-//! Clients that behave badly: which kinds there are, how many of each, and what they experienced.
+//! What background clients experienced.
 
 use hdrhistogram::Histogram;
 
 use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent};
 
-/// What one kind of bad client experienced in a window.
+/// What one kind of background client experienced in a window.
 #[derive(Clone, Debug)]
 pub struct CohortTally {
     /// Received - first write attempt, in nanoseconds.
@@ -19,13 +19,13 @@ pub struct CohortTally {
     pub echoed: u64,
     /// Status lines received.
     pub statuses: u64,
-    /// Lines that are no echo, in the wrong order, or doubled.
+    /// Lines that are no echo, out of order, or duplicates.
     pub wrong: u64,
     /// Connections that were refused, or that the server closed.
     pub closed: u64,
-    /// Connections that this host could not carry: no fault of the server.
+    /// Connections that this host could not carry, which is no fault of the server.
     pub short: u64,
-    /// What it lacked when that first happened.
+    /// What this host lacked when that first happened.
     pub shortage: Option<String>,
 }
 
@@ -40,12 +40,12 @@ impl Default for CohortTally {
 }
 
 impl CohortTally {
-    /// Something came at `now_ns`.
+    /// Records a finding in what arrived at `now_ns`.
     pub(crate) fn record(&mut self, found: Found, now_ns: u64) {
         match found {
             Found::Echo(Sent { tried_ns, .. }) => {
                 self.echoed += 1;
-                // A time that does not fit is beyond a minute: the trial's own gates have spoken by then.
+                // A time that does not fit is longer than a minute, and the trial is invalid for other reasons by then.
                 let _ = self.service.record(now_ns.saturating_sub(tried_ns).max(1));
             }
             Found::Status(_) => self.statuses += 1,
@@ -71,9 +71,9 @@ impl CohortTally {
         }
     }
 
-    /// Adds what another thread counted.
+    /// Adds what another thread recorded.
     pub(crate) fn add(&mut self, other: &Self) {
-        // They have the same bounds, and nothing is beyond them.
+        // Both have the same bounds, and no value is beyond them.
         self.service.add(&other.service).expect("histograms of the same bounds");
         self.connect.add(&other.connect).expect("histograms of the same bounds");
         self.opened += other.opened;

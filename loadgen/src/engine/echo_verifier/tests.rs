@@ -38,7 +38,7 @@ impl Peer {
         (found, result)
     }
 
-    /// Lost and unanswered.
+    /// The numbers of lost and of unanswered messages.
     fn missing(&mut self) -> (u64, u64) {
         let Missing { lost, unanswered, .. } = self.verifier.settle();
         (lost, unanswered)
@@ -82,7 +82,7 @@ fn a_duplicate_and_a_reordered_message_are_told_apart() {
 }
 
 #[test]
-fn what_comes_after_its_window_is_not_counted_twice() {
+fn an_echo_after_its_window_is_not_counted_twice() {
     let mut peer = Peer::new(64, 2);
     let texts = peer.texts.concat();
     assert_eq!(peer.receive(&texts[..70]), (vec![echo(0)], Ok(())));
@@ -93,20 +93,20 @@ fn what_comes_after_its_window_is_not_counted_twice() {
 }
 
 #[test]
-fn slow_is_not_lost_even_if_messages_do_not_say_who_they_are() {
+fn slow_is_not_lost_even_if_messages_carry_no_identity() {
     for bytes in [4, 64] {
         let mut peer = Peer::new(bytes, 300);
         assert_eq!(peer.receive(&peer.texts[..100].concat()).0.len(), 100);
-        assert_eq!(peer.missing(), (0, 200), "nothing came out of its turn");
+        assert_eq!(peer.missing(), (0, 200), "nothing came out of order");
         let next = peer.send(sent(300));
         let late = [&peer.texts[100..].concat()[..], &next].concat();
-        assert_eq!(peer.receive(&late), (vec![echo(300)], Ok(())), "what is late counts nowhere");
+        assert_eq!(peer.receive(&late), (vec![echo(300)], Ok(())), "late echoes are not counted");
         assert_eq!(peer.missing(), (0, 0));
     }
 }
 
 #[test]
-fn a_question_tells_what_is_lost_from_what_is_late_and_counts_nowhere() {
+fn a_marker_distinguishes_lost_messages_from_late_ones_and_is_not_counted() {
     let mut peer = Peer::new(64, 3);
     let marker = peer.send(sent(3));
     peer.verifier.mark_newest();
@@ -124,19 +124,19 @@ fn a_question_tells_what_is_lost_from_what_is_late_and_counts_nowhere() {
 }
 
 #[test]
-fn what_never_left_is_not_waited_for() {
+fn messages_that_were_never_sent_are_not_waited_for() {
     let mut peer = Peer::new(64, 5);
     assert_eq!((peer.verifier.withdraw(2), peer.verifier.outstanding()), (2, 3));
     let next = peer.send(sent(3));
-    assert_eq!(next, peer.texts[3], "its number is free again");
+    assert_eq!(next, peer.texts[3], "its number is used again");
     assert_eq!(peer.receive(&[&peer.texts[..3].concat()[..], &next].concat()).0.len(), 4);
     assert_eq!(peer.verifier.withdraw(9), 0, "there is nothing more");
 }
 
 #[test]
-fn a_line_put_in_between_is_corrupt_and_what_follows_it_is_neither_lost_nor_reordered() {
+fn an_inserted_line_is_corrupt_and_the_messages_after_it_are_neither_lost_nor_reordered() {
     let mut peer = Peer::new(64, 3);
-    let input = [&peer.texts[0][..], b"put in between\n", &peer.texts[1], &peer.texts[2]].concat();
+    let input = [&peer.texts[0][..], b"inserted\n", &peer.texts[1], &peer.texts[2]].concat();
     assert_eq!(peer.receive(&input), (vec![echo(0), Found::Corrupt, echo(1), echo(2)], Ok(())));
     assert_eq!(peer.missing(), (0, 0));
 }
@@ -157,7 +157,7 @@ fn a_status_with_absurd_numbers_is_corrupt() {
 }
 
 #[test]
-fn a_short_message_is_checked_by_its_position() {
+fn a_short_message_is_verified_by_its_position() {
     let mut peer = Peer::new(4, 300);
     let mut input = peer.texts.concat();
     input[4 * 200 + 1] ^= 1;
@@ -166,7 +166,7 @@ fn a_short_message_is_checked_by_its_position() {
 }
 
 #[test]
-fn messages_of_several_sizes_are_followed_and_one_may_be_missing() {
+fn a_missing_message_is_noticed_among_messages_of_several_sizes() {
     let mut peer = Peer::new(64, 0);
     peer.writer = MessageWriter::new(&Payloads::mix(&[(64, Some(0.5)), (200, None)]).unwrap());
     let sizes = [0, 1, 1, 0, 1];
@@ -218,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_neither_panic_nor_pile_up(
+    fn arbitrary_bytes_cause_no_panic_and_do_not_accumulate(
         bytes in 1..100_usize,
         inputs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..20),
     ) {
