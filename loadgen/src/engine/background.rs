@@ -11,7 +11,7 @@ use std::{mem, time::Duration};
 pub(crate) use flood::Flood;
 use mio::Registry;
 use servers::clock;
-pub use tally::CohortTally;
+pub(crate) use tally::CohortTally;
 
 use super::{
     Options,

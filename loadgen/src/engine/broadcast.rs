@@ -13,22 +13,22 @@ const RECENT: usize = 100;
 
 /// A tick, and its arrivals on all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tick {
+pub(crate) struct ReceivedTick {
     /// Its number.
-    pub number: u64,
+    pub(crate) number: u64,
     /// When it was due, in nanoseconds of CLOCK_MONOTONIC.
-    pub due_ns: u64,
+    pub(crate) due_ns: u64,
     /// When its fan-out began.
-    pub emit_ns: u64,
+    pub(crate) emit_ns: u64,
     /// When it arrived on the first connection.
-    pub first_ns: u64,
+    pub(crate) first_ns: u64,
     /// When it arrived on the last connection.
-    pub last_ns: u64,
+    pub(crate) last_ns: u64,
     /// Number of connections that received it.
-    pub recipients: u64,
+    pub(crate) recipients: u64,
 }
 
-impl Tick {
+impl ReceivedTick {
     /// Adds the arrivals that another thread saw.
     fn merge(&mut self, other: &Self) {
         self.first_ns = self.first_ns.min(other.first_ns);
@@ -51,7 +51,7 @@ pub(crate) enum StatusOrder {
 /// The ticks that the connections of one thread received, in order, and the gaps between them.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
-    ticks: Vec<Tick>,
+    ticks: Vec<ReceivedTick>,
     /// Numbers that a connection skipped.
     gaps: Vec<Range<u64>>,
     /// Where the ticks begin that the last batch did not contain.
@@ -80,7 +80,7 @@ impl Broadcasts {
 
     fn note(&mut self, status: &Status, now_ns: u64) {
         let (number, due_ns, emit_ns) = (status.tick, status.due_ns, status.emit_ns);
-        let seen = Tick { number, due_ns, emit_ns, first_ns: now_ns, last_ns: now_ns, recipients: 1 };
+        let seen = ReceivedTick { number, due_ns, emit_ns, first_ns: now_ns, last_ns: now_ns, recipients: 1 };
         let recent = self.ticks.len().saturating_sub(RECENT);
         // Nearly always the newest one matches.
         match self.ticks[recent..].iter().rposition(|tick| tick.number <= number) {
@@ -93,7 +93,7 @@ impl Broadcasts {
     }
 
     /// The tick of the highest number.
-    pub(crate) fn newest(&self) -> Option<&Tick> {
+    pub(crate) fn newest(&self) -> Option<&ReceivedTick> {
         self.ticks.last()
     }
 
@@ -110,13 +110,13 @@ impl Broadcasts {
 /// The ticks and gaps of one thread in one window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TickBatch {
-    pub(crate) ticks: Vec<Tick>,
+    pub(crate) ticks: Vec<ReceivedTick>,
     pub(crate) gaps: Vec<Range<u64>>,
 }
 
 /// The ticks of several threads, each tick once, in order.
-pub(crate) fn merged(batches: &[TickBatch]) -> Vec<Tick> {
-    let mut all: Vec<Tick> = batches.iter().flat_map(|batch| batch.ticks.iter().copied()).collect();
+pub(crate) fn merged(batches: &[TickBatch]) -> Vec<ReceivedTick> {
+    let mut all: Vec<ReceivedTick> = batches.iter().flat_map(|batch| batch.ticks.iter().copied()).collect();
     all.sort_by_key(|tick| tick.number);
     all.dedup_by(|later, kept| {
         let same = later.number == kept.number;

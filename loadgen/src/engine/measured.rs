@@ -7,7 +7,7 @@ use servers::clock;
 
 use super::{
     Options, Slot,
-    broadcast::{Broadcasts, Tick, TickBatch},
+    broadcast::{Broadcasts, ReceivedTick, TickBatch},
     clients::{Behaviour, Client, Clients, Stage},
     connection::Received,
     echo_verifier::Found,
@@ -182,7 +182,7 @@ impl MeasuredClients {
         self.behaviour.first_shortage.as_deref()
     }
 
-    pub(crate) fn newest_tick(&self) -> Option<&Tick> {
+    pub(crate) fn newest_tick(&self) -> Option<&ReceivedTick> {
         self.behaviour.broadcasts.newest()
     }
 

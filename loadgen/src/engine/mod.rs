@@ -30,25 +30,25 @@ mod littles_law;
 mod measured;
 mod message;
 mod options;
-pub mod progress;
+pub(crate) mod progress;
 mod recorder;
 mod schedule;
 mod shard;
-pub mod shortage;
+pub(crate) mod shortage;
 mod sizes;
-pub mod tally;
+pub(crate) mod tally;
 mod tokens;
 mod waiter;
 mod window;
 
 use std::{io, panic, thread, time::Duration};
 
-pub use background::CohortTally;
-pub use broadcast::Tick;
-pub use options::Options;
-pub use schedule::{Slot, Workload};
+pub(crate) use background::CohortTally;
+pub(crate) use broadcast::ReceivedTick;
+pub(crate) use options::Options;
+pub(crate) use schedule::{Slot, Workload};
 use servers::clock;
-pub use window::Window;
+pub(crate) use window::Window;
 
 use self::{
     background::Flood,
@@ -62,7 +62,7 @@ const LEAD: Duration = Duration::from_millis(2);
 
 /// Open connections and the loops that drive them.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     shards: Vec<Shard>,
     options: Options,
     flood: Option<Flood>,
@@ -78,7 +78,7 @@ impl Engine {
     /// # Errors
     /// If the kernel refuses a poll or a timer. A server that cannot be reached is no error here: see
     /// [`Engine::connected`] and [`Engine::first_problem`].
-    pub fn connect(options: &Options) -> io::Result<(Self, Window)> {
+    pub(crate) fn connect(options: &Options) -> io::Result<(Self, Window)> {
         let shards = (0..options.threads).map(|index| Shard::new(options, index, options.threads));
         let shards = shards.collect::<io::Result<Vec<_>>>()?;
         let mut engine = Self { shards, options: options.clone(), flood: None, ticks_seen: Vec::new() };
@@ -87,27 +87,27 @@ impl Engine {
     }
 
     /// Number of open connections.
-    pub fn connected(&self) -> u32 {
+    pub(crate) fn connected(&self) -> u32 {
         self.shards.iter().map(Shard::live).sum()
     }
 
     /// Why the first connection failed that did, unless this host was the cause.
-    pub fn first_problem(&self) -> Option<&str> {
+    pub(crate) fn first_problem(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_problem)
     }
 
     /// What this host lacked when it first could not carry a connection.
-    pub fn first_shortage(&self) -> Option<&str> {
+    pub(crate) fn first_shortage(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_shortage)
     }
 
     /// Whether a signal came. It has ended the window that it came in, and nothing is sent in later ones.
-    pub fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.shards.iter().any(Shard::is_interrupted)
     }
 
     /// The newest tick that any connection has received.
-    pub fn newest_tick(&self) -> Option<Tick> {
+    pub(crate) fn newest_tick(&self) -> Option<ReceivedTick> {
         self.shards.iter().filter_map(Shard::newest_tick).max_by_key(|tick| tick.number).copied()
     }
 
@@ -115,7 +115,7 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
+    pub(crate) fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
         self.on_each(|shard| shard.wait_for_tick(until_ns)).map(drop)
     }
 
@@ -123,7 +123,7 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
+    pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
         let start_ns = clock::now_ns();
         self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.idle_until(until_ns))
     }
@@ -132,7 +132,7 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub fn open_loop(&mut self, slots: &[Slot], window: Duration) -> io::Result<Window> {
+    pub(crate) fn open_loop(&mut self, slots: &[Slot], window: Duration) -> io::Result<Window> {
         let threads = self.shards.len();
         for (index, shard) in self.shards.iter_mut().enumerate() {
             let own = slots.iter().filter(|slot| slot.connection as usize % threads == index);
@@ -147,7 +147,7 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
+    pub(crate) fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
         let start_ns = clock::now_ns();
         self.window(start_ns, planned_ns, |shard| shard.closed_loop(depth, start_ns + planned_ns, pacing))
@@ -157,7 +157,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the kernel refuses the flooders a poll or a thread.
-    pub fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
+    pub(crate) fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
         self.shards.iter_mut().for_each(|shard| shard.set_background_active(active));
         let flooding = active && self.options.cohorts.flooders > 0;
         self.flood = if flooding { Some(Flood::start(&self.options)?) } else { None };

@@ -7,29 +7,29 @@ use crate::plan::{Cohorts, Pacing, Payloads};
 
 /// What to connect to, and how.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where the server listens.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// Number of measured connections.
-    pub connections: u32,
+    pub(crate) connections: u32,
     /// Sizes of the messages.
-    pub payloads: Payloads,
+    pub(crate) payloads: Payloads,
     /// TCP_NODELAY on the client's side.
-    pub nodelay: bool,
+    pub(crate) nodelay: bool,
     /// TCP_CONGESTION on the client's side.
-    pub congestion: Option<String>,
+    pub(crate) congestion: Option<String>,
     /// How the next slot is waited for.
-    pub pacing: Pacing,
+    pub(crate) pacing: Pacing,
     /// Threads, each with its part of the connections; at least 1.
-    pub threads: u32,
+    pub(crate) threads: u32,
     /// The CPU of each thread, in turn; if empty, threads are not pinned.
-    pub cpus: Vec<usize>,
+    pub(crate) cpus: Vec<usize>,
     /// CPUs of the flooders alone; if empty, flooders yield to all other threads.
-    pub flood_cpus: Vec<usize>,
+    pub(crate) flood_cpus: Vec<usize>,
     /// Addresses to connect from, 127.0.0.1 and the following; with 1 the kernel chooses.
-    pub source_addresses: u32,
+    pub(crate) source_addresses: u32,
     /// Misbehaving clients beside the measured ones.
-    pub cohorts: Cohorts,
+    pub(crate) cohorts: Cohorts,
     /// Where the engine reports how many messages came back.
-    pub progress: Arc<Progress>,
+    pub(crate) progress: Arc<Progress>,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 /// The phase of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Opening connections.
     Ramp,
     /// Connections open, nothing sent.
@@ -22,7 +22,7 @@ impl Phase {
     const ALL: [Self; 5] = [Self::Ramp, Self::Idle, Self::WarmUp, Self::Load, Self::Peak];
 
     /// The name on the display.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ramp => "connecting",
             Self::Idle => "idle",
@@ -35,31 +35,31 @@ impl Phase {
 
 /// The phase of a trial and its echoes so far. All accesses are relaxed: a value that is a little old does no harm.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     phase: AtomicU8,
     echoed: AtomicU64,
 }
 
 impl Progress {
     /// Begins a phase.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.echoed.store(0, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// Adds messages that came back.
-    pub fn add_echoed(&self, count: u64) {
+    pub(crate) fn add_echoed(&self, count: u64) {
         self.echoed.fetch_add(count, Ordering::Relaxed);
     }
 
     /// The current phase.
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         let phase = self.phase.load(Ordering::Relaxed);
         Phase::ALL.into_iter().find(|known| *known as u8 == phase).unwrap_or(Phase::Ramp)
     }
 
     /// Messages that came back in this phase, give or take a few hundred per thread.
-    pub fn echoed(&self) -> u64 {
+    pub(crate) fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Relaxed)
     }
 }

@@ -10,28 +10,28 @@ use crate::plan::{Arrivals, Payloads, Rate};
 
 /// One message to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// When the message is due, in nanoseconds after the start of the window.
-    pub due_ns: u64,
+    pub(crate) due_ns: u64,
     /// Number of the connection.
-    pub connection: u32,
+    pub(crate) connection: u32,
     /// Index of the payload size.
-    pub size: u16,
+    pub(crate) size: u16,
 }
 
 /// What an open loop sends.
 #[derive(Clone, Copy, Debug)]
-pub struct Workload<'a> {
+pub(crate) struct Workload<'a> {
     /// Equal seeds give equal schedules.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Messages per second.
-    pub rate: &'a Rate,
+    pub(crate) rate: &'a Rate,
     /// How their gaps are distributed.
-    pub arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals,
     /// Their sizes.
-    pub payloads: &'a Payloads,
+    pub(crate) payloads: &'a Payloads,
     /// Number of connections that they are spread over.
-    pub connections: u32,
+    pub(crate) connections: u32,
 }
 
 impl Workload<'_> {
@@ -40,7 +40,7 @@ impl Workload<'_> {
     /// Arrivals of rate 1 are stretched by the inverse of the expected count (Cinlar's method), so that a ramp of
     /// Poisson arrivals is a Poisson process as well. Random numbers come from ChaCha8, whose output is specified, so
     /// that a seed gives the same schedule everywhere.
-    pub fn slots(&self, window: Duration) -> Vec<Slot> {
+    pub(crate) fn slots(&self, window: Duration) -> Vec<Slot> {
         let window_ns = window.as_nanos() as f64;
         let seconds = window_ns / 1e9;
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);

@@ -7,7 +7,7 @@ use servers::clock;
 use super::{
     Options, Slot,
     background::BackgroundClients,
-    broadcast::Tick,
+    broadcast::ReceivedTick,
     measured::MeasuredClients,
     progress::Progress,
     recorder::{Response, WindowRecorder},
@@ -106,7 +106,7 @@ impl Shard {
         self.interrupted_ns.is_some()
     }
 
-    pub(crate) fn newest_tick(&self) -> Option<&Tick> {
+    pub(crate) fn newest_tick(&self) -> Option<&ReceivedTick> {
         self.measured.newest_tick()
     }
 

@@ -20,12 +20,12 @@ const PEER_ERRORS: [Errno; 11] = [
 ];
 
 /// Whether this host is the cause of a socket error.
-pub fn is_local(error: &io::Error) -> bool {
+pub(crate) fn is_local(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| !PEER_ERRORS.contains(&errno))
 }
 
 /// What this host lacks, and the option or limit that helps.
-pub fn explain(error: &io::Error) -> String {
+pub(crate) fn explain(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN) => "no free port (--source-addresses)".to_owned(),
         Some(Errno::MFILE) => "too many open files (ulimit -n)".to_owned(),

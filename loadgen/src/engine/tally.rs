@@ -10,101 +10,101 @@ const SECONDS_MAX: u64 = 600;
 
 /// Everything that one window counts. Each window has a tally of its own, so nothing leaks from one into another.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Received - intended send time, in nanoseconds: the main figure, free of coordinated omission.
-    pub response: Histogram<u64>,
+    pub(crate) response: Histogram<u64>,
     /// Received - first write attempt, in nanoseconds: what closed-loop tools call latency.
-    pub service: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
     /// First write attempt - intended, in nanoseconds, while the socket was writable: the generator's own delay.
-    pub send_lag: Histogram<u64>,
+    pub(crate) send_lag: Histogram<u64>,
     /// The responses of messages that were intended while a tick was on its way to the clients.
-    pub response_in_fanout: Histogram<u64>,
+    pub(crate) response_in_fanout: Histogram<u64>,
     /// The responses of all other messages, if there was a tick.
-    pub response_outside_fanout: Histogram<u64>,
+    pub(crate) response_outside_fanout: Histogram<u64>,
     /// A status's emission - its due time, in nanoseconds, once per tick.
-    pub status_emit_lag: Histogram<u64>,
+    pub(crate) status_emit_lag: Histogram<u64>,
     /// A status's arrival - its due time, in nanoseconds, once per connection.
-    pub status_delivery: Histogram<u64>,
+    pub(crate) status_delivery: Histogram<u64>,
     /// Last arrival of a tick - its first arrival, in nanoseconds, of ticks that reached every connection.
-    pub status_spread: Histogram<u64>,
+    pub(crate) status_spread: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
-    pub connect: Histogram<u64>,
+    pub(crate) connect: Histogram<u64>,
     /// The counts of the window.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// Histograms second by second.
-    pub seconds: Vec<Second>,
+    pub(crate) seconds: Vec<Second>,
     /// When the window began, in nanoseconds of CLOCK_MONOTONIC: where its first second begins.
-    pub start_ns: u64,
+    pub(crate) start_ns: u64,
 }
 
 /// The counts of one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Slots of the schedule, or messages of a closed loop.
-    pub scheduled: u64,
+    pub(crate) scheduled: u64,
     /// Slots whose turn came: written, queued behind a full socket, or refused by a dead connection.
-    pub handled: u64,
+    pub(crate) handled: u64,
     /// Messages handed to the kernel or queued behind a full socket.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Messages that came back unaltered.
-    pub echoed: u64,
+    pub(crate) echoed: u64,
     /// Echoed messages that came back before the window's end and not while draining.
-    pub echoed_in_time: u64,
+    pub(crate) echoed_in_time: u64,
     /// Messages that the server had received and not echoed 20 ms after the window's end.
-    pub backlog: u64,
+    pub(crate) backlog: u64,
     /// Messages that never came back although a later one of the same connection did, or because the server closed it.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Lost messages that were in flight when the server closed the connection.
-    pub cut_off: u64,
+    pub(crate) cut_off: u64,
     /// Messages that had not come back when the drain ended, nor had any later one of the same connection.
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
     /// Lines that are neither a message nor a status.
-    pub corrupt: u64,
+    pub(crate) corrupt: u64,
     /// Messages that came back twice.
-    pub duplicate: u64,
+    pub(crate) duplicate: u64,
     /// Messages that came back after a later one.
-    pub reordered: u64,
+    pub(crate) reordered: u64,
     /// Connections that the server closed or reset.
-    pub reset: u64,
+    pub(crate) reset: u64,
     /// Connections that were opened.
-    pub opened: u64,
+    pub(crate) opened: u64,
     /// Connections that failed to open.
-    pub connect_failed: u64,
+    pub(crate) connect_failed: u64,
     /// Connections that this host could not carry, which is no fault of the server.
-    pub short: u64,
+    pub(crate) short: u64,
     /// Status lines received.
-    pub statuses: u64,
+    pub(crate) statuses: u64,
     /// Status lines that a connection did not receive and others did.
-    pub statuses_missed: u64,
+    pub(crate) statuses_missed: u64,
     /// Status lines that a connection received twice in a row.
-    pub statuses_duplicate: u64,
+    pub(crate) statuses_duplicate: u64,
     /// Status lines that arrived after a newer one.
-    pub statuses_reordered: u64,
+    pub(crate) statuses_reordered: u64,
     /// Status lines whose times are implausible: due after they arrived, or more than a minute before.
-    pub statuses_out_of_range: u64,
+    pub(crate) statuses_out_of_range: u64,
     /// Echo times that do not fit into a histogram.
-    pub out_of_range: u64,
+    pub(crate) out_of_range: u64,
     /// The number of messages in flight, from intended until received, integrated over the window in nanoseconds.
-    pub under_way_ns: u64,
+    pub(crate) under_way_ns: u64,
 }
 
 /// The histograms of one second of a window, with two significant digits.
 #[derive(Clone, Debug)]
-pub struct Second {
+pub(crate) struct Second {
     /// Responses by intended send time; empty in a closed loop.
-    pub response: Histogram<u64>,
+    pub(crate) response: Histogram<u64>,
     /// Service times by arrival.
-    pub service: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
     /// Send lags by intended send time.
-    pub send_lag: Histogram<u64>,
+    pub(crate) send_lag: Histogram<u64>,
     /// Deliveries by the tick's due time.
-    pub status_delivery: Histogram<u64>,
+    pub(crate) status_delivery: Histogram<u64>,
 }
 
 impl Tally {
     /// An empty tally of a window that begins at `start_ns` and lasts `seconds`. It takes about 2 MB of address space, of
     /// which only what is used becomes memory.
-    pub fn new(start_ns: u64, seconds: u64) -> Self {
+    pub(crate) fn new(start_ns: u64, seconds: u64) -> Self {
         let fine = || histogram(3);
         let second = || Second {
             response: histogram(2),
@@ -129,7 +129,7 @@ impl Tally {
     }
 
     /// Records an echo of a message that was due at `intended_ns` and first tried at `tried_ns`.
-    pub fn record_echo(&mut self, intended_ns: u64, tried_ns: u64, received_ns: u64) {
+    pub(crate) fn record_echo(&mut self, intended_ns: u64, tried_ns: u64, received_ns: u64) {
         self.counts.echoed += 1;
         self.counts.out_of_range += record_interval(&mut self.response, intended_ns, received_ns);
         self.counts.out_of_range += record_interval(&mut self.service, tried_ns, received_ns);
@@ -142,7 +142,7 @@ impl Tally {
     }
 
     /// Records an echo in a closed loop, where messages have no intended time of their own.
-    pub fn record_closed_echo(&mut self, tried_ns: u64, received_ns: u64) {
+    pub(crate) fn record_closed_echo(&mut self, tried_ns: u64, received_ns: u64) {
         self.counts.echoed += 1;
         self.counts.out_of_range += record_interval(&mut self.service, tried_ns, received_ns);
         if let Some(second) = self.second(received_ns) {
@@ -151,7 +151,7 @@ impl Tally {
     }
 
     /// Records a message that was first tried at `tried_ns` on a socket that had room.
-    pub fn record_send(&mut self, intended_ns: u64, tried_ns: u64) {
+    pub(crate) fn record_send(&mut self, intended_ns: u64, tried_ns: u64) {
         self.counts.out_of_range += record_interval(&mut self.send_lag, intended_ns, tried_ns);
         if let Some(second) = self.second(intended_ns) {
             record_interval(&mut second.send_lag, intended_ns, tried_ns);
@@ -159,12 +159,12 @@ impl Tally {
     }
 
     /// Records the first echo of a connection.
-    pub fn record_connect(&mut self, started_ns: u64, echoed_ns: u64) {
+    pub(crate) fn record_connect(&mut self, started_ns: u64, echoed_ns: u64) {
         self.counts.out_of_range += record_interval(&mut self.connect, started_ns, echoed_ns);
     }
 
     /// Records the arrival of a status line.
-    pub fn record_status(&mut self, due_ns: u64, received_ns: u64) {
+    pub(crate) fn record_status(&mut self, due_ns: u64, received_ns: u64) {
         self.counts.statuses += 1;
         self.counts.statuses_out_of_range += record_interval(&mut self.status_delivery, due_ns, received_ns);
         if let Some(second) = self.second(due_ns) {
@@ -173,23 +173,23 @@ impl Tally {
     }
 
     /// Records a tick once, however many connections it reached.
-    pub fn record_tick(&mut self, due_ns: u64, emit_ns: u64) {
+    pub(crate) fn record_tick(&mut self, due_ns: u64, emit_ns: u64) {
         self.counts.statuses_out_of_range += record_interval(&mut self.status_emit_lag, due_ns, emit_ns);
     }
 
     /// Records the arrivals of a tick that reached every connection.
-    pub fn record_spread(&mut self, first_ns: u64, last_ns: u64) {
+    pub(crate) fn record_spread(&mut self, first_ns: u64, last_ns: u64) {
         record_interval(&mut self.status_spread, first_ns, last_ns);
     }
 
     /// Records a response once more, by whether the message was intended during a fan-out.
-    pub fn record_interference(&mut self, in_fanout: bool, response_ns: u64) {
+    pub(crate) fn record_interference(&mut self, in_fanout: bool, response_ns: u64) {
         let histogram = if in_fanout { &mut self.response_in_fanout } else { &mut self.response_outside_fanout };
         record_interval(histogram, 0, response_ns);
     }
 
     /// Adds what another thread recorded in the same window.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (sum, part) in self.histograms_mut().into_iter().zip(other.histograms()) {
             add(sum, part);
         }
@@ -246,7 +246,7 @@ impl Default for Tally {
 
 impl Counts {
     /// Adds what another thread counted.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         let Self {
             scheduled,
             handled,

@@ -2,7 +2,7 @@
 
 use super::{
     CohortTally,
-    broadcast::{self, Tick, TickBatch},
+    broadcast::{self, ReceivedTick, TickBatch},
     recorder::Response,
     tally::Tally,
 };
@@ -10,19 +10,19 @@ use crate::{observe::ThreadUsage, plan::CohortKind};
 
 /// What a window measured.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     /// Histograms and counts of the measured clients.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     /// Histograms and counts of the background clients, in the order of [`CohortKind::ALL`].
-    pub cohorts: [CohortTally; 3],
+    pub(crate) cohorts: [CohortTally; 3],
     /// The ticks that arrived, in order.
-    pub ticks: Vec<Tick>,
+    pub(crate) ticks: Vec<ReceivedTick>,
     /// From the start of the window to its planned end or to a signal, in nanoseconds: what rates divide by.
-    pub planned_ns: u64,
+    pub(crate) planned_ns: u64,
     /// What the engine's threads used from the start until the drain was over.
-    pub usage: ThreadUsage,
+    pub(crate) usage: ThreadUsage,
     /// The busiest thread's time in rounds that had something to do, in nanoseconds.
-    pub busy_ns: u64,
+    pub(crate) busy_ns: u64,
 }
 
 /// What one thread measured in one window.
@@ -87,7 +87,7 @@ fn planned_ns(start_ns: u64, planned_ns: u64, interrupted_ns: Option<u64>) -> u6
 }
 
 /// Records the ticks of all threads, each tick once, and returns them.
-fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut Vec<u64>) -> Vec<Tick> {
+fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut Vec<u64>) -> Vec<ReceivedTick> {
     let ticks = broadcast::merged(batches);
     for tick in &ticks {
         tally.record_tick(tick.due_ns, tick.emit_ns);
@@ -105,7 +105,7 @@ fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut 
 
 /// Separates the messages that were intended during a fan-out, from the due time of a tick to its last arrival, from the
 /// others. The intended time does not depend on the answer: by overlap, slow answers would meet more ticks.
-fn record_interference(tally: &mut Tally, ticks: &[Tick], responses: &[Vec<Response>]) {
+fn record_interference(tally: &mut Tally, ticks: &[ReceivedTick], responses: &[Vec<Response>]) {
     if ticks.is_empty() {
         return;
     }
@@ -120,8 +120,8 @@ fn record_interference(tally: &mut Tally, ticks: &[Tick], responses: &[Vec<Respo
 mod tests {
     use super::*;
 
-    fn tick(number: u64, due_ns: u64, last_ns: u64) -> Tick {
-        Tick { number, due_ns, emit_ns: due_ns, first_ns: due_ns, last_ns, recipients: 2 }
+    fn tick(number: u64, due_ns: u64, last_ns: u64) -> ReceivedTick {
+        ReceivedTick { number, due_ns, emit_ns: due_ns, first_ns: due_ns, last_ns, recipients: 2 }
     }
 
     fn shard(ticks: TickBatch, busy_ns: u64, interrupted_ns: Option<u64>) -> ShardWindow {
@@ -135,7 +135,7 @@ mod tests {
     fn threads_are_added_up_and_the_busiest_one_and_the_last_interruption_count() {
         let mut ticks_seen = vec![1, 2];
         let first = TickBatch { ticks: vec![tick(4, 1_000, 1_500)], gaps: vec![] };
-        let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: [2..5].into() };
+        let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: std::iter::once(2..5).collect() };
         let flooded = Some(CohortTally { sent: 7, ..CohortTally::default() });
         let common = Common { start_ns: 100, planned_ns: 5_000, live: 4, flooded, ticks_seen: &mut ticks_seen };
         let window = Window::merge(vec![shard(first, 3, Some(600)), shard(second, 9, Some(700))], common);

@@ -7,7 +7,7 @@ use super::{
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
-    engine::{CohortTally, Tick, Window, tally::Tally},
+    engine::{CohortTally, ReceivedTick, Window, tally::Tally},
     plan::{CohortKind, Load, Plan, units::show_payloads},
     record::{
         BriefLatency, Distribution, Latency, Misbehaving, Mode, Outcome, Reason, ReasonKind, Recording, Row, Second,
@@ -280,7 +280,7 @@ fn pace(plan: &Plan, window: &Window) -> (Option<u64>, Option<u64>, Option<i64>)
 fn emissions(plan: &Plan, window: &Window) -> Vec<(f64, f64)> {
     let interval_ns = plan.status_interval.unwrap_or_default().as_nanos() as f64;
     let Some(first) = window.ticks.first().filter(|_| interval_ns > 0.0) else { return Vec::new() };
-    let emission = |tick: &Tick| {
+    let emission = |tick: &ReceivedTick| {
         let due_ns = tick.number.saturating_sub(first.number) as f64 * interval_ns;
         (due_ns, tick.emit_ns as f64 - first.emit_ns as f64)
     };

@@ -17,7 +17,7 @@ use servers::clock;
 
 use crate::{
     engine::{
-        Engine, Options, Slot, Tick, Window, Workload,
+        Engine, Options, ReceivedTick, Slot, Window, Workload,
         progress::{Phase, Progress},
     },
     error::Unreachable,
@@ -39,7 +39,7 @@ pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
+pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started_at_ns = clock::now_ns();
     let running = target.start()?;
@@ -230,7 +230,7 @@ impl<'a> Measurement<'a> {
         if self.engine.newest_tick().is_none() {
             self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
         }
-        let Some(Tick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
+        let Some(ReceivedTick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
         let now_ns = clock::now_ns();
         let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
         // What arrives until then belongs to no window.

@@ -6,27 +6,27 @@ use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent};
 
 /// What one kind of background client experienced in a window.
 #[derive(Clone, Debug)]
-pub struct CohortTally {
+pub(crate) struct CohortTally {
     /// Received - first write attempt, in nanoseconds.
-    pub service: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
-    pub connect: Histogram<u64>,
+    pub(crate) connect: Histogram<u64>,
     /// Connections that were opened and had their first echo.
-    pub opened: u64,
+    pub(crate) opened: u64,
     /// Messages sent.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Messages that came back unaltered.
-    pub echoed: u64,
+    pub(crate) echoed: u64,
     /// Status lines received.
-    pub statuses: u64,
+    pub(crate) statuses: u64,
     /// Lines that are no echo, out of order, or duplicates.
-    pub wrong: u64,
+    pub(crate) wrong: u64,
     /// Connections that were refused, or that the server closed.
-    pub closed: u64,
+    pub(crate) closed: u64,
     /// Connections that this host could not carry, which is no fault of the server.
-    pub short: u64,
+    pub(crate) short: u64,
     /// What this host lacked when that first happened.
-    pub shortage: Option<String>,
+    pub(crate) shortage: Option<String>,
 }
 
 impl Default for CohortTally {

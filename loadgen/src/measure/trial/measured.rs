@@ -15,11 +15,11 @@ pub struct Trial {
     /// The same in nanoseconds of CLOCK_MONOTONIC, which is never set.
     pub started_at_ns: u64,
     /// The connection ramp.
-    pub ramp: Window,
+    pub(crate) ramp: Window,
     /// The windows that were run.
     pub idle: Option<Idle>,
     /// Load that is not counted, but for what went wrong in it.
-    pub warmups: Vec<Window>,
+    pub(crate) warmups: Vec<Window>,
     /// The same load before the bad clients came, if there are any.
     pub undisturbed: Option<Loaded>,
     /// The load window; `None` if the plan has none.
@@ -46,7 +46,7 @@ pub struct Trial {
 #[derive(Debug)]
 pub struct Idle {
     /// Its tally.
-    pub window: Window,
+    pub(crate) window: Window,
     /// Ticks that it spans; `None` if the interval is not known or no tick came.
     pub ticks: Option<u64>,
     /// What the server used.
@@ -61,7 +61,7 @@ pub struct Idle {
 #[derive(Debug)]
 pub struct Loaded {
     /// Its tally.
-    pub window: Window,
+    pub(crate) window: Window,
     /// From the first slot until the drain was over, in nanoseconds: what CPU times divide by.
     pub span_ns: u64,
     /// What the server used in that span.
@@ -96,7 +96,7 @@ pub struct KernelMemory {
 
 impl Trial {
     /// All its windows with their names, in the order in which they were run; a warm-up stands before all loads.
-    pub fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
         let idle = self.idle.iter().map(|idle| ("idle", &idle.window));
         let warmups = self.warmups.iter().map(|window| ("warm-up", window));
         let undisturbed = self.undisturbed.iter().map(|loaded| ("undisturbed", &loaded.window));
@@ -106,7 +106,7 @@ impl Trial {
     }
 
     /// The tallies of all its windows.
-    pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
+    pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         self.windows().map(|(_, window)| &window.tally)
     }
 
