@@ -39,27 +39,28 @@ const BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Background {
     wanted: Cohorts,
-    /// Clients begun so far.
+    /// Clients opened so far.
     begun: u32,
     /// When the churn opens its next connection; `None` while it is not active.
     churn_next_ns: Option<u64>,
-    /// When something has to be done although no socket is ready.
+    /// When the next client has something to do although its socket is not ready.
     next_due_ns: Option<u64>,
     tallies: [CohortTally; 3],
 }
 
-/// What is known of a background client.
+/// The state of a background client.
 #[derive(Debug)]
 pub(crate) struct BackgroundState {
     kind: CohortKind,
-    /// Tells it from earlier clients at the same index.
+    /// Distinguishes the client from earlier ones at the same index.
     generation: u32,
-    /// When a slow reader sends next, and reads next.
+    /// When a slow reader sends next.
     next_send_ns: u64,
+    /// When a slow reader reads next.
     next_read_ns: u64,
 }
 
-/// The background clients of one thread: first the slow readers, then the churn, each with a fixed number of places.
+/// The background clients of one thread: the slow readers come first, then places for the churn.
 pub(crate) type BackgroundClients = Clients<Background>;
 
 impl Background {
@@ -87,7 +88,7 @@ impl Behaviour for Background {
             return Ok(());
         }
         if tally.opened.is_multiple_of(3) {
-            // Closed by a reset: no lingering, and nothing to flush.
+            // Without lingering, the close is a reset.
             let lingering = client.connection.socket().set_linger(Some(Duration::ZERO));
             lingering.map_err(|error| EndCause::of("cannot close", &error))?;
         }
@@ -104,7 +105,7 @@ impl Behaviour for Background {
 }
 
 impl BackgroundClients {
-    /// The background clients of one thread, none of which is active yet.
+    /// The background clients of one thread, before [`Self::start`].
     pub(crate) fn background(options: &Options, registry: Registry, wanted: Cohorts) -> Self {
         let background =
             Background { wanted, begun: 0, churn_next_ns: None, next_due_ns: None, tallies: Default::default() };
@@ -138,12 +139,12 @@ impl BackgroundClients {
         self.clients[index].as_ref().is_some_and(|client| client.state.generation == generation)
     }
 
-    /// When something has to be done although no socket is ready.
+    /// When the next client has something to do although its socket is not ready.
     pub(crate) fn next_due_ns(&self) -> Option<u64> {
         self.behaviour.next_due_ns
     }
 
-    /// Does what is due; says whether there was anything.
+    /// Opens, sends and reads what is due; returns whether anything was.
     pub(crate) fn act(&mut self, now_ns: u64) -> bool {
         if self.next_due_ns().is_none_or(|due_ns| now_ns < due_ns) {
             return false;
@@ -167,8 +168,7 @@ impl BackgroundClients {
         slow_readers.map(|client| client.state.next_send_ns).chain(self.behaviour.churn_next_ns).min()
     }
 
-    /// Opens the connections of the churn that are due. One that finds no place, since too many are unanswered, is
-    /// skipped.
+    /// Opens the connections of the churn that are due, and skips those for which too many others are unanswered.
     fn churn(&mut self, now_ns: u64) {
         while let Some(due_ns) = self.behaviour.churn_next_ns.filter(|due_ns| *due_ns <= now_ns) {
             if let Some(index) = (self.slow_readers()..self.clients.len()).find(|index| self.clients[*index].is_none())
@@ -200,7 +200,7 @@ impl BackgroundClients {
         }
     }
 
-    /// A slow reader whose turn has come sends as long as the server takes it, and now and then reads a little.
+    /// Lets a slow reader send if that is due and the server takes it, and read a little if that is due as well.
     fn act_slowly(&mut self, index: usize, now_ns: u64) -> Result<(), EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         let due_ns = client.state.next_send_ns;

@@ -14,7 +14,6 @@ const RECENT: usize = 100;
 /// A tick, and its arrivals on all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedTick {
-    /// Its number.
     pub(crate) number: u64,
     /// When it was due, in nanoseconds of CLOCK_MONOTONIC.
     pub(crate) due_ns: u64,

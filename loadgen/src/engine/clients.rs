@@ -1,6 +1,6 @@
 //! The life cycle of clients: each connects, has a first message echoed, sends and receives, and ends.
 //!
-//! It is the same for all. What a kind of client records, and what it does in response, is its [`Behaviour`].
+//! All kinds of clients share it. What a kind records, and what it sends in return, is its [`Behaviour`].
 
 use std::mem;
 
@@ -20,7 +20,7 @@ use super::{
 /// Reads from one connection before others have their turn: a server may send without end.
 const TURN_READS: usize = 4;
 
-/// How far a client has come.
+/// The stage of a client's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Connecting,
@@ -30,7 +30,7 @@ pub(crate) enum Stage {
     Open,
 }
 
-/// A client that has not ended.
+/// A client, until it ends.
 #[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) connection: Connection,
@@ -41,7 +41,6 @@ pub(crate) struct Client<S> {
 }
 
 impl<S> Client<S> {
-    /// Begins to connect.
     pub(crate) fn open(
         options: &Options,
         registry: &Registry,
@@ -54,7 +53,7 @@ impl<S> Client<S> {
         Ok(Self { connection, stage: Stage::Connecting, started_ns, state })
     }
 
-    /// Goes on with the first event: the first message is to be sent now.
+    /// Handles the first event of the socket, after which the first message is sent.
     pub(crate) fn finish_connect(&mut self) -> Result<(), EndCause> {
         self.connection.finish_connect()?;
         self.stage = Stage::Probing;
@@ -62,12 +61,12 @@ impl<S> Client<S> {
     }
 }
 
-/// What the clients of one kind record and do. An [`EndCause`] as an error ends the client.
+/// What the clients of one kind record and do. An error ends the client.
 pub(crate) trait Behaviour {
-    /// What is known of each client.
+    /// State per client.
     type State;
 
-    /// Messages are about to be sent; the first one of a client before it is open.
+    /// Messages are about to be sent. The first one of a client is sent before the client is open.
     fn on_send(&mut self, client: &Client<Self::State>, count: usize, intended_ns: u64, now_ns: u64);
 
     /// Something was found in what a client received.
@@ -97,14 +96,14 @@ pub(crate) trait Behaviour {
 #[derive(Debug)]
 pub(crate) struct Clients<B: Behaviour> {
     pub(super) behaviour: B,
-    /// `None` where no client has begun, or where it has ended.
+    /// `None` for a client that has not been opened, or has ended.
     pub(super) clients: Box<[Option<Client<B::State>>]>,
     pub(super) writer: MessageWriter,
     options: Options,
     registry: Registry,
     sizes: SizeCycle,
     buffer: Box<[u8]>,
-    /// Clients that were not read to the end when it was their turn.
+    /// Clients with more to read than one turn takes.
     unread: Vec<usize>,
 }
 
@@ -129,7 +128,7 @@ impl<B: Behaviour> Clients<B> {
         }
     }
 
-    /// Begins a client.
+    /// Opens a client.
     pub(super) fn open(
         &mut self,
         index: usize,
@@ -141,20 +140,20 @@ impl<B: Behaviour> Clients<B> {
         Ok(self.clients[index].insert(client))
     }
 
-    /// Goes on with a client whose socket is ready; returns when it last received something, if it did.
+    /// Handles a ready socket; returns when something was last received, if anything was.
     pub(crate) fn on_event(&mut self, index: usize, event: &Event) -> Option<u64> {
         if let Err(cause) = self.write_on(index, event) {
             self.end(index, cause);
             return None;
         }
-        // The edge of the connect may also say that the server has sent something or hung up, and no other one will.
+        // The edge of the connect may also announce data or a hang-up of the server, and no other edge will.
         if event.is_readable() || event.is_read_closed() {
             return self.read(index, event.is_read_closed() || event.is_error());
         }
         None
     }
 
-    /// Sends the first message of a client that is connected, or what waits behind a socket that was full.
+    /// Sends the first message of a client that has connected, or the messages queued behind a socket that was full.
     fn write_on(&mut self, index: usize, event: &Event) -> Result<(), EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         if client.stage == Stage::Connecting {
@@ -167,7 +166,7 @@ impl<B: Behaviour> Clients<B> {
         Ok(())
     }
 
-    /// Goes on with clients that had more to read than one turn takes; says whether there were any.
+    /// Reads from the clients that had more to read than one turn takes; returns whether there were any.
     pub(crate) fn read_on(&mut self) -> bool {
         let unread = mem::take(&mut self.unread);
         for index in &unread {
@@ -176,7 +175,7 @@ impl<B: Behaviour> Clients<B> {
         !unread.is_empty()
     }
 
-    /// Whether something waits to be read that no event will announce.
+    /// Whether there is something to read that no event will announce.
     pub(crate) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
@@ -190,7 +189,7 @@ impl<B: Behaviour> Clients<B> {
 
     /// Reads until the socket is drained or the turn is over; returns when something was last received.
     ///
-    /// `closing` tells that the end of the stream is still to be read.
+    /// If `closing`, the end of the stream is read as well.
     fn read(&mut self, index: usize, closing: bool) -> Option<u64> {
         let mut last_ns = None;
         for _ in 0..TURN_READS {
@@ -217,7 +216,7 @@ impl<B: Behaviour> Clients<B> {
         last_ns
     }
 
-    /// Reads once, at most `limit` bytes, and sends what that calls for; returns how many bytes came, and when.
+    /// Reads once, at most `limit` bytes, and sends the replies; returns how many bytes were received, and when.
     pub(super) fn receive(&mut self, index: usize, limit: usize) -> Result<Option<(usize, u64)>, EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(None) };
         let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);

@@ -23,7 +23,7 @@ use super::{
 /// Bytes offered to a socket with one write, plus at most one message.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// An open connection.
+/// A connection, which connects, is open, or was closed by the server.
 ///
 /// Messages that a full socket does not take are queued as numbers, not as bytes: a message can be written again at any
 /// time, so a server that stops reading costs the generator little memory.
@@ -58,7 +58,7 @@ pub(crate) struct Received<'a> {
 }
 
 impl Connection {
-    /// Begins to connect.
+    /// Starts to connect.
     pub(crate) fn open(
         options: &Options,
         id: ConnectionId,
@@ -73,7 +73,7 @@ impl Connection {
         Ok(Self { stream, id, verifier: EchoVerifier::new(), unsent: None })
     }
 
-    /// The result of connecting, once the first event has come.
+    /// The result of connecting, after the first event.
     pub(crate) fn finish_connect(&self) -> Result<(), EndCause> {
         match self.stream.take_error() {
             Ok(None) => Ok(()),
@@ -195,7 +195,7 @@ impl Connection {
         Ok(Some(Received { input, now_ns, done: before - self.verifier.outstanding(), in_sync }))
     }
 
-    /// Ends a window: messages that the socket has not begun to take are dropped.
+    /// Ends a window: messages of which the socket has taken no byte are dropped.
     pub(crate) fn settle(&mut self) -> Missing {
         let withdrawn = match &mut self.unsent {
             None => 0,
@@ -272,4 +272,23 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, EndCause> {
         }
     }
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Payloads;
+
+    #[test]
+    fn messages_leave_the_queue_once_their_last_byte_is_written() {
+        let writer = MessageWriter::new(&Payloads::mix(&[(10, Some(0.5)), (4, None)]).unwrap());
+        let mut unsent = Unsent { queue: [(5, 0), (6, 1), (7, 0)].into(), written: 0 };
+        // Bytes from the beginning of the first message, and what is left then.
+        for (written, first, of_first) in
+            [(9, Some(5), 9), (10, Some(6), 0), (3, Some(6), 3), (13, Some(7), 9), (10, None, 0)]
+        {
+            unsent.advance(written, &writer);
+            assert_eq!((unsent.queue.front().map(|(number, _)| *number), unsent.written), (first, of_first));
+        }
+    }
 }

@@ -25,7 +25,7 @@ impl LittlesLaw {
         self.in_flight += count;
     }
 
-    /// Messages arrive.
+    /// Messages arrive, and no longer count.
     pub(crate) fn end(&mut self, count: usize, now_ns: u64) {
         self.advance(now_ns);
         self.in_flight -= count;

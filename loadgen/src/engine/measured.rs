@@ -17,7 +17,7 @@ use super::{
     tokens::{ConnectionId, EventSource},
 };
 
-/// Slots sent before answers have their turn again, should the generator be behind.
+/// Slots sent before answers are read again, if the generator is behind.
 const SEND_CHUNK: usize = 64;
 
 /// Size of the buffer that every connection reads into.
@@ -48,17 +48,17 @@ pub(crate) struct Measured {
     /// Numbers of the connections of this thread: first, first + step, first + 2 * step ...
     first: u32,
     step: u32,
-    /// Clients begun so far.
-    begun: usize,
-    /// Clients that are open.
+    /// Clients opened so far, successfully or not.
+    opened: usize,
+    /// Open clients.
     live: u32,
-    /// Clients that have begun and had no echo yet.
+    /// Clients without a first echo yet.
     probing: usize,
     first_problem: Option<String>,
     first_shortage: Option<String>,
 }
 
-/// What is known of a measured client.
+/// The state of a measured client.
 #[derive(Debug, Default)]
 pub(crate) struct MeasuredState {
     /// Number of the newest tick received; 0 for none.
@@ -138,7 +138,7 @@ impl MeasuredClients {
             broadcasts: Broadcasts::default(),
             first,
             step,
-            begun: 0,
+            opened: 0,
             live: 0,
             probing: 0,
             first_problem: None,
@@ -157,9 +157,9 @@ impl MeasuredClients {
         self.behaviour.live
     }
 
-    /// Connections that are still to be opened or to have their first echo.
+    /// Connections that are not open yet.
     pub(crate) fn unanswered(&self) -> usize {
-        self.clients.len() - self.behaviour.begun + self.behaviour.probing
+        self.clients.len() - self.behaviour.opened + self.behaviour.probing
     }
 
     /// Messages in flight.
@@ -172,7 +172,7 @@ impl MeasuredClients {
         self.behaviour.recorder.tally.counts.echoed
     }
 
-    /// Why the first connection failed that did.
+    /// The first failure of a connection, shortages of this host aside.
     pub(crate) fn first_problem(&self) -> Option<&str> {
         self.behaviour.first_problem.as_deref()
     }
@@ -191,11 +191,11 @@ impl MeasuredClients {
         self.behaviour.broadcasts.take_batch()
     }
 
-    /// Goes on with the ramp: at most `limit` connections are unanswered.
+    /// Opens connections until `limit` are unanswered or all are open.
     pub(crate) fn open_more(&mut self, limit: usize) {
-        while self.behaviour.probing < limit && self.behaviour.begun < self.clients.len() {
-            let index = self.behaviour.begun;
-            self.behaviour.begun += 1;
+        while self.behaviour.probing < limit && self.behaviour.opened < self.clients.len() {
+            let index = self.behaviour.opened;
+            self.behaviour.opened += 1;
             let id = ConnectionId::measured(self.behaviour.first + index as u32 * self.behaviour.step);
             match self.open(index, id, EventSource::Measured(index), MeasuredState::default()) {
                 Ok(_) => self.behaviour.probing += 1,
@@ -204,7 +204,7 @@ impl MeasuredClients {
         }
     }
 
-    /// From now on everything is recorded there.
+    /// Begins a window, which is recorded there.
     pub(crate) fn record_into(&mut self, recorder: WindowRecorder) {
         self.behaviour.recorder = recorder;
     }
@@ -223,8 +223,8 @@ impl MeasuredClients {
         }
     }
 
-    /// Sends the slots that are due; says whether there were any. No slot is skipped or moved: one that is late keeps
-    /// its intended time.
+    /// Sends the slots that are due; returns whether there were any. No slot is skipped or moved: a late slot keeps its
+    /// intended time.
     pub(crate) fn send_due(&mut self, mut now_ns: u64) -> bool {
         for sent in 0..SEND_CHUNK {
             let Work::Open { slots, next, start_ns } = &mut self.behaviour.work else { return sent > 0 };
@@ -263,3 +263,6 @@ impl MeasuredClients {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

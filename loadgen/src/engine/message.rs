@@ -38,7 +38,6 @@ impl MessageWriter {
         Messages { texts: &mut self.texts, connection }
     }
 
-    /// Empties the batch.
     pub(crate) fn begin_batch(&mut self) {
         self.batch.clear();
     }

@@ -17,7 +17,7 @@
 //! | `schedule` | when messages are due |
 //! | `waiter`, `tokens` | waiting for sockets and for a point in time |
 //! | `end_cause`, `shortage` | why a connection ended, and which side is to blame |
-//! | `progress` | how far a trial is, for whoever displays it |
+//! | `progress` | how far a trial is, for the display |
 
 mod background;
 mod broadcast;
@@ -91,7 +91,7 @@ impl Engine {
         self.shards.iter().map(Shard::live).sum()
     }
 
-    /// Why the first connection failed that did, unless this host was the cause.
+    /// The first failure of a connection, shortages of this host aside.
     pub(crate) fn first_problem(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_problem)
     }

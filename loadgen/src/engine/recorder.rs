@@ -35,7 +35,7 @@ impl WindowRecorder {
         responses
     }
 
-    /// Ends the recording.
+    /// Ends the recording and returns histograms, counts and responses.
     pub(crate) fn finish(mut self) -> (Tally, Vec<Response>) {
         self.tally.counts.under_way_ns = self.littles_law.integral_ns();
         (self.tally, self.responses)
@@ -87,12 +87,12 @@ impl WindowRecorder {
         self.tally.counts.unanswered += missing.unanswered;
     }
 
-    /// The planned end of the window has come.
+    /// Counts the echoes so far as those before the planned end.
     pub(crate) fn mark_planned_end(&mut self) {
         self.tally.counts.echoed_in_time = self.tally.counts.echoed;
     }
 
-    /// The server still owes now what is in flight.
+    /// Counts the messages in flight as the server's backlog.
     pub(crate) fn mark_backlog(&mut self) {
         self.tally.counts.backlog = self.littles_law.in_flight() as u64;
     }

@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// How long they are waited for once that was in vain, so that an unresponsive server does not cost a second per window.
 const DRAIN_IN_VAIN: Duration = Duration::from_millis(100);
 
-/// A pause that every host makes now and then: what a server still owes so long after a window is a backlog.
+/// The longest pause that every host makes now and then: messages in flight so long after a window are a backlog.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long after a window late slots may still be sent; the rest counts as missed.
@@ -89,7 +89,6 @@ impl Shard {
         })
     }
 
-    /// Open connections.
     pub(crate) fn live(&self) -> u32 {
         self.measured.live()
     }
@@ -165,7 +164,7 @@ impl Shard {
         let pause_ns = clock::now_ns().max(until_ns) + PAUSE.as_nanos() as u64;
         self.drain(self.pacing, pause_ns, |measured| measured.next_due_ns().is_none() && measured.in_flight() == 0)?;
         self.measured.mark_backlog();
-        // A generator that is late at the end still owes the last slots.
+        // A generator that is late at the end still sends the last slots.
         let grace_ns = clock::now_ns() + CATCH_UP.as_nanos() as u64;
         self.drain(self.pacing, grace_ns, |measured| measured.next_due_ns().is_none())?;
         self.measured.drop_schedule();
@@ -195,7 +194,7 @@ impl Shard {
     }
 
     /// Ends a window: nothing more is sent, and messages in flight are waited for. If some do not come within a pause,
-    /// markers tell which ones are lost and which ones are only late.
+    /// markers distinguish lost ones from late ones.
     fn finish(&mut self, pacing: Pacing) -> io::Result<ShardWindow> {
         let begun_ns = clock::now_ns();
         for (patience, sends_markers) in [(PAUSE, true), (self.patience, false)] {
@@ -229,7 +228,7 @@ impl Shard {
         self.turn(pacing, until_ns, |shard| shard.is_over() || done(&shard.measured))
     }
 
-    /// Runs the loop even after a signal: messages in flight are waited for all the same.
+    /// Runs the loop until a time, until `done`, or until no connection is left; a signal does not end it.
     fn drain(&mut self, pacing: Pacing, until_ns: u64, done: impl Fn(&MeasuredClients) -> bool) -> io::Result<()> {
         self.turn(pacing, until_ns, |shard| shard.is_abandoned() || done(&shard.measured))
     }
@@ -252,7 +251,7 @@ impl Shard {
                 | self.background.read_on()
                 | self.measured.read_on();
             let received = self.wait(pacing, until_ns)?;
-            // With a timer a round includes its sleep, which is no work: the thread's CPU time tells instead.
+            // With a timer a round includes its sleep, which is no work; the thread's CPU time is used instead.
             if acted || received {
                 busy_since_ns = Some(now_ns).filter(|_| pacing == Pacing::Spin);
             }
@@ -260,7 +259,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Waits for the next slot or event and handles what is ready; says whether anything was.
+    /// Waits for the next slot or event and handles what is ready; returns whether anything was.
     fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<bool> {
         // No event announces what was left unread.
         let has_unread = self.measured.has_unread() || self.background.has_unread();

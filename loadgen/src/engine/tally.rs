@@ -42,7 +42,7 @@ pub(crate) struct Tally {
 pub(crate) struct Counts {
     /// Slots of the schedule, or messages of a closed loop.
     pub(crate) scheduled: u64,
-    /// Slots whose turn came: written, queued behind a full socket, or refused by a dead connection.
+    /// Slots that were processed: written, queued behind a full socket, or dropped since the connection had ended.
     pub(crate) handled: u64,
     /// Messages handed to the kernel or queued behind a full socket.
     pub(crate) sent: u64,

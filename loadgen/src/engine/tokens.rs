@@ -1,5 +1,5 @@
-//! The layout of poll tokens, which tell the source of an event, and of connection numbers, which tell the connection of
-//! a message. Pure.
+//! The layout of poll tokens, which identify the source of an event, and of connection numbers, which identify the
+//! connection of a message. Pure.
 
 use mio::Token;
 

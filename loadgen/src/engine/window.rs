@@ -52,7 +52,7 @@ pub(crate) struct Common<'a> {
 }
 
 impl Window {
-    /// Adds up what the threads recorded, and derives what none of them can know alone.
+    /// Adds up the records of the threads, and derives what takes the records of all of them.
     pub(crate) fn merge(shards: Vec<ShardWindow>, common: Common<'_>) -> Self {
         let interrupted_ns = shards.iter().filter_map(|shard| shard.interrupted_ns).max();
         let usage = shards.iter().fold(ThreadUsage::default(), |sum, shard| sum.plus(&shard.usage));

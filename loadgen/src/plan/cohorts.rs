@@ -56,7 +56,7 @@ impl Cohorts {
     }
 }
 
-/// Connections of the churn that may be unanswered; while there are as many, no further one is begun.
+/// The most connections of the churn that may be unanswered; at the limit no further one is opened.
 pub(crate) const CHURN_UNANSWERED: usize = 64;
 
 #[cfg(test)]

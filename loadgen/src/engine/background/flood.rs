@@ -25,7 +25,7 @@ use crate::{
     plan::Pacing,
 };
 
-/// Bytes offered to a socket or read from it before others have their turn.
+/// Bytes offered to a socket, or read from it, per turn.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// How long the thread sleeps at most.
@@ -51,7 +51,7 @@ impl Flood {
         let cpus = options.flood_cpus.clone();
         let (sender, requests) = mpsc::channel();
         let work = move || {
-            // Best effort: if the flooders take the generator's time, its own gates tell.
+            // Best effort: if flooders take CPU time from the generator, the gates on its send lag fail.
             let _ = if cpus.is_empty() { observe::yield_to_others() } else { observe::pin_thread(&cpus) };
             flooders.run(&requests);
         };
@@ -92,7 +92,7 @@ struct Flooders {
 
 type Flooder = Client<Readiness>;
 
-/// What the last edge said of a socket, as long as no call has found otherwise.
+/// The readiness of a socket by the last edge and the calls since.
 #[derive(Debug, Default)]
 struct Readiness {
     readable: bool,

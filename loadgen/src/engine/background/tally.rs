@@ -59,7 +59,7 @@ impl CohortTally {
         let _ = self.connect.record(now_ns.saturating_sub(started_ns).max(1));
     }
 
-    /// A connection has ended, or could not even be begun.
+    /// A connection has ended, or could not be opened.
     pub(crate) fn record_end(&mut self, cause: EndCause) {
         match cause {
             EndCause::Completed => {}

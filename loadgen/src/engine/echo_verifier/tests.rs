@@ -73,7 +73,7 @@ fn a_corrupt_message_counts_as_corrupt_and_not_as_lost() {
 }
 
 #[test]
-fn a_duplicate_and_a_reordered_message_are_told_apart() {
+fn a_duplicate_is_distinguished_from_a_reordered_message() {
     let mut peer = Peer::new(64, 4);
     let input = [&peer.texts[0][..], &peer.texts[0], &peer.texts[2], &peer.texts[1], &peer.texts[3]].concat();
     let found = vec![echo(0), Found::Duplicate, echo(2), Found::Reordered(sent(1)), echo(3)];

@@ -22,8 +22,8 @@ impl MeasuredClients {
             };
             self.end(index, EndCause::Closed(what.to_owned()));
         }
-        let never_begun = self.clients.len() - self.behaviour.begun;
-        self.behaviour.recorder.tally.counts.connect_failed += never_begun as u64;
+        let never_opened = self.clients.len() - self.behaviour.opened;
+        self.behaviour.recorder.tally.counts.connect_failed += never_opened as u64;
     }
 
     /// Ends the ramp because a signal came: connections that have not answered yet might have, so they are no failures.
@@ -35,7 +35,7 @@ impl MeasuredClients {
         self.behaviour.first_problem = first_problem;
     }
 
-    /// The planned end of a window has come: what is due from `until_ns` on is not sent any more.
+    /// Handles the planned end of a window: slots due from `until_ns` on are not sent.
     pub(crate) fn end_sending(&mut self, until_ns: u64) {
         let Measured { recorder, work, .. } = &mut self.behaviour;
         recorder.mark_planned_end();
@@ -49,22 +49,22 @@ impl MeasuredClients {
         }
     }
 
-    /// What is in flight now is the server's backlog.
+    /// Counts the messages in flight as the server's backlog.
     pub(crate) fn mark_backlog(&mut self) {
         self.behaviour.recorder.mark_backlog();
     }
 
-    /// Slots that have not been sent yet never will be.
+    /// Drops the slots that have not been sent.
     pub(crate) fn drop_schedule(&mut self) {
         if self.live() == 0 {
-            // No connection is left to send on: that slots had no turn is not the generator's fault.
+            // No connection is left to send on, so unsent slots are not the generator's fault.
             let counts = &mut self.behaviour.recorder.tally.counts;
             counts.handled = counts.scheduled;
         }
         self.behaviour.work = Work::None;
     }
 
-    /// Sends a marker on every connection that owes something.
+    /// Sends a marker on every connection with messages in flight.
     pub(crate) fn send_markers(&mut self) {
         for index in 0..self.clients.len() {
             let Some(client) = &mut self.clients[index] else { continue };
@@ -83,14 +83,14 @@ impl MeasuredClients {
         self.behaviour.work = Work::None;
     }
 
-    /// The record of the window. What comes until the next window begins is recorded nowhere.
+    /// Returns the record of the window. Until the next window begins, arrivals are not recorded.
     pub(crate) fn take_record(&mut self) -> WindowRecorder {
         mem::take(&mut self.behaviour.recorder)
     }
 }
 
 impl Measured {
-    /// A connection could not even be begun.
+    /// A connection could not be opened.
     pub(super) fn record_connect_failed(&mut self, cause: EndCause) {
         self.count_end(&cause, false);
         self.keep_first(cause);
