@@ -18,7 +18,7 @@ fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
     let unless_given = |option, value| if arguments.contains(&option) { vec![] } else { vec![option, value] };
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--no-baseline"])
+        .args(["--idle", "0s", "--no-calibration"])
         .args(unless_given("--duration", "300ms"))
         .args(unless_given("--connections", "2"))
         .args(unless_given("--warmup", "0s"))
@@ -31,7 +31,7 @@ fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
 fn summary(addr: SocketAddr, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--duration", "300ms", "--no-baseline", "--connections", "2"])
+        .args(["--idle", "0s", "--duration", "300ms", "--no-calibration", "--connections", "2"])
         .args(if arguments.contains(&"--warmup") { &[][..] } else { &["--warmup", "0s"] })
         .args(arguments)
         .output()

@@ -22,7 +22,7 @@ const CLOSED: [&str; 3] = ["--closed", "--depth", "10"];
 
 fn run(addr: SocketAddr, arguments: &[&str]) -> Told {
     let addr = addr.to_string();
-    let run = ["run", "--target", &addr, "--pacing", "timer", "--placement", "shared", "--no-baseline"];
+    let run = ["run", "--target", &addr, "--pacing", "timer", "--placement", "shared", "--no-calibration"];
     let load = [("--connections", "2"), ("--idle", "0s"), ("--warmup", "0s"), ("--duration", "300ms")];
     let usual =
         load.iter().filter(|(option, _)| !arguments.contains(option)).flat_map(|(option, value)| [*option, value]);

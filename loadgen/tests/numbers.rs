@@ -96,7 +96,7 @@ fn dead_end(command: &str, option: &str) -> Vec<&'static str> {
     const NO_SERVER: [&str; 2] = ["--congestion", "none-such"];
     match command {
         "run" => {
-            let mut words = vec!["--target", "127.0.0.1:1", "--no-baseline"];
+            let mut words = vec!["--target", "127.0.0.1:1", "--no-calibration"];
             words.extend(if option == "depth" { &["--closed"][..] } else { &[] });
             words
         }
@@ -286,7 +286,7 @@ const SHARED: [&str; 4] = ["--pacing", "timer", "--placement", "shared"];
 
 #[test]
 fn an_objective_is_not_judged_on_no_or_too_few_samples() {
-    let run = ["run", "--server", "mio", "--connections", "1", "--no-baseline", "--warmup", "0s"];
+    let run = ["run", "--server", "mio", "--connections", "1", "--no-calibration", "--warmup", "0s"];
     let run = [&run[..], &["--slo", "p99<1us"], &SHARED].concat();
     let few = ["--rate", "1", "--duration", "10ms", "--idle", "0s"];
     let none = ["--duration", "0s", "--idle", "100ms", "--status-interval", "0s"];
@@ -319,7 +319,7 @@ fn a_ladder_whose_trials_are_too_short_for_its_objective_is_not_judged() {
 
 #[test]
 fn a_rate_below_one_per_second_is_sent_shown_and_recorded() {
-    let run = ["run", "--server", "mio", "--connections", "1", "--no-baseline", "--warmup", "0s", "--idle", "0s"];
+    let run = ["run", "--server", "mio", "--connections", "1", "--no-calibration", "--warmup", "0s", "--idle", "0s"];
     let run = [&run[..], &["--arrivals", "constant", "--duration", "500ms"], &SHARED].concat();
     for (rate, offered, shown) in
         [("0.1", 0.1, "0.1"), ("6/m", 0.1, "0.1"), ("1.5", 1.5, "1.5"), ("0.5,1.5", 1.0, "0.5,1.5")]

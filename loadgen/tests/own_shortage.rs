@@ -41,7 +41,7 @@ fn blames_nobody(output: &Output, reason: &str) {
 
 #[test]
 fn ports_that_run_out_under_connections_that_come_and_go_are_the_generators_shortage() {
-    let load = "--connections 8 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 500 --no-baseline --json";
+    let load = "--connections 8 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 500 --no-calibration --json";
     let Some(output) = with_few_ports(&format!("exec $loadgen run --server mio {load}")) else { return };
     blames_nobody(&output, "no free port");
 }
@@ -54,15 +54,15 @@ fn ports_that_run_out_under_measured_connections_are_the_generators_shortage() {
             "log=$(mktemp); $loadgen serve mio --addr 127.0.0.1:7777 >$log & server=$!
             until grep -q listening $log; do :; done; rm $log
             load='--target 127.0.0.1:7777 --connections 70 --rate 100 --idle 0s --warmup 0s --duration 100ms'
-            $loadgen run $load --no-baseline >/dev/null
+            $loadgen run $load --no-calibration >/dev/null
             {then}; code=$?; kill $server; exit $code"
         )
     };
-    let run = script("$loadgen run $load --no-baseline --json");
+    let run = script("$loadgen run $load --no-calibration --json");
     let Some(output) = with_few_ports(&run) else { return };
     blames_nobody(&output, "no free port");
     // The conformance suite finds none either: it cannot look, and says so.
-    let verify = script("$loadgen run $load --no-baseline >/dev/null; $loadgen verify --target 127.0.0.1:7777");
+    let verify = script("$loadgen run $load --no-calibration >/dev/null; $loadgen verify --target 127.0.0.1:7777");
     let output = with_few_ports(&verify).unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{complaint}");
@@ -72,7 +72,7 @@ fn ports_that_run_out_under_measured_connections_are_the_generators_shortage() {
 #[test]
 fn descriptors_that_run_out_are_the_generators_shortage() {
     let load = ["--server", "mio", "--connections", "4", "--rate", "100", "--churn", "200", "--idle", "0s"];
-    let windows = ["--warmup", "0s", "--duration", "2s", "--no-baseline", "--json"];
+    let windows = ["--warmup", "0s", "--duration", "2s", "--no-calibration", "--json"];
     let mut command = Command::new(LOADGEN);
     command.arg("run").args(load).args(windows).args(["--pacing", "timer", "--placement", "shared"]);
     let mut running = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
@@ -104,7 +104,7 @@ fn no_cpu_left_for_looking_on_is_no_error() {
     // The progress is shown on a terminal only.
     const TERMINAL: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let output = Command::new("python3")
-        .args(["-c", TERMINAL, LOADGEN, "run", "--server", "mio", "--no-baseline", "--pacing", "timer"])
+        .args(["-c", TERMINAL, LOADGEN, "run", "--server", "mio", "--no-calibration", "--pacing", "timer"])
         .args(["--server-cpus", &cpus[0].to_string(), "--loadgen-cpus", &all])
         .args(load)
         .stdin(Stdio::null())

@@ -256,7 +256,7 @@ fn a_failure_leaves_no_folder_behind() {
         assert!(!out.exists(), "{}: {:?}", stderr(&output), fs::read_dir(&out).unwrap().collect::<Vec<_>>());
     };
     for target in [["--target", "127.0.0.1:1"], ["--command", "true"]].repeat(2) {
-        assert_none_left(output(&[&["run", "--no-baseline", "--out", text(&out)], &target[..]].concat()));
+        assert_none_left(output(&[&["run", "--no-calibration", "--out", text(&out)], &target[..]].concat()));
     }
     for command in [&["compare"][..], &["compare", "--profile", "full"], &["capacity"]] {
         let Some(output) = without_network(&[command, &["--out", text(&out)]].concat()) else { return };
@@ -267,7 +267,7 @@ fn a_failure_leaves_no_folder_behind() {
 #[test]
 fn an_empty_folder_is_taken_and_stays_if_nothing_was_recorded() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = output(&["run", "--target", "127.0.0.1:1", "--no-baseline", "--out", text(folder.path())]);
+    let refused = output(&["run", "--target", "127.0.0.1:1", "--no-calibration", "--out", text(folder.path())]);
     assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     small_run(folder.path(), &["--server", "mio"], &mut loadgen(&[]));
@@ -288,7 +288,7 @@ fn without_network(arguments: &[&str]) -> Option<Output> {
 
 /// A run that is recorded.
 fn small_run(out: &Path, target: &[&str], command: &mut Command) {
-    let load = ["run", "--connections", "4", "--rate", "200", "--no-baseline"];
+    let load = ["run", "--connections", "4", "--rate", "200", "--no-calibration"];
     let windows = ["--idle", "0s", "--warmup", "0s", "--duration", "100ms", "--out", text(out)];
     command.args(load).args(windows).args(SHARED).args(target);
     let output = command.output().unwrap();
@@ -354,7 +354,7 @@ fn a_session_that_somebody_else_began_shows_its_command_and_runs_only_if_it_is_t
 #[test]
 fn what_a_guest_says_does_not_command_the_terminal() {
     let guest = r#"sh -c "printf '\033[2J\033]0;title\007' >&2; exit 1""#;
-    let output = output(&["run", "--no-baseline", "--command", guest]);
+    let output = output(&["run", "--no-calibration", "--command", guest]);
     let said = stderr(&output);
     assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{said}");
     assert!(said.contains("[2J") && !said.trim_end().contains(char::is_control), "{said:?}");

@@ -29,7 +29,7 @@ const SMALL: [&str; 13] = [
     "0s",
     "--duration",
     "50ms",
-    "--no-baseline",
+    "--no-calibration",
     "--pacing",
     "timer",
 ];

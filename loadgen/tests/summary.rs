@@ -43,7 +43,7 @@ const SMALL: [&str; 20] = [
     "400ms",
     "--status-interval",
     "50ms",
-    "--no-baseline",
+    "--no-calibration",
 ];
 
 fn run(arguments: &[&str]) -> Output {
@@ -173,7 +173,7 @@ fn echo(mut stream: TcpStream, counter: &AtomicU64, answered: u64) {
 fn minute(addr: SocketAddr, arguments: &[&str]) -> Killed {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.args(["run", "--target", &addr.to_string(), "--connections", "1", "--idle", "0s", "--warmup", "0s"]);
-    command.args(["--pacing", "timer", "--placement", "shared", "--no-baseline", "--duration", "60s"]);
+    command.args(["--pacing", "timer", "--placement", "shared", "--no-calibration", "--duration", "60s"]);
     Killed(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 

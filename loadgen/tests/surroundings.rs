@@ -59,7 +59,7 @@ fn the_own_executable_may_stand_anywhere() {
     let folder = tempfile::tempdir().unwrap();
     let copy = copied(&folder.path().join(OsStr::from_bytes(b"{x} 'a \"b \xff")));
     // With a baseline, which starts it as well.
-    let small = format!("run --server mio --json {LOAD} {WINDOWS}").replace(" --no-baseline", "");
+    let small = format!("run --server mio --json {LOAD} {WINDOWS}").replace(" --no-calibration", "");
     row(&Command::new(&copy).args(words(&small)).output().unwrap());
 }
 

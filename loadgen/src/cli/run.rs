@@ -93,7 +93,7 @@ pub struct RunArgs {
 
     /// Do not measure the generator's own ceiling first: saves half a second, and the headroom stays unknown
     #[arg(long, help_heading = "Output")]
-    pub no_baseline: bool,
+    pub no_calibration: bool,
 
     /// What the response must keep, such as p99<2ms; if a valid trial does not, the exit code is 4; without 30 samples
     /// beyond the quantile (3,000 for p99) it is not judged, and the exit code is 5

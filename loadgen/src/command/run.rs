@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let configuration = Configuration { plan: Some(PlanRecord::of(&plan)), ..Configuration::default() };
     let session = place.map(|place| Session::create(place, preamble(configuration))).transpose()?;
     let conditions =
-        if args.no_baseline || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
+        if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
     let assessment = assess(&plan, &trial, &conditions);
     let syscalls_per_message = syscalls(args, &plan, &target, &trial);

@@ -8,7 +8,8 @@ use std::{
 use serde_json::Value;
 
 /// A small load without windows, and the windows if nothing else is asked for.
-pub(crate) const LOAD: &str = "--connections 4 --rate 200 --warmup 0s --pacing timer --placement shared --no-baseline";
+pub(crate) const LOAD: &str =
+    "--connections 4 --rate 200 --warmup 0s --pacing timer --placement shared --no-calibration";
 pub(crate) const WINDOWS: &str = "--idle 0s --duration 300ms";
 
 pub(crate) fn words(text: &str) -> Vec<&str> {
