@@ -56,7 +56,7 @@ impl Cli {
     /// # Errors
     /// A usage error, or the help or version text that was requested.
     pub fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
-        let matches = Self::command().color(Colour::asked_for(&words).into()).try_get_matches_from(words)?;
+        let matches = Self::command().color(Colour::requested(&words).into()).try_get_matches_from(words)?;
         Self::from_arg_matches(&matches)
     }
 }
