@@ -1,4 +1,4 @@
-//! What `cargo bench -- ARGUMENTS` asks of the comparison, which is no benchmark of criterion's.
+//! The effect of `cargo bench -- ARGUMENTS` on the comparison, which is not a criterion benchmark.
 
 #[path = "../../benches/selection.rs"]
 mod selection;
@@ -11,7 +11,7 @@ fn side_by_side(arguments: &str) -> Asked {
 }
 
 #[test]
-fn a_filter_is_a_regular_expression_as_it_is_for_criterion() {
+fn a_filter_is_a_regular_expression_as_in_criterion() {
     for filter in ["", "side_by_side", "side", "^side_by_side$", "side.*", "^side", "(side|round)_", "b."] {
         assert_eq!(side_by_side(&format!("{filter} --bench")), Asked::Measure, "{filter}");
     }
@@ -24,7 +24,7 @@ fn a_filter_is_a_regular_expression_as_it_is_for_criterion() {
 }
 
 #[test]
-fn the_value_of_an_option_is_no_filter() {
+fn the_value_of_an_option_is_not_a_filter() {
     for options in
         ["--save-baseline x", "-s x", "--save-baseline=x", "--sample-size 10 --warm-up-time 0.1", "-c never --noplot"]
     {
@@ -35,7 +35,7 @@ fn the_value_of_an_option_is_no_filter() {
 }
 
 #[test]
-fn what_is_only_listed_or_shown_again_starts_nothing() {
+fn listing_or_showing_past_figures_starts_no_server() {
     for arguments in ["--list --bench", "--list", "--list side --bench", "--ignored --bench"] {
         assert_eq!(side_by_side(arguments), Asked::Nothing, "{arguments}");
     }
