@@ -5,7 +5,7 @@ use regex::Regex;
 
 /// How a benchmark is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Request {
     /// Not to run: filtered out, only listed, or replaced by the figures of a past run.
     Nothing,
     /// To run once, as a functional test.
@@ -39,15 +39,15 @@ const WITH_VALUE: [&str; 20] = [
 ];
 
 /// How these arguments (without the program's name) request the benchmark `name`.
-pub(crate) fn asked(arguments: &[String], name: &str) -> Asked {
+pub(crate) fn requested(arguments: &[String], name: &str) -> Request {
     let has = |flag: &str| arguments.iter().any(|argument| argument.split('=').next() == Some(flag));
     if has("--list") || has("--ignored") || has("--load-baseline") || !is_selected(arguments, name, has("--exact")) {
-        Asked::Nothing
+        Request::Nothing
     } else if has("--test") || has("--profile-time") || !has("--bench") {
         // `cargo test --benches` passes no --bench and needs only a functional test; so does profiling.
-        Asked::Test
+        Request::Test
     } else {
-        Asked::Measure
+        Request::Measure
     }
 }
 

@@ -10,23 +10,23 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use selection::{Asked, asked};
+use selection::{Request, requested};
 
 const NAME: &str = "side_by_side";
 
 fn main() -> ExitCode {
     let mut criterion = arguments::criterion(10);
     let arguments: Vec<String> = env::args().skip(1).collect();
-    match asked(&arguments, NAME) {
-        Asked::Nothing => {
+    match requested(&arguments, NAME) {
+        Request::Nothing => {
             if arguments.iter().any(|argument| argument == "--list") {
                 // Lists the comparison if the filter matches.
                 criterion.bench_function(NAME, |_| ());
             }
             ExitCode::SUCCESS
         }
-        Asked::Test => test(),
-        Asked::Measure => compare(["--profile", "quick"]),
+        Request::Test => test(),
+        Request::Measure => compare(["--profile", "quick"]),
     }
 }
 

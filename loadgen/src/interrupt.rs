@@ -23,7 +23,7 @@ use signal_hook::{
 pub const EXIT_CODE: u8 = 130;
 
 struct Interrupt {
-    asked: Arc<AtomicBool>,
+    requested: Arc<AtomicBool>,
     /// Becomes readable with the first signal and stays so, since it is never read.
     wake: UnixStream,
 }
@@ -39,10 +39,10 @@ static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 /// # Errors
 /// If the kernel refuses a socket pair or a handler.
 pub fn install() -> io::Result<()> {
-    let asked = Arc::new(AtomicBool::new(false));
+    let requested = Arc::new(AtomicBool::new(false));
     let (wake, write) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
-        let abort = Arc::clone(&asked);
+        let abort = Arc::clone(&requested);
         let end_groups = move || {
             if abort.load(Ordering::Relaxed) {
                 kill_groups();
@@ -50,18 +50,18 @@ pub fn install() -> io::Result<()> {
         };
         // SAFETY: the action reads atomics and makes system calls, which is all that a signal handler may do.
         unsafe { low_level::register(signal, end_groups)? };
-        flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&asked))?;
-        flag::register(signal, Arc::clone(&asked))?;
+        flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&requested))?;
+        flag::register(signal, Arc::clone(&requested))?;
         pipe::register(signal, write.try_clone()?)?;
     }
     // If installed twice, the first handler keeps working and the second one is never called.
-    drop(INTERRUPT.set(Interrupt { asked, wake }));
+    drop(INTERRUPT.set(Interrupt { requested, wake }));
     Ok(())
 }
 
 /// Whether a signal has arrived.
-pub fn asked() -> bool {
-    INTERRUPT.get().is_some_and(|interrupt| interrupt.asked.load(Ordering::Relaxed))
+pub fn requested() -> bool {
+    INTERRUPT.get().is_some_and(|interrupt| interrupt.requested.load(Ordering::Relaxed))
 }
 
 /// Makes a second signal kill this group as well: otherwise only the direct child dies with this process, and not the

@@ -29,12 +29,12 @@ impl Colour {
     /// The choice on a command line, read before the command line is parsed: a usage error is printed in that colour.
     pub fn requested(words: &[OsString]) -> Self {
         let mut words = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
-        let mut asked = None;
+        let mut requested = None;
         while let Some(word) = words.next() {
             let value = if word == "--color" { words.next() } else { word.strip_prefix("--color=") };
-            asked = value.or(asked);
+            requested = value.or(requested);
         }
-        asked.and_then(|value| Self::from_str(value, false).ok()).unwrap_or_default()
+        requested.and_then(|value| Self::from_str(value, false).ok()).unwrap_or_default()
     }
 }
 
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn the_colour_option_takes_its_value_in_two_ways() {
-        let asked = |words: &str| Colour::requested(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(asked("loadgen --color never run"), Colour::Never);
-        assert_eq!(asked("loadgen run --color=always --rate"), Colour::Always);
+        let requested = |words: &str| Colour::requested(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(requested("loadgen --color never run"), Colour::Never);
+        assert_eq!(requested("loadgen run --color=always --rate"), Colour::Always);
         for auto in ["loadgen list", "loadgen --color", "loadgen --color=pink", "loadgen -- --color=never"] {
-            assert_eq!(asked(auto), Colour::Auto, "{auto}");
+            assert_eq!(requested(auto), Colour::Auto, "{auto}");
         }
     }
 

@@ -162,7 +162,10 @@ fn the_summary_shows_the_causes_of_a_failed_outcome_with_their_counts() {
         let text = String::from_utf8(output.stdout).unwrap();
         let counts = text.lines().find(|line| line.starts_with("counts")).unwrap();
         assert!(counts.ends_with(words), "{text}");
-        assert!(text.contains("outcome     failed"), "wrong bytes are the server's, whatever the host did:\n{text}");
+        assert!(
+            text.contains("outcome     failed"),
+            "wrong bytes are the server's failure even on a busy host:\n{text}"
+        );
     }
 }
 
@@ -245,13 +248,13 @@ fn a_peer_that_floods_is_not_an_echo_server() {
 }
 
 #[test]
-fn nobody_listening_is_unreachable() {
+fn an_address_without_a_listener_is_unreachable() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(complaint(&run(addr, &[])).contains("refused"));
 }
 
 #[test]
-fn status_lines_with_absurd_times_are_flagged_and_spoil_no_latency() {
+fn status_lines_with_absurd_times_are_flagged_and_do_not_affect_latency() {
     let addr = line_peer(|number, line| {
         let status = format!("Server status: 1 active connections tick={number} due_ns={} emit_ns=7\n", u64::MAX);
         [status.as_bytes(), line].concat()
@@ -398,7 +401,7 @@ fn misbehaving_clients_are_counted_separately() {
 }
 
 #[test]
-fn a_flooder_writes_as_fast_as_the_server_reads_whatever_comes_back() {
+fn a_flooder_writes_as_fast_as_the_server_reads_even_without_echoes() {
     // Measured connections are served; of a flooder's lines only the first one is answered.
     let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let addr = peer(move |stream| {

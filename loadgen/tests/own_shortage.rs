@@ -26,7 +26,7 @@ fn with_few_ports(script: &str) -> Option<Output> {
 }
 
 /// The record of a trial that is invalid for this reason, without a failure of the server.
-fn blames_nobody(output: &Output, reason: &str) {
+fn assert_own_shortage(output: &Output, reason: &str) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{complaint}");
     let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no record: {complaint}"));
@@ -43,7 +43,7 @@ fn blames_nobody(output: &Output, reason: &str) {
 fn a_shortage_of_ports_under_churn_is_the_generators() {
     let load = "--connections 8 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 500 --no-calibration --json";
     let Some(output) = with_few_ports(&format!("exec $loadgen run --server mio {load}")) else { return };
-    blames_nobody(&output, "no free port");
+    assert_own_shortage(&output, "no free port");
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn a_shortage_of_ports_for_measured_connections_is_the_generators() {
     };
     let run = script("$loadgen run $load --no-calibration --json");
     let Some(output) = with_few_ports(&run) else { return };
-    blames_nobody(&output, "no free port");
-    // The conformance suite has no ports either: it cannot check, and says so.
+    assert_own_shortage(&output, "no free port");
+    // The conformance suite has no ports either: it reports that it cannot check.
     let verify = script("$loadgen run $load --no-calibration >/dev/null; $loadgen verify --target 127.0.0.1:7777");
     let output = with_few_ports(&verify).unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -85,7 +85,7 @@ fn a_shortage_of_descriptors_is_the_generators() {
     std::io::Read::read_to_end(&mut running.0.stdout.take().unwrap(), &mut stdout).unwrap();
     std::io::Read::read_to_end(&mut running.0.stderr.take().unwrap(), &mut stderr).unwrap();
     let output = Output { status: running.0.wait().unwrap(), stdout, stderr };
-    blames_nobody(&output, "too many open files");
+    assert_own_shortage(&output, "too many open files");
 }
 
 /// Number of open sockets of a process.

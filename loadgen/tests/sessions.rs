@@ -89,7 +89,7 @@ fn assert_consistent(out: &Path) {
         let mut table = csv::Reader::from_path(out.join(name)).unwrap();
         let rows: Vec<csv::StringRecord> = table.records().map(|row| row.unwrap()).collect();
         let keys: BTreeSet<Vec<&str>> = rows.iter().map(|row| row.iter().take(key).collect()).collect();
-        assert_eq!(keys.len(), rows.len(), "{name} says something twice");
+        assert_eq!(keys.len(), rows.len(), "{name} has duplicate lines");
         let found: BTreeSet<String> = rows.iter().map(|row| row[0].to_owned()).collect();
         assert_eq!(found, unique, "{name}");
     }

@@ -194,8 +194,8 @@ def trials_of(rows):
     if any(row.get("counted") for row in rows):
         return [Trial(row, again, is_counted=row.get("counted") == "true") for row, again in pairs]
     # A session that has not ended, or that is older than the column: the rule of loadgen.
-    spoiled = {block(row) for row, again in pairs if not again and row["validity"] == "invalid"}
-    return [Trial(row, again, is_counted=not again and block(row) not in spoiled) for row, again in pairs]
+    invalid_blocks = {block(row) for row, again in pairs if not again and row["validity"] == "invalid"}
+    return [Trial(row, again, is_counted=not again and block(row) not in invalid_blocks) for row, again in pairs]
 
 
 def block(row):

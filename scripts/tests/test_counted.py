@@ -38,7 +38,7 @@ def main(loadgen):
     with tempfile.TemporaryDirectory() as folder:
         session = Path(folder) / "session"
         run(loadgen, *COMPARE, "--placement", "shared", "--out", session)
-        spoil(session)
+        edit(session)
         run(loadgen, "compare", "--trust", "--resume", session)
         found = {
             "report": of_report(loadgen, session),
@@ -59,13 +59,13 @@ def main(loadgen):
 
 def run(loadgen, *arguments):
     done = subprocess.run([loadgen, *map(str, arguments)], capture_output=True, text=True, check=False)
-    # 5: the host spoiled a trial, which then does not count.
+    # 5: a trial is invalid because of the host, and does not count.
     if done.returncode not in (0, 5):
         sys.exit(f"loadgen {arguments[0]}: {done.stderr}")
     return done.stdout
 
 
-def spoil(session):
+def edit(session):
     """As if the session had been interrupted behind its last trial, and had had a bad host."""
     table = rows(session)
     last = {block: max(int(row["attempt"]) for row in table if row["block"] == block) for block in "12345"}

@@ -108,7 +108,10 @@ impl Account<'_> {
         let sent = counters.statuses_sent;
         let is_exact = !self.cut_short && !self.has(|it| matches!(it, Ending::Reset(_) | Ending::Leave));
         ensure!(received <= sent, "{received} statuses came: {counters:?}");
-        ensure!(received == sent || !is_exact, "{received} statuses came, and nobody left any: {counters:?}");
+        ensure!(
+            received == sent || !is_exact,
+            "{received} of {sent} statuses arrived, and no client left any unread: {counters:?}"
+        );
 
         let settled = sent + counters.statuses_replaced + counters.statuses_dropped_at_eof;
         let counted = ticks.values().map(|status| status.active).sum::<u64>();

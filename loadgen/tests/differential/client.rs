@@ -197,7 +197,7 @@ impl Client {
         match self.stream.read(&mut buffer[..room]) {
             Ok(0) => {
                 self.times.closed_ns = clock::now_ns();
-                ensure!(stopping || self.times.going_ns < u64::MAX, "the server closed although nobody asked it to");
+                ensure!(stopping || self.times.going_ns < u64::MAX, "the server closed without a reason");
                 Ok(Turn::Goes)
             }
             Ok(count) => {

@@ -26,7 +26,7 @@ struct Drill {
 
 const DRILLS: &[Drill] = &[
     Drill {
-        name: "whatever its clients do, they get back what they sent and every status is accounted for",
+        name: "clients with random behaviour are echoed exactly, and every status is accounted for",
         rounds: 6,
         run: rounds::any_clients,
     },

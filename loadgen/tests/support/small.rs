@@ -30,7 +30,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 pub(crate) fn row(output: &Output) -> Value {
     let text = stderr(output);
     let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let spoiled = row["outcome"] == "unclear" && row["validity"] == "invalid";
-    assert!(spoiled || row["outcome"] == "ok", "{row}\n{text}");
+    let is_unclear = row["outcome"] == "unclear" && row["validity"] == "invalid";
+    assert!(is_unclear || row["outcome"] == "ok", "{row}\n{text}");
     row
 }

@@ -62,9 +62,9 @@ impl Told {
     pub(crate) fn is(&self, outcome: &str, wrong_bytes: bool) {
         let text = &self.stdout;
         let invalid = text.contains("INVALID");
-        let spoiled = if invalid && outcome != "ok" && !wrong_bytes { "unclear" } else { outcome };
+        let expected = if invalid && outcome != "ok" && !wrong_bytes { "unclear" } else { outcome };
         let line = text.lines().find(|line| line.starts_with("outcome")).unwrap_or_else(|| panic!("{}", self.stderr));
-        assert_eq!(line.split([' ', ':']).rfind(|word| *word == spoiled), Some(spoiled), "{text}");
+        assert_eq!(line.split([' ', ':']).rfind(|word| *word == expected), Some(expected), "{text}");
         let code = if invalid {
             5
         } else if outcome == "failed" {
