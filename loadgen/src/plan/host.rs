@@ -1,25 +1,25 @@
-//! What the command line asks of the host.
+//! Command-line options about the host.
 
 use clap::Args;
 
 use super::{PacingChoice, PlacementKind, cpus};
 
-/// Who runs where.
+/// CPUs, threads and sockets of a measurement.
 #[derive(Args, Clone, Debug)]
 pub struct HostArgs {
-    /// Threads of the generator
+    /// Number of generator threads
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
     pub threads: u32,
 
-    /// Loopback addresses to connect from: one has as many connections to a server as it has ports
+    /// Number of loopback addresses to connect from, each with one range of ephemeral ports
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
     pub source_addresses: u32,
 
-    /// How the generator waits for the next slot
+    /// How the generator waits for the next send time
     #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
     pub pacing: PacingChoice,
 
-    /// Who runs where
+    /// Whether server and generator have CPUs of their own
     #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
     pub placement: PlacementKind,
 
@@ -27,11 +27,11 @@ pub struct HostArgs {
     #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
     pub server_cpus: Option<CpuList>,
 
-    /// CPUs of the generator [default: of the second half, one a thread]
+    /// CPUs of the generator [default: one per thread, from the second half]
     #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
     pub loadgen_cpus: Option<CpuList>,
 
-    /// Leave Nagle's algorithm on, on both sides: an ablation
+    /// Leave Nagle's algorithm on, on both sides (an ablation)
     #[arg(long, help_heading = "Host")]
     pub nagle: bool,
 

@@ -111,7 +111,7 @@ impl Target {
     /// Starts it if need be, and returns once it listens.
     ///
     /// # Errors
-    /// [`CannotStart`] if it does not start or does not say that it listens,
+    /// [`CannotStart`](crate::error::CannotStart) if it does not start or does not say that it listens,
     /// [`Interrupted`](crate::error::Interrupted) if a signal comes first.
     pub fn start(&self) -> Result<Running> {
         match self {
