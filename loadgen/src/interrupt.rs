@@ -1,4 +1,4 @@
-//! Ctrl-C: the first one asks to stop and keep what there is, the second one aborts.
+//! Ctrl-C: the first one requests a stop that keeps what has been recorded, the second one aborts.
 
 use std::{
     io,
@@ -19,29 +19,29 @@ use signal_hook::{
     low_level::{self, pipe},
 };
 
-/// Exit code of an interrupted run (what there is stays recorded).
+/// Exit code of an interrupted run (completed trials stay recorded).
 pub const EXIT_CODE: u8 = 130;
 
 struct Interrupt {
-    asked: Arc<AtomicBool>,
+    requested: Arc<AtomicBool>,
     /// Becomes readable with the first signal and stays so, since nobody reads it.
     wake: UnixStream,
 }
 
 static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 
-/// The process groups that were started and have not ended; 0 is none. As many as there ever are at a time, and more.
+/// The process groups that were started and have not ended; 0 is a free slot. More slots than groups ever run at a time.
 static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 
-/// Takes SIGINT and SIGTERM over for the rest of the process.
+/// Handles SIGINT and SIGTERM for the rest of the process.
 ///
 /// # Errors
 /// If the kernel refuses a socket pair or a handler.
 pub fn install() -> io::Result<()> {
-    let asked = Arc::new(AtomicBool::new(false));
+    let requested = Arc::new(AtomicBool::new(false));
     let (wake, write) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
-        let abort = Arc::clone(&asked);
+        let abort = Arc::clone(&requested);
         let end_groups = move || {
             if abort.load(Ordering::Relaxed) {
                 kill_groups();
@@ -49,31 +49,31 @@ pub fn install() -> io::Result<()> {
         };
         // SAFETY: the action reads atomics and makes system calls, which is all that a signal handler may do.
         unsafe { low_level::register(signal, end_groups)? };
-        flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&asked))?;
-        flag::register(signal, Arc::clone(&asked))?;
+        flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&requested))?;
+        flag::register(signal, Arc::clone(&requested))?;
         pipe::register(signal, write.try_clone()?)?;
     }
-    // Installed twice, the first one keeps working and the second one is never asked.
-    drop(INTERRUPT.set(Interrupt { asked, wake }));
+    // Installed twice, the first handler keeps working and the second one is never read.
+    drop(INTERRUPT.set(Interrupt { requested, wake }));
     Ok(())
 }
 
 /// Whether a signal has come.
-pub fn asked() -> bool {
-    INTERRUPT.get().is_some_and(|interrupt| interrupt.asked.load(Ordering::Relaxed))
+pub fn requested() -> bool {
+    INTERRUPT.get().is_some_and(|interrupt| interrupt.requested.load(Ordering::Relaxed))
 }
 
-/// Has a second signal kill this group as well: the death of this process reaches only the one that it started itself, and
-/// not what that one started.
-pub(crate) fn take_along(group: Pid) {
+/// Registers a group to be killed by a second signal: the parent-death signal reaches only the child itself, and not the
+/// processes that the child started.
+pub(crate) fn register_group(group: Pid) {
     let group = group.as_raw_nonzero().get();
-    let taken = |slot: &&AtomicI32| slot.compare_exchange(0, group, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    // Without a free one the first process of the group still ends with this one.
-    let _ = GROUPS.iter().find(taken);
+    let take = |slot: &&AtomicI32| slot.compare_exchange(0, group, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    // Without a free slot, the first process of the group still ends with this one.
+    let _ = GROUPS.iter().find(take);
 }
 
-/// The group has ended, and its number may be another's from now on.
-pub(crate) fn has_ended(group: Pid) {
+/// Removes a group that has ended: its number may be given to another one from now on.
+pub(crate) fn deregister_group(group: Pid) {
     for slot in &GROUPS {
         let _ = slot.compare_exchange(group.as_raw_nonzero().get(), 0, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -81,17 +81,17 @@ pub(crate) fn has_ended(group: Pid) {
 
 fn kill_groups() {
     for group in GROUPS.iter().filter_map(|slot| Pid::from_raw(slot.load(Ordering::Relaxed))) {
-        // It may just have ended.
+        // The group may just have ended.
         let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
-/// A descriptor that becomes readable when a signal comes, for a poll; `None` if nothing was installed.
+/// A descriptor that becomes readable when a signal comes, for a poll; `None` unless handlers are installed.
 pub(crate) fn wake_fd() -> Option<RawFd> {
     INTERRUPT.get().map(|interrupt| interrupt.wake.as_raw_fd())
 }
 
-/// The same as a borrowed descriptor.
+/// [`wake_fd`] as a borrowed descriptor.
 pub(crate) fn wake() -> Option<BorrowedFd<'static>> {
     INTERRUPT.get().map(|interrupt| interrupt.wake.as_fd())
 }

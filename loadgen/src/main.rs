@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         exit => {
             terminal::say(format_args!("error: {}", text::plain(&format!("{error:#}"))));
             // What goes wrong after a signal may be of its making.
-            if interrupt::asked() { exit.min(Exit::Interrupted) } else { exit }
+            if interrupt::requested() { exit.min(Exit::Interrupted) } else { exit }
         }
     });
     ExitCode::from(exit.code())

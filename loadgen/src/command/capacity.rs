@@ -82,7 +82,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let place = Place::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?;
     let baseline = Baseline::measure(&plan)?;
     let conditions = baseline.conditions();
-    if interrupt::asked() {
+    if interrupt::requested() {
         return Err(Interrupted.into());
     }
     let configuration = Configuration {
@@ -166,12 +166,12 @@ impl Climb<'_> {
         let plan = plan(self.args, rate)?;
         let (mut passed, mut failed, mut spoiled) = (0, 0, 0);
         while passed <= TRIALS / 2 && failed <= TRIALS / 2 && spoiled <= RETRIES {
-            if interrupt::asked() {
+            if interrupt::requested() {
                 return Ok(Rung::Interrupted);
             }
             let plan = Plan { seed: plan.seed.wrapping_add((passed + failed + spoiled) as u64), ..plan.clone() };
             let trial = trial::run(&plan, &Target::Server(server(name, &plan)?))?;
-            if interrupt::asked() {
+            if interrupt::requested() {
                 return Ok(Rung::Interrupted);
             }
             let assessment = assess(&plan, &trial, &self.conditions);

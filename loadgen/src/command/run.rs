@@ -104,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     terminal::print(&text)?;
 
     let exits = [
-        (trial.interrupted || interrupt::asked()).then_some(Exit::Interrupted),
+        (trial.interrupted || interrupt::requested()).then_some(Exit::Interrupted),
         // The target is blamed on a sound trial only.
         (assessment.validity == Validity::Invalid).then_some(Exit::Invalid),
         (assessment.outcome == Outcome::Failed).then_some(Exit::Target),
@@ -151,7 +151,7 @@ fn watched(plan: &Plan, target: &Target) -> Result<trial::Trial> {
 
 /// System calls for each message, if they are asked for and can be counted.
 fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) -> Option<f64> {
-    if !args.syscalls || trial.interrupted || interrupt::asked() {
+    if !args.syscalls || trial.interrupted || interrupt::requested() {
         return None;
     }
     let counted = syscalls::syscalls_per_message(plan, target);

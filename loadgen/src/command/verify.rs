@@ -22,11 +22,11 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
     }
     let mut findings = Vec::new();
     for check in checks() {
-        if interrupt::asked() {
+        if interrupt::requested() {
             return Ok(Exit::Interrupted);
         }
         let finding = examine(&subject, check);
-        if interrupt::asked() {
+        if interrupt::requested() {
             // What it found may be of the signal's making.
             return Ok(Exit::Interrupted);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    trial::{Loaded, Surroundings, Trial},
+    trial::{HostActivity, Loaded, Trial},
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
@@ -236,7 +236,7 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     }
 }
 
-fn host_activity(row: &mut Row, activity: &Surroundings) {
+fn host_activity(row: &mut Row, activity: &HostActivity) {
     row.server_cpus_busy_ns_load = activity.server_cpus_busy_ns;
     row.machine_busy_ns_load = activity.machine_busy_ns;
     row.steal_ns = activity.steal_ns;

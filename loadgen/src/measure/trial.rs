@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-pub use measured::{Idle, KernelMemory, Loaded, Surroundings, Trial};
+pub use measured::{HostActivity, Idle, KernelMemory, Loaded, Trial};
 use servers::clock;
 
 use crate::{
@@ -311,11 +311,11 @@ fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
 }
 
 /// What was going on since the machine was looked at; `server` are the server's processes.
-fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> Surroundings {
+fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
     let now = observe::machine();
     let own = std::process::id().cast_signed();
     let measured = [server, &[own]].concat();
-    Surroundings {
+    HostActivity {
         steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
         machine_busy_ns: now.busy_since(before, None),
         server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),

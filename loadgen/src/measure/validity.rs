@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::trial::{Loaded, Surroundings, Trial};
+use super::trial::{HostActivity, Loaded, Trial};
 use crate::{
     plan::{Caveat, Load, Pacing, Plan},
     record::{BoundBy, Gate, Outcome, Reason, ReasonKind, Validity},
@@ -195,7 +195,7 @@ fn assess_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
 }
 
 /// The gates of the load window, or of the idle window where nothing is sent.
-fn assess_surroundings(gates: &mut Gates, around: &Surroundings, span_ns: f64) {
+fn assess_surroundings(gates: &mut Gates, around: &HostActivity, span_ns: f64) {
     let cpus = crate::observe::available_cpus().len().max(1) as f64;
     if let Some(steal_ns) = around.steal_ns {
         gates.check(STEAL, ReasonKind::Steal, steal_ns as f64 / (span_ns * cpus));

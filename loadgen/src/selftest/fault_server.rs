@@ -97,7 +97,7 @@ impl Server {
             poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), WAKE, Interest::READABLE)?;
         }
         let mut events = Events::with_capacity(1024);
-        while !interrupt::asked() {
+        while !interrupt::requested() {
             match poll.poll(&mut events, None) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 result => result?,

@@ -70,7 +70,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     for known in asked {
         match check(*known) {
             // What a signal cut short proves nothing.
-            _ if interrupt::asked() => return Ok(Exit::Interrupted),
+            _ if interrupt::requested() => return Ok(Exit::Interrupted),
             Ok(answers) => {
                 wrong += answers.iter().filter(|answer| !answer.is_right()).count();
                 for answer in &answers {
@@ -209,7 +209,7 @@ fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
     let mut reasons = Vec::new();
     for _ in 0..ATTEMPTS {
         let trial = trial::run(plan, target)?;
-        if interrupt::asked() {
+        if interrupt::requested() {
             bail!("interrupted");
         }
         let assessment = assess(plan, &trial, &Conditions::default());

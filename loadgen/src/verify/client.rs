@@ -195,7 +195,7 @@ impl Client {
         let mut buffer = [0; 64 * 1024];
         ensure!(self.received.len() < RECEIVED_BYTES_MAX, "bytes came without end: {}", show(&self.received));
         loop {
-            if interrupt::asked() {
+            if interrupt::requested() {
                 return Err(Interrupted.into());
             }
             ensure!(

@@ -16,7 +16,7 @@ pub(super) fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option
     let begun = Instant::now();
     for arm in arms {
         trial::run(plan, &arm.target(plan)?)?;
-        if interrupt::asked() {
+        if interrupt::requested() {
             return Err(Interrupted.into());
         }
     }

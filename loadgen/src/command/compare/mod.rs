@@ -119,7 +119,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         ..outline.configuration
     };
 
-    if interrupt::asked() {
+    if interrupt::requested() {
         // There is nothing to record, and what was measured so far was cut short.
         return Err(Interrupted.into());
     }
@@ -316,7 +316,7 @@ impl Comparison {
         let conditions = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.baseline.conditions() };
         let mut valid = true;
         for (place, arm) in step.arms.iter().enumerate() {
-            if interrupt::asked() {
+            if interrupt::requested() {
                 self.exit = Exit::Interrupted;
                 return Ok(false);
             }
@@ -365,7 +365,7 @@ impl Comparison {
         const PADDING_BYTES_MAX: usize = 4096;
         let padding_bytes = self.random.random_range(0..PADDING_BYTES_MAX);
         let trial = trial::run(plan, &arm.target(plan)?.padded(padding_bytes));
-        if interrupt::asked() {
+        if interrupt::requested() {
             return Ok(false);
         }
         let trial = match trial {

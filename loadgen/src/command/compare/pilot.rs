@@ -73,7 +73,7 @@ fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
     let ended_by = loop {
         let plan = plan(args, rate as u64, seed.wrapping_add(tries))?;
         let trial = trial::run(&plan, &arm.target(&plan)?)?;
-        if interrupt::asked() {
+        if interrupt::requested() {
             // How much it bears is not known; that is no fault of the server's.
             return Err(Interrupted.into());
         }

@@ -84,7 +84,7 @@ impl ServerChild {
             launched: Vec::new(),
             has_ended: false,
         };
-        interrupt::take_along(server.pid());
+        interrupt::register_group(server.pid());
         match server.greeting() {
             Ok(addr) => {
                 server.find_listening(name, addr);
@@ -216,7 +216,7 @@ impl ServerChild {
         for (_, launched) in &self.launched {
             let _ = pidfd_send_signal(launched, Signal::KILL);
         }
-        interrupt::has_ended(self.pid());
+        interrupt::deregister_group(self.pid());
         self.has_ended = true;
         let status = self.child.wait()?;
         // One that is left open is held by a process that has left the group. It may keep it.

@@ -52,7 +52,7 @@ pub struct Idle {
     /// What the server used.
     pub server: Option<Usage>,
     /// What was going on around it.
-    pub surroundings: Surroundings,
+    pub surroundings: HostActivity,
     /// The server's memory at its end.
     pub memory: Option<Memory>,
 }
@@ -67,12 +67,12 @@ pub struct Loaded {
     /// What the server used in that span.
     pub server: Option<Usage>,
     /// What was going on around it in that span.
-    pub surroundings: Surroundings,
+    pub surroundings: HostActivity,
 }
 
 /// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU or process.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
+pub struct HostActivity {
     /// Time stolen from all CPUs, in nanoseconds.
     pub steal_ns: Option<u64>,
     /// Time that all CPUs were busy, in nanoseconds.

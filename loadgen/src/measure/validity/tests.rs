@@ -35,7 +35,7 @@ fn window(counts: Counts) -> Window {
 
 /// A trial whose load came to that.
 fn trial(counts: Counts) -> Trial {
-    let surroundings = Surroundings::default();
+    let surroundings = HostActivity::default();
     let load = Loaded { window: window(counts), span_ns: 1_000_000_000, server: None, surroundings };
     Trial {
         started_at_unix_ms: 0,
