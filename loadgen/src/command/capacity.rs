@@ -16,7 +16,7 @@ use crate::{
         slo::{Judgement, Slo},
     },
     measure::{
-        calibration::Baseline,
+        calibration::Calibration,
         launch::server,
         recording::{self, Entry},
         target::Target,
@@ -80,8 +80,8 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         server(name, &plan)?;
     }
     let place = Place::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?;
-    let baseline = Baseline::measure(&plan)?;
-    let conditions = baseline.conditions();
+    let calibration = Calibration::measure(&plan)?;
+    let conditions = calibration.conditions();
     if interrupt::requested() {
         return Err(Interrupted.into());
     }
@@ -92,7 +92,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         step: Some(STEP),
         trials_per_rung: Some(TRIALS as u64),
         plan: Some(PlanRecord::of(&plan)),
-        ceiling_rate_per_sec: Some(baseline.ceiling_per_sec.round() as u64),
+        ceiling_rate_per_sec: Some(calibration.ceiling_per_sec.round() as u64),
         ..Configuration::default()
     };
     let session = Session::create(place, preamble(configuration))?;

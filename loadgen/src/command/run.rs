@@ -17,7 +17,7 @@ use crate::{
         slo::{Judgement, Slo},
     },
     measure::{
-        calibration::Baseline,
+        calibration::Calibration,
         launch::{guest, server},
         recording::{self, Entry},
         syscalls,
@@ -125,7 +125,7 @@ fn judged(slo: &Slo, trial: &trial::Trial) -> Judgement {
 
 /// What the generator can do here and now, with the plan's connections and payloads.
 fn conditions(plan: &Plan) -> Result<Conditions> {
-    Ok(Baseline::measure(plan)?.conditions())
+    Ok(Calibration::measure(plan)?.conditions())
 }
 
 /// The trial, with its progress on a terminal.

@@ -1,7 +1,7 @@
-//! What the generator can do on this host at this time: its ceiling and the canary, both against the null server.
+//! What the generator can do on this host at this time: its ceiling and the drift probe, both against the null server.
 //!
 //! The null server does nothing but echo. A rate near the ceiling says more about the generator than about any server;
-//! a canary far below the session's best says that the host has a bad moment.
+//! a drift probe far below the session's best says that the host is slower than it was.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,43 +14,43 @@ use crate::{
     plan::{Pacing, Plan},
 };
 
-/// How long the ceiling is measured: long enough for every connection.
+/// Duration of the ceiling's measurement: long enough for every connection.
 const CEILING: Duration = Duration::from_millis(300);
 
-/// How long the canary sings.
-const CANARY: Duration = Duration::from_millis(150);
+/// Duration of the drift probe.
+const DRIFT_PROBE: Duration = Duration::from_millis(150);
 
 /// The null server, running, and what was measured against it.
 #[derive(Debug)]
-pub struct Baseline {
+pub struct Calibration {
     plan: Plan,
     running: Running,
     /// Echoes per second with the plan's connections and payloads, as many under way as there are connections. The null
     /// server may bound it, so the generator can do as much at least.
     pub ceiling_per_sec: f64,
-    canaries: Canaries,
+    drift: DriftProbes,
 }
 
-/// The rates of the canary, in echoes per second.
+/// The rates of the drift probes, in echoes per second.
 #[derive(Clone, Copy, Debug, Default)]
-struct Canaries {
+struct DriftProbes {
     /// Unknown if this host had no port or descriptor left for it.
     last: Option<f64>,
     best: f64,
 }
 
-impl Baseline {
+impl Calibration {
     /// Starts the null server where the plan has its server and measures the ceiling.
     ///
     /// # Errors
     /// If it cannot be started, or this host cannot carry the plan's connections.
     pub fn measure(plan: &Plan) -> Result<Self> {
         let running = reference(plan, &[])?.start()?;
-        let mut baseline = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, canaries: Canaries::default() };
-        baseline.ceiling_per_sec = baseline
+        let mut calibration = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, drift: DriftProbes::default() };
+        calibration.ceiling_per_sec = calibration
             .rate(plan.connections, CEILING)?
             .map_err(|what| Shortage(format!("this host ran short: {what}")))?;
-        Ok(baseline)
+        Ok(calibration)
     }
 
     /// The ceiling alone; unknown if this host cannot carry the plan's connections, which the trials themselves will tell.
@@ -60,27 +60,27 @@ impl Baseline {
     pub fn ceiling(plan: &Plan) -> Result<Option<f64>> {
         match Self::measure(plan) {
             Err(error) if error.is::<Shortage>() => Ok(None),
-            baseline => Ok(Some(baseline?.ceiling_per_sec)),
+            calibration => Ok(Some(calibration?.ceiling_per_sec)),
         }
     }
 
-    /// Has the canary sing: one connection, one message at a time.
+    /// Runs the drift probe: one connection, one message at a time.
     ///
     /// # Errors
     /// If the null server is gone.
-    pub fn canary(&mut self) -> Result<()> {
-        let last = self.rate(1, CANARY)?.ok();
-        self.canaries = Canaries { last, best: self.canaries.best.max(last.unwrap_or(0.0)) };
+    pub fn probe_drift(&mut self) -> Result<()> {
+        let last = self.rate(1, DRIFT_PROBE)?.ok();
+        self.drift = DriftProbes { last, best: self.drift.best.max(last.unwrap_or(0.0)) };
         Ok(())
     }
 
     /// The conditions now.
     pub fn conditions(&self) -> Conditions {
-        let heard = self.canaries.best > 0.0;
+        let probed = self.drift.best > 0.0;
         Conditions {
             ceiling_per_sec: Some(self.ceiling_per_sec),
-            drift_probe_per_sec: self.canaries.last,
-            drift_probe_best_per_sec: heard.then_some(self.canaries.best),
+            drift_probe_per_sec: self.drift.last,
+            drift_probe_best_per_sec: probed.then_some(self.drift.best),
         }
     }
 

@@ -36,7 +36,7 @@ use crate::{
     interrupt,
     judge::counted::counted,
     measure::{
-        calibration::Baseline,
+        calibration::Calibration,
         recording::{self, Entry},
         trial,
         validity::{Conditions, DRIFT, assess},
@@ -93,15 +93,15 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let pilot = resumed.as_ref().map(|(_, pilot, _)| pilot.clone());
-    let mut baseline = None;
+    let mut calibration = None;
     let outline = match Profile::of(args.profile) {
-        Some(profile) => single(args, &profile, seed, begun, &mut baseline)?,
+        Some(profile) => single(args, &profile, seed, begun, &mut calibration)?,
         None => full(args, seed, pilot)?,
     };
     let main = outline.cells.get(outline.main).context("this host does not carry the load of the primary claims")?;
-    let baseline = match baseline {
-        Some(baseline) => baseline,
-        None => Baseline::measure(&main.plan)?,
+    let calibration = match calibration {
+        Some(calibration) => calibration,
+        None => Calibration::measure(&main.plan)?,
     };
     // What guests' commands name may be relative to the working folder.
     let working_folder = match args.guests.is_empty() {
@@ -115,7 +115,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         blocks: Some(main.blocks),
         plan: Some(PlanRecord::of(&main.plan)),
         working_folder: working_folder.map(|folder| folder.to_string_lossy().into_owned()),
-        ceiling_rate_per_sec: Some(baseline.ceiling_per_sec.round() as u64),
+        ceiling_rate_per_sec: Some(calibration.ceiling_per_sec.round() as u64),
         ..outline.configuration
     };
 
@@ -138,7 +138,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         cells: outline.cells,
         main: outline.main,
         session,
-        baseline,
+        calibration,
         ceilings,
         random,
         rows,
@@ -155,13 +155,13 @@ fn single(
     profile: &Profile,
     seed: u64,
     begun: Instant,
-    baseline: &mut Option<Baseline>,
+    calibration: &mut Option<Calibration>,
 ) -> Result<Outline> {
     let plan = profile.plan(args, seed).map_err(Usage::from)?;
     let arms = arms(&args.servers, &args.guests);
     ensure_names(&arms).map_err(Usage::from)?;
     arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
-    *baseline = Some(Baseline::measure(&plan)?);
+    *calibration = Some(Calibration::measure(&plan)?);
     let rehearsed = rehearse(&plan, &arms, args.blocks.is_none() && profile.blocks > profile.blocks_min)?;
     let blocks = args.blocks.unwrap_or_else(|| affordable(profile, begun.elapsed(), rehearsed));
     Ok(Outline {
@@ -235,10 +235,10 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
 
 struct Comparison {
     cells: Vec<Cell>,
-    /// The cell whose ceiling the baseline has measured.
+    /// The cell whose ceiling the calibration has measured.
     main: usize,
     session: Session,
-    baseline: Baseline,
+    calibration: Calibration,
     /// The generator's ceiling in each cell, once it is known.
     ceilings: Vec<Option<f64>>,
     /// What pads the environments.
@@ -310,10 +310,10 @@ impl Comparison {
 
     /// Every arm once; says whether every trial may be believed.
     fn block(&mut self, step: &Step, attempt: u64, progress: &ProgressBar) -> Result<bool> {
-        self.listen_to_canary()?;
+        self.probe_drift()?;
         let cell = &self.cells[step.cell];
         let plan = Plan { seed: step.seed, ..cell.plan.clone() };
-        let conditions = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.baseline.conditions() };
+        let conditions = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.calibration.conditions() };
         let mut valid = true;
         for (place, arm) in step.arms.iter().enumerate() {
             if interrupt::requested() {
@@ -339,20 +339,20 @@ impl Comparison {
         }
         if self.ceilings[cell].is_none() {
             self.ceilings[cell] =
-                if cell == self.main { Some(self.baseline.ceiling_per_sec) } else { Baseline::ceiling(plan)? };
+                if cell == self.main { Some(self.calibration.ceiling_per_sec) } else { Calibration::ceiling(plan)? };
         }
         Ok(self.ceilings[cell])
     }
 
-    /// Has the canary sing before a block; if the host has a very bad moment, waits a little for a better one.
-    fn listen_to_canary(&mut self) -> Result<()> {
+    /// Probes for host drift before a block; while the host is much slower than at its best, probes again.
+    fn probe_drift(&mut self) -> Result<()> {
         const ATTEMPTS: usize = 3;
         for _ in 0..ATTEMPTS {
-            self.baseline.canary()?;
-            let conditions = self.baseline.conditions();
-            let (canary, best) =
+            self.calibration.probe_drift()?;
+            let conditions = self.calibration.conditions();
+            let (rate, best) =
                 conditions.drift_probe_per_sec.zip(conditions.drift_probe_best_per_sec).unwrap_or((1.0, 1.0));
-            if 1.0 - canary / best <= DRIFT.invalid {
+            if 1.0 - rate / best <= DRIFT.invalid {
                 break;
             }
         }
