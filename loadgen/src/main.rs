@@ -8,7 +8,7 @@ use loadgen::{
     command::{capacity, compare, doctor, list, manual, report, run, verify},
     exit::Exit,
     interrupt, selftest,
-    selftest::fault_server as reference,
+    selftest::fault_server,
     terminal::{self, Colour},
     text,
 };
@@ -59,7 +59,7 @@ fn run_command(command: Command) -> Result<Exit> {
         Command::Doctor => doctor::doctor(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),
-        Command::Reference(args) => reference::reference(&args),
+        Command::FaultServer(args) => fault_server::serve(&args),
     }
 }
 

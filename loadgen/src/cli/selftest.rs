@@ -59,7 +59,7 @@ impl Known {
 
 /// What is wrong with it.
 #[derive(Args, Clone, Debug)]
-pub struct ReferenceArgs {
+pub struct FaultServerArgs {
     /// Time that it spins for each message, by its thread's CPU clock
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
     pub delay: Duration,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::{
     engine::{Engine, progress::Progress},
     error::Shortage,
-    measure::{launch::reference, target::Running, trial, validity::Conditions},
+    measure::{launch::fault_server, target::Running, trial, validity::Conditions},
     plan::{Pacing, Plan},
 };
 
@@ -45,7 +45,7 @@ impl Calibration {
     /// # Errors
     /// If it cannot be started, or this host cannot carry the plan's connections.
     pub fn measure(plan: &Plan) -> Result<Self> {
-        let running = reference(plan, &[])?.start()?;
+        let running = fault_server(plan, &[])?.start()?;
         let mut calibration = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, drift: DriftProbes::default() };
         calibration.ceiling_per_sec = calibration
             .rate(plan.connections, CEILING)?

@@ -76,8 +76,8 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     })
 }
 
-/// A reference server with these arguments where the plan has its server.
-pub(crate) fn reference(plan: &Plan, arguments: &[&str]) -> Result<Target> {
-    let template = Template::own(&[&["reference"], arguments].concat());
+/// The fault server with these arguments on the CPUs that the plan gives its server.
+pub(crate) fn fault_server(plan: &Plan, arguments: &[&str]) -> Result<Target> {
+    let template = Template::own(&[&["fault-server"], arguments].concat());
     guest(&template, plan).map(Target::Command)
 }

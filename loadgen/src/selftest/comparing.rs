@@ -28,7 +28,7 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
     // Both spin, so that they differ in nothing but how long: 5 % of what a message costs. A good part of that is the
     // spinning, whose noise is small: whether a host's noise allows for 5 % is for a comparison to say, not for a proof.
     let base = ["--delay", "20us"];
-    let more = format!("{}ns", 20_000 + (0.05 * cpu_ns(&setup.reference(&base)?)?) as u64);
+    let more = format!("{}ns", 20_000 + (0.05 * cpu_ns(&setup.fault_server(&base)?)?) as u64);
     let arms = [&base[..], &base, &["--delay", &more]];
     let (mut values, mut spun) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     for block in 0..BLOCKS {
@@ -36,7 +36,7 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
         // Every order in turn: each arm is as often first as last.
         for place in 0..arms.len() {
             let arm = (block + place * if block % 2 == 0 { 1 } else { 2 }) % arms.len();
-            let trial = setup.reference(arms[arm])?;
+            let trial = setup.fault_server(arms[arm])?;
             values[arm].push(cpu_ns(&trial)?);
             spun[arm].push(spun_ns(&trial)?);
         }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Answer, Setup, Spoiled, known, load, truth};
 use crate::{measure::trial::Trial, plan::Arrivals, stats::quantile};
 
-/// Quantiles that are looked at, with the reference server's names for them.
+/// Quantiles that are looked at, with the fault server's names for them.
 const QUANTILES: [(f64, &str, &str); 3] =
     [(0.5, "p50", "delay_ns_p50"), (0.9, "p90", "delay_ns_p90"), (0.99, "p99", "delay_ns_p99")];
 
@@ -21,7 +21,7 @@ pub(super) fn fixed() -> Result<Vec<Answer>> {
     let mut delays = [const { Vec::new() }; QUANTILES.len()];
     let mut differences = [const { Vec::new() }; QUANTILES.len()];
     for _ in 0..TRIALS {
-        let way_ns = load(&way.reference(&[])?)?.window.tally.response.value_at_quantile(0.5) as f64;
+        let way_ns = load(&way.fault_server(&[])?)?.window.tally.response.value_at_quantile(0.5) as f64;
         let delayed = undisturbed(&setup)?;
         for (index, (at, _, name)) in QUANTILES.into_iter().enumerate() {
             let shift = load(&delayed)?.window.tally.response.value_at_quantile(at) as f64 - way_ns;
@@ -40,11 +40,11 @@ pub(super) fn fixed() -> Result<Vec<Answer>> {
     Ok(QUANTILES.into_iter().enumerate().map(answer).collect())
 }
 
-/// A trial in which the reference server had its CPU nearly all of the time.
+/// A trial in which the fault server had its CPU nearly all of the time.
 fn undisturbed(setup: &Setup) -> Result<Trial> {
     const ATTEMPTS: usize = 6;
     for _ in 0..ATTEMPTS {
-        let trial = setup.reference(&["--delay", "10ms"])?;
+        let trial = setup.fault_server(&["--delay", "10ms"])?;
         // A message comes every 16.7 ms: a delay that is longer would keep the next one waiting.
         if truth(&trial, "delay_ns_p99")? < 1.5 * 10e6 {
             return Ok(trial);
@@ -71,9 +71,9 @@ fn queue(what: &str, arguments: &[&str]) -> Result<Answer> {
     for seed in 0..TRIALS {
         setup.seed = seed;
         // The way there and back, and what the server does besides the delay.
-        let plain = setup.reference(&[])?;
+        let plain = setup.fault_server(&[])?;
         let way_ns = load(&plain)?.window.tally.response.mean();
-        let trial = setup.reference(&arguments)?;
+        let trial = setup.fault_server(&arguments)?;
         let loaded = load(&trial)?;
         let (delay_ns, deviation_ns) = (truth(&trial, "delay_ns_mean")?, truth(&trial, "delay_ns_stdev")?);
         let cpu_ns = loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;

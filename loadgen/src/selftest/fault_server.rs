@@ -35,7 +35,7 @@ use servers::{
 use slab::Slab;
 
 use crate::{
-    cli::{Fault, ReferenceArgs},
+    cli::{Fault, FaultServerArgs},
     exit::Exit,
     interrupt, terminal,
 };
@@ -44,7 +44,7 @@ use crate::{
 ///
 /// # Errors
 /// If it cannot listen.
-pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
+pub fn serve(args: &FaultServerArgs) -> Result<Exit> {
     interrupt::install()?;
     listen::raise_descriptor_limit();
     let options = SocketOptions { nodelay: true, congestion: Some(args.congestion.clone()) };
@@ -68,7 +68,7 @@ const WAKE: Token = Token(usize::MAX - 1);
 const STOP: Token = Token(usize::MAX - 2);
 
 struct Server {
-    args: ReferenceArgs,
+    args: FaultServerArgs,
     connections: Slab<Connection>,
     truth: Truth,
     random: ChaCha8Rng,

@@ -1,6 +1,6 @@
 //! `loadgen selftest`: proves the instrument on answers that are known beforehand.
 //!
-//! Faults are injected by a reference server that says what it really did, or by signals to unmodified servers. Each
+//! Faults are injected by a fault server that says what it really did, or by signals to unmodified servers. Each
 //! answer is printed as expected, got and tolerance. Whether a latency is right depends on the time, so this is no part of
 //! `cargo test`; what does not depend on it is (`accounting`, and the counts in the generator's tests).
 
@@ -25,7 +25,7 @@ use crate::{
     exit::Exit,
     interrupt,
     measure::{
-        launch::reference,
+        launch::fault_server,
         target::Target,
         trial::{self, Trial},
         validity::{Conditions, assess},
@@ -196,10 +196,10 @@ impl Setup {
         checked(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
     }
 
-    /// A trial of the reference server with these arguments.
-    fn reference(&self, arguments: &[&str]) -> Result<Trial> {
+    /// A trial of the fault server with these arguments.
+    fn fault_server(&self, arguments: &[&str]) -> Result<Trial> {
         let plan = self.plan()?;
-        believable(&plan, &reference(&plan, arguments)?)
+        believable(&plan, &fault_server(&plan, arguments)?)
     }
 }
 
@@ -221,10 +221,10 @@ fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
     Err(Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
 }
 
-/// What the reference server says that it did.
+/// What the fault server says that it did.
 fn truth(trial: &Trial, what: &str) -> Result<f64> {
     let said: serde_json::Value = serde_json::from_str(&trial.last_words)?;
-    said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the reference server does not say {what}"))
+    said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the fault server does not say {what}"))
 }
 
 /// Looks at the load window of a trial.

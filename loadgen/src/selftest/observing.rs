@@ -43,7 +43,7 @@ pub(super) fn faults() -> Result<Vec<Answer>> {
         ("corrupt", "altered 1 in 1000: corrupt"),
         ("reorder", "exchanged 1 in 1000: reordered"),
     ] {
-        let trial = Setup { warmup: Duration::ZERO, ..setup.clone() }.reference(&["--fault", fault])?;
+        let trial = Setup { warmup: Duration::ZERO, ..setup.clone() }.fault_server(&["--fault", fault])?;
         let counts = &load(&trial)?.window.tally.counts;
         let kinds = [counts.lost, counts.duplicate, counts.corrupt, counts.reordered];
         let found =
@@ -58,7 +58,7 @@ pub(super) fn faults() -> Result<Vec<Answer>> {
 /// A trial with an idle window and next to no load.
 fn at_rest(arguments: &[&str]) -> Result<Trial> {
     let setup = Setup::open(100, Arrivals::Constant, Duration::from_millis(100));
-    Setup { idle: Duration::from_secs(3), ..setup }.reference(arguments)
+    Setup { idle: Duration::from_secs(3), ..setup }.fault_server(arguments)
 }
 
 fn idle(trial: &Trial) -> Result<&Usage> {

@@ -48,7 +48,7 @@ impl Template {
     /// What is started, for messages.
     pub(super) fn name(&self) -> String {
         match self.0[0][..] {
-            [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen reference".to_owned(),
+            [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen fault-server".to_owned(),
             _ => self.fill(Duration::ZERO, 0)[0].to_string_lossy().into_owned(),
         }
     }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_own_executable_is_no_template() {
-        let words = Template::own(&["reference", "{x}"]).fill(Duration::ZERO, 1);
-        assert_eq!(words, [OWN_EXECUTABLE, "reference", "{x}"]);
+        let words = Template::own(&["fault-server", "{x}"]).fill(Duration::ZERO, 1);
+        assert_eq!(words, [OWN_EXECUTABLE, "fault-server", "{x}"]);
     }
 }
