@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{PacingChoice, PlacementKind, cpus};
+use super::{PacingChoice, PlacementKind, PlacementRequest, placement::cpus};
 
 /// Who runs where.
 #[derive(Args, Clone, Debug)]
@@ -52,6 +52,16 @@ impl HostArgs {
             loadgen_cpus: None,
             nagle: false,
             congestion: "reno".to_owned(),
+        }
+    }
+
+    pub(super) fn placement(&self) -> PlacementRequest {
+        PlacementRequest {
+            kind: self.placement,
+            server_cpus: self.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
+            loadgen_cpus: self.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
+            pacing: self.pacing,
+            threads: self.threads,
         }
     }
 }

@@ -21,7 +21,7 @@ pub use self::{
     host::HostArgs,
     pacing::Pacing,
     payloads::Payloads,
-    placement::{Caveat, PacingChoice, Placement, PlacementKind, PlacementWish, cpus, place},
+    placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
     rate::{Arrivals, Rate},
 };
 use crate::observe;

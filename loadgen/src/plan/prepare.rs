@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Cohorts, HostArgs, Load, Pacing, PacingChoice, Payloads, PlacementWish, Plan, Windows, footprint, place};
+use super::{Cohorts, HostArgs, Load, Pacing, PacingChoice, Payloads, Placed, Plan, Windows, footprint};
 
 /// What a plan needs besides the host.
 pub(crate) struct Shape {
@@ -18,12 +18,7 @@ pub(crate) struct Shape {
 
 /// Completes a plan for this host and checks it.
 pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
-    let wish = PlacementWish {
-        kind: host.placement,
-        server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
-        loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
-    };
-    let (placement, mut pacing, flags) = place(&wish, host.pacing, host.threads)?;
+    let Placed { placement, mut pacing, flags } = host.placement().place()?;
     if shape.cohorts.flooders > 0 && placement.spare_cpus.is_empty() {
         ensure!(
             host.pacing != PacingChoice::Spin,
