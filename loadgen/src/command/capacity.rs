@@ -24,8 +24,7 @@ use crate::{
         validity::{Assessment, Conditions, assess},
     },
     plan::{
-        Arrivals, Cohorts, Load, Plan, Rate, Windows, ensure_slots,
-        prepare::{Shape, checked},
+        Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, ensure_slots, prepare,
         units::{show_count, show_payloads},
     },
     record::{Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
@@ -247,7 +246,7 @@ fn plan(args: &CapacityArgs, rate: f64) -> Result<Plan> {
         status_interval: Some(std::time::Duration::from_secs(1)),
         cohorts: Cohorts::default(),
     };
-    checked(shape, &args.host, args.seed)
+    prepare(shape, &args.host, args.seed)
 }
 
 fn table(args: &CapacityArgs, found: &[Capacity]) -> String {

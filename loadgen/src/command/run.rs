@@ -25,10 +25,7 @@ use crate::{
         trial,
         validity::{Conditions, assess},
     },
-    plan::{
-        Cohorts, Load, Plan, STATUS_INTERVAL, Windows, ensure_slots,
-        prepare::{Shape, checked},
-    },
+    plan::{Cohorts, Load, Plan, STATUS_INTERVAL, Shape, Windows, ensure_slots, prepare},
     record::{self, Configuration, Outcome, Place, PlanRecord, Session, State, TargetKind, Validity},
     report, terminal,
     text::plain,
@@ -195,7 +192,7 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         status_interval,
         cohorts: cohorts(&args.cohorts),
     };
-    checked(shape, &args.host, args.seed)
+    prepare(shape, &args.host, args.seed)
 }
 
 fn cohorts(args: &CohortArgs) -> Cohorts {

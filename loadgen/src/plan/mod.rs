@@ -1,19 +1,23 @@
 //! What is to be measured, checked: a plan that exists can be carried out.
 
 mod cohorts;
-pub mod footprint;
+mod footprint;
 mod host;
 mod pacing;
 mod payloads;
 mod placement;
-pub(crate) mod prepare;
+mod prepare;
 mod rate;
 pub mod units;
 mod validation;
 
 use std::time::Duration;
 
-pub(crate) use self::{cohorts::CHURN_UNANSWERED, validation::ensure_slots};
+pub(crate) use self::{
+    cohorts::CHURN_UNANSWERED,
+    prepare::{Shape, prepare},
+    validation::ensure_slots,
+};
 pub use self::{
     cohorts::{Cohorts, Kind},
     host::HostArgs,

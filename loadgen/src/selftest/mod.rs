@@ -31,8 +31,7 @@ use crate::{
         validity::{Conditions, assess},
     },
     plan::{
-        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
-        prepare::{Shape, checked},
+        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
         units::show_us,
     },
     record::Validity,
@@ -193,7 +192,7 @@ impl Setup {
             status_interval: Some(Duration::ZERO),
             cohorts: Cohorts::default(),
         };
-        checked(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
+        prepare(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
     }
 
     /// A trial of the fault server with these arguments.

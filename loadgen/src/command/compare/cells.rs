@@ -9,8 +9,7 @@ use crate::{
     cli::{CompareArgs, ProfileName},
     judge::verdicts::{FLOOR, Places},
     plan::{
-        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
-        prepare::{Shape, checked},
+        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
     },
     record::{CellRecord, DroppedCell, PlanRecord},
 };
@@ -82,7 +81,7 @@ impl Profile {
             status_interval: Some(self.status_interval),
             cohorts: Cohorts::default(),
         };
-        checked(shape, &args.host, seed)
+        prepare(shape, &args.host, seed)
     }
 }
 
@@ -258,7 +257,7 @@ impl<'a> Full<'a> {
         } else {
             host
         };
-        let plan = checked(shape, &host, self.seed)?;
+        let plan = prepare(shape, &host, self.seed)?;
         arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
         Ok(Cell { label: Some(label.to_owned()), plan, arms, blocks })
     }

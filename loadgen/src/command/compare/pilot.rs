@@ -11,11 +11,7 @@ use crate::{
         trial::{self, Trial},
         validity::{Assessment, BUSY, Conditions, assess, busy_share},
     },
-    plan::{
-        Arrivals, Cohorts, Load, Plan, Rate, Windows,
-        prepare::{Shape, checked},
-        units::show_count,
-    },
+    plan::{Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, prepare, units::show_count},
     record::{EndedBy, Outcome, PilotEntry, Validity},
     terminal,
 };
@@ -117,7 +113,7 @@ fn plan(args: &CompareArgs, rate: u64, seed: u64) -> Result<Plan> {
         status_interval: Some(ms(100)),
         cohorts: Cohorts::default(),
     };
-    checked(shape, &args.host, seed)
+    prepare(shape, &args.host, seed)
 }
 
 #[cfg(test)]
