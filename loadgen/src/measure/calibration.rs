@@ -3,14 +3,14 @@
 //! The null server does nothing but echo. A rate near the ceiling says more about the generator than about any server;
 //! a drift probe far below the session's best says that the host is slower than it was.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::{
-    engine::{Engine, progress::Progress},
+    engine::Engine,
     error::Shortage,
-    measure::{launch::fault_server, target::Running, trial, validity::Conditions},
+    measure::{engine_thread::with_engine, launch::fault_server, target::Running, validity::Conditions},
     plan::{Pacing, Plan},
 };
 
@@ -46,14 +46,12 @@ impl Calibration {
     /// If it cannot be started, or this host cannot carry the plan's connections.
     pub fn measure(plan: &Plan) -> Result<Self> {
         let running = fault_server(plan, &[])?.start()?;
-        let mut calibration = Self { plan: plan.clone(), running, ceiling_per_sec: 0.0, drift: DriftProbes::default() };
-        calibration.ceiling_per_sec = calibration
-            .rate(plan.connections, CEILING)?
-            .map_err(|what| Shortage(format!("this host ran short: {what}")))?;
-        Ok(calibration)
+        let ceiling = closed_loop_rate(plan, &running, plan.connections, CEILING)?;
+        let ceiling_per_sec = ceiling.map_err(|shortage| Shortage(format!("this host ran short: {shortage}")))?;
+        Ok(Self { plan: plan.clone(), running, ceiling_per_sec, drift: DriftProbes::default() })
     }
 
-    /// The ceiling alone; unknown if this host cannot carry the plan's connections, which the trials themselves will tell.
+    /// The ceiling alone; `None` if this host cannot carry the plan's connections, which the trials themselves report.
     ///
     /// # Errors
     /// If the null server cannot be started.
@@ -69,12 +67,12 @@ impl Calibration {
     /// # Errors
     /// If the null server is gone.
     pub fn probe_drift(&mut self) -> Result<()> {
-        let last = self.rate(1, DRIFT_PROBE)?.ok();
+        let last = closed_loop_rate(&self.plan, &self.running, 1, DRIFT_PROBE)?.ok();
         self.drift = DriftProbes { last, best: self.drift.best.max(last.unwrap_or(0.0)) };
         Ok(())
     }
 
-    /// The conditions now.
+    /// The conditions of the next trial.
     pub fn conditions(&self) -> Conditions {
         let probed = self.drift.best > 0.0;
         Conditions {
@@ -83,23 +81,17 @@ impl Calibration {
             drift_probe_best_per_sec: probed.then_some(self.drift.best),
         }
     }
+}
 
-    /// Echoes per second in a closed loop of depth 1; or what this host lacks for the connections.
-    fn rate(&self, connections: u32, window: Duration) -> Result<Result<f64, String>> {
-        let plan = Plan { connections, threads: self.plan.threads.min(connections), ..self.plan.clone() };
-        // On a thread of its own: it is pinned, and servers are spawned from this one.
-        std::thread::scope(|scope| {
-            let measure = || {
-                trial::pin(&plan)?;
-                let (mut engine, _) =
-                    Engine::connect(&trial::options(&plan, &self.running, Arc::new(Progress::default())))?;
-                if let Some(what) = engine.first_shortage() {
-                    return Ok(Err(what.to_owned()));
-                }
-                let window = engine.closed_loop(1, window, Pacing::Timer)?;
-                Ok(Ok(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64))
-            };
-            scope.spawn(measure).join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
-        })
-    }
+/// Echoes per second in a closed loop of depth 1; or the resource that this host lacks for the connections.
+fn closed_loop_rate(plan: &Plan, running: &Running, connections: u32, window: Duration) -> Result<Result<f64, String>> {
+    let plan = Plan { connections, threads: plan.threads.min(connections), ..plan.clone() };
+    with_engine(&plan, running, |options| {
+        let (mut engine, _) = Engine::connect(options)?;
+        if let Some(shortage) = engine.first_shortage() {
+            return Ok(Err(shortage.to_owned()));
+        }
+        let window = engine.closed_loop(1, window, Pacing::Timer)?;
+        Ok(Ok(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64))
+    })
 }

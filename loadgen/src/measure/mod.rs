@@ -1,6 +1,7 @@
 //! One trial: a server is started, loaded and watched, and the trial itself is assessed.
 
 pub mod calibration;
+mod engine_thread;
 pub mod launch;
 pub mod recording;
 pub mod syscalls;
