@@ -143,7 +143,7 @@ fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
         (&["run", "--server", "mio", "--threads", "9", "--connections", "4"], "fewer --threads"),
         (&["run", "--server", "mio", "--source-addresses", "0"], "--source-addresses 1"),
         (&["run", "--target", "192.0.2.1:9", "--source-addresses", "2"], "127/8"),
-        (&["run", "--server", "mio", "--duration", "0s", "--slow-readers", "1"], "come with a load"),
+        (&["run", "--server", "mio", "--duration", "0s", "--slow-readers", "1"], "need a load"),
         (&["compare", "--blocks", "0"], "0 blocks"),
         (&["compare", "--profile", "full", "--payload", "1KiB"], "--payload"),
         (&["compare", "--profile", "full", "--rate", "1k..2k"], "--rate 60k"),

@@ -39,6 +39,12 @@ struct DriftProbes {
     best: f64,
 }
 
+impl DriftProbes {
+    fn below_best(&self) -> f64 {
+        self.last.filter(|_| self.best > 0.0).map_or(0.0, |last| 1.0 - last / self.best)
+    }
+}
+
 impl Calibration {
     /// Starts the null server where the plan has its server and measures the ceiling.
     ///
@@ -62,14 +68,15 @@ impl Calibration {
         }
     }
 
-    /// Runs the drift probe: one connection, one message at a time.
+    /// Runs the drift probe: one connection, one message at a time. Returns the share by which it is below the session's
+    /// best; 0 if this host had no port or descriptor left for it.
     ///
     /// # Errors
     /// If the null server is gone.
-    pub fn probe_drift(&mut self) -> Result<()> {
-        let last = closed_loop_rate(&self.plan, &self.running, 1, DRIFT_PROBE)?.ok();
-        self.drift = DriftProbes { last, best: self.drift.best.max(last.unwrap_or(0.0)) };
-        Ok(())
+    pub fn probe_drift(&mut self) -> Result<f64> {
+        self.drift.last = closed_loop_rate(&self.plan, &self.running, 1, DRIFT_PROBE)?.ok();
+        self.drift.best = self.drift.best.max(self.drift.last.unwrap_or(0.0));
+        Ok(self.drift.below_best())
     }
 
     /// The conditions of the next trial.

@@ -2,8 +2,10 @@
 
 pub mod calibration;
 mod engine_thread;
+pub(crate) mod ladder;
 pub mod launch;
 pub mod recording;
+pub(crate) mod retry;
 pub mod syscalls;
 pub mod target;
 pub mod trial;

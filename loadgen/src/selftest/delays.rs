@@ -5,7 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Answer, Setup, Spoiled, known, load, truth};
-use crate::{measure::trial::Trial, plan::Arrivals, stats::quantile};
+use crate::{
+    measure::{retry::Retry, trial::Trial},
+    plan::Arrivals,
+    stats::quantile,
+};
 
 /// Quantiles that are looked at, with the fault server's names for them.
 const QUANTILES: [(f64, &str, &str); 3] =
@@ -42,15 +46,15 @@ pub(super) fn fixed() -> Result<Vec<Answer>> {
 
 /// A trial in which the fault server had its CPU nearly all of the time.
 fn undisturbed(setup: &Setup) -> Result<Trial> {
-    const ATTEMPTS: usize = 6;
-    for _ in 0..ATTEMPTS {
+    let attempted = Retry::PATIENT.until_accepted(|_| {
         let trial = setup.fault_server(&["--delay", "10ms"])?;
         // A message comes every 16.7 ms: a delay that is longer would keep the next one waiting.
-        if truth(&trial, "delay_ns_p99")? < 1.5 * 10e6 {
-            return Ok(trial);
-        }
-    }
-    Err(Spoiled("this host keeps its own processes waiting: delays of 10 ms become longer ones".to_owned()).into())
+        let was_short = truth(&trial, "delay_ns_p99")? < 1.5 * 10e6;
+        Ok(if was_short { Ok(trial) } else { Err(()) })
+    })?;
+    attempted.map_err(|()| {
+        Spoiled("this host keeps its own processes waiting: delays of 10 ms become longer ones".to_owned()).into()
+    })
 }
 
 /// M/D/1 and M/M/1: the mean response is service, wait and what it is without a queue.

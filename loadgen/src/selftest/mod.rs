@@ -26,6 +26,7 @@ use crate::{
     interrupt,
     measure::{
         launch::fault_server,
+        retry::Retry,
         target::Target,
         trial::{self, Trial},
         validity::{Conditions, assess},
@@ -202,22 +203,17 @@ impl Setup {
     }
 }
 
-/// A trial that no gate finds invalid, at the third attempt at the latest.
+/// A trial that no gate finds invalid, within the standard number of attempts.
 fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
-    const ATTEMPTS: usize = 3;
-    let mut reasons = Vec::new();
-    for _ in 0..ATTEMPTS {
+    let attempted = Retry::STANDARD.until_accepted(|_| {
         let trial = trial::run(plan, target)?;
         if interrupt::requested() {
             bail!("interrupted");
         }
         let assessment = assess(plan, &trial, &Conditions::default());
-        if assessment.validity != Validity::Invalid {
-            return Ok(trial);
-        }
-        reasons = assessment.reasons;
-    }
-    Err(Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
+        Ok(if assessment.validity == Validity::Invalid { Err(assessment.reasons) } else { Ok(trial) })
+    })?;
+    attempted.map_err(|reasons| Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
 }
 
 /// What the fault server says that it did.

@@ -38,6 +38,7 @@ use crate::{
     measure::{
         calibration::Calibration,
         recording::{self, Entry},
+        retry::Retry,
         trial,
         validity::{Conditions, DRIFT, assess},
     },
@@ -46,9 +47,6 @@ use crate::{
     report, terminal,
     text::plain,
 };
-
-/// How often a block is run if a trial in it is invalid.
-const ATTEMPTS: u64 = 3;
 
 /// The server that `full` always has beside the others: with one CPU it is what tokio would be configured to.
 const ALWAYS: &str = "tokio-current-thread";
@@ -283,7 +281,7 @@ impl Comparison {
                 progress.inc(1);
                 continue;
             }
-            for attempt in attempts + 1..=attempts.max(ATTEMPTS - 1) + 1 {
+            for attempt in Retry::STANDARD.after(attempts) {
                 let valid = self.block(step, attempt, &progress)?;
                 run += 1;
                 let mean = begun.elapsed() / run;
@@ -346,17 +344,12 @@ impl Comparison {
 
     /// Probes for host drift before a block; while the host is much slower than at its best, probes again.
     fn probe_drift(&mut self) -> Result<()> {
-        const ATTEMPTS: usize = 3;
-        for _ in 0..ATTEMPTS {
-            self.calibration.probe_drift()?;
-            let conditions = self.calibration.conditions();
-            let (rate, best) =
-                conditions.drift_probe_per_sec.zip(conditions.drift_probe_best_per_sec).unwrap_or((1.0, 1.0));
-            if 1.0 - rate / best <= DRIFT.invalid {
-                break;
-            }
-        }
-        Ok(())
+        let probed = Retry::STANDARD.until_accepted(|_| {
+            let below_best = self.calibration.probe_drift()?;
+            Ok(if below_best > DRIFT.invalid { Err(()) } else { Ok(()) })
+        });
+        // The block is run all the same: its trials are assessed with the drift.
+        probed.map(drop)
     }
 
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
