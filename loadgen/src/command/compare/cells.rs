@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::arms::Arm;
 use crate::{
-    cli::{CompareArgs, ProfileName},
+    cli::CompareArgs,
     judge::verdicts::{FLOOR, Places},
     plan::{
         Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
@@ -40,7 +40,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-const SMOKE: Profile = Profile {
+pub(super) const SMOKE: Profile = Profile {
     blocks: 2,
     blocks_min: 2,
     budget: Duration::from_secs(60),
@@ -51,7 +51,7 @@ const SMOKE: Profile = Profile {
 };
 
 /// Trials short enough that a block fits into one spell of a shared host's mood.
-const QUICK: Profile = Profile {
+pub(super) const QUICK: Profile = Profile {
     blocks: 40,
     blocks_min: 12,
     budget: Duration::from_secs(225),
@@ -62,15 +62,6 @@ const QUICK: Profile = Profile {
 };
 
 impl Profile {
-    /// `None` if it has many loads.
-    pub(super) fn of(name: ProfileName) -> Option<Self> {
-        match name {
-            ProfileName::Smoke => Some(SMOKE),
-            ProfileName::Quick => Some(QUICK),
-            ProfileName::Full => None,
-        }
-    }
-
     pub(super) fn plan(&self, args: &CompareArgs, seed: u64) -> Result<Plan> {
         let rate = args.rate.clone().unwrap_or(Rate::Steady(self.rate_per_sec));
         let shape = Shape {

@@ -31,6 +31,18 @@ use crate::{
     report, terminal,
 };
 
+/// How a trial or a block of trials ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// No trial is invalid.
+    Valid,
+    /// A trial is invalid.
+    Spoiled,
+    /// A signal came.
+    Interrupted,
+}
+
+/// A session that is being run.
 pub(super) struct Comparison {
     pub(super) cells: Vec<Cell>,
     /// The cell whose ceiling the calibration has measured.
@@ -82,14 +94,17 @@ impl Comparison {
                 continue;
             }
             for attempt in Retry::STANDARD.after(attempts) {
-                let valid = self.block(step, attempt, &progress)?;
+                let end = self.block(step, attempt, &progress)?;
                 run += 1;
                 let mean = begun.elapsed() / run;
                 let left = mean * (steps.len() - done) as u32;
                 let late = self.deadline.is_some_and(|deadline| Instant::now() + left > deadline);
-                if valid || self.exit == Exit::Interrupted || late {
-                    break;
+                match end {
+                    End::Interrupted => self.exit = Exit::Interrupted,
+                    End::Spoiled if !late => continue,
+                    End::Spoiled | End::Valid => {}
                 }
+                break;
             }
             if self.exit == Exit::Interrupted {
                 break;
@@ -106,17 +121,16 @@ impl Comparison {
         Ok(())
     }
 
-    /// Every arm once; says whether every trial may be believed.
-    fn block(&mut self, step: &Step, attempt: u64, progress: &ProgressBar) -> Result<bool> {
+    /// Every arm once.
+    fn block(&mut self, step: &Step, attempt: u64, progress: &ProgressBar) -> Result<End> {
         self.probe_drift()?;
         let cell = &self.cells[step.cell];
         let plan = Plan { seed: step.seed, ..cell.plan.clone() };
         let conditions = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.calibration.conditions() };
-        let mut valid = true;
+        let mut end = End::Valid;
         for (place, arm) in step.arms.iter().enumerate() {
             if interrupt::requested() {
-                self.exit = Exit::Interrupted;
-                return Ok(false);
+                return Ok(End::Interrupted);
             }
             let cell = &self.cells[step.cell];
             let (arm, label) = (cell.arms[*arm].clone(), cell.label.clone());
@@ -124,9 +138,13 @@ impl Comparison {
             progress.set_message(format!("{load}{}", arm.label));
             let order_in_block = place as u64 + 1;
             let place = recording::Place { cell: label.as_deref(), block: step.block, attempt, order_in_block };
-            valid &= self.trial(place, &arm, &plan, &conditions)?;
+            match self.trial(place, &arm, &plan, &conditions)? {
+                End::Valid => {}
+                End::Spoiled => end = End::Spoiled,
+                End::Interrupted => return Ok(End::Interrupted),
+            }
         }
-        Ok(valid)
+        Ok(end)
     }
 
     /// What the generator can do with the connections and messages of a cell, measured when it is first needed.
@@ -153,13 +171,13 @@ impl Comparison {
     }
 
     /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
-    fn trial(&mut self, place: recording::Place<'_>, arm: &Arm, plan: &Plan, conditions: &Conditions) -> Result<bool> {
+    fn trial(&mut self, place: recording::Place<'_>, arm: &Arm, plan: &Plan, conditions: &Conditions) -> Result<End> {
         /// A page: beyond it the stack only moves by whole pages.
         const PADDING_BYTES_MAX: usize = 4096;
         let padding_bytes = self.random.random_range(0..PADDING_BYTES_MAX);
         let trial = trial::run(plan, &arm.target(plan)?.padded(padding_bytes));
         if interrupt::requested() {
-            return Ok(false);
+            return Ok(End::Interrupted);
         }
         let trial = match trial {
             // That is no trial of the server, and a row would take the place of one when the session is gone on with.
@@ -194,6 +212,7 @@ impl Comparison {
             },
         }))?;
         self.rows.push(row);
-        Ok(measured.is_none_or(|(_, assessment)| assessment.validity != Validity::Invalid))
+        let spoiled = measured.is_some_and(|(_, assessment)| assessment.validity == Validity::Invalid);
+        Ok(if spoiled { End::Spoiled } else { End::Valid })
     }
 }

@@ -23,17 +23,17 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::{
-    cells::{Cell, Profile},
+    cells::{Cell, QUICK, SMOKE},
     comparison::Comparison,
     outline::{full, single},
+    resume::Trust,
 };
 use super::preamble;
 use crate::{
-    cli::CompareArgs,
+    cli::{CompareArgs, ProfileName},
     error::{Interrupted, Usage},
     exit::Exit,
     interrupt,
-    measure::calibration::Calibration,
     plan::units::show_duration,
     record::{Configuration, Place, PlanRecord, Session},
     terminal,
@@ -50,7 +50,8 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         Some(folder) => {
             // The working folder may become another one.
             let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            let interrupted = resume::interrupted(&folder, args.trust).map_err(Usage::from)?;
+            let interrupted =
+                resume::interrupted(&folder, if args.trust { Trust::Any } else { Trust::Own }).map_err(Usage::from)?;
             start(&interrupted.args.clone(), Some(interrupted))
         }
     }
@@ -67,16 +68,12 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let pilot = resumed.as_ref().map(|(_, pilot, _)| pilot.clone());
-    let mut calibration = None;
-    let outline = match Profile::of(args.profile) {
-        Some(profile) => single(args, &profile, seed, begun, &mut calibration)?,
-        None => full(args, seed, pilot)?,
+    let outline = match args.profile {
+        ProfileName::Smoke => single(args, &SMOKE, seed, begun)?,
+        ProfileName::Quick => single(args, &QUICK, seed, begun)?,
+        ProfileName::Full => full(args, seed, pilot)?,
     };
-    let main = outline.cells.get(outline.main).context("this host does not carry the load of the primary claims")?;
-    let calibration = match calibration {
-        Some(calibration) => calibration,
-        None => Calibration::measure(&main.plan)?,
-    };
+    let main = outline.main_cell();
     // What guests' commands name may be relative to the working folder.
     let working_folder = match args.guests.is_empty() {
         true => None,
@@ -89,7 +86,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         blocks: Some(main.blocks),
         plan: Some(PlanRecord::of(&main.plan)),
         working_folder: working_folder.map(|folder| folder.to_string_lossy().into_owned()),
-        ceiling_rate_per_sec: Some(calibration.ceiling_per_sec.round() as u64),
+        ceiling_rate_per_sec: Some(outline.calibration.ceiling_per_sec.round() as u64),
         ..outline.configuration
     };
 
@@ -112,7 +109,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         cells: outline.cells,
         main: outline.main,
         session,
-        calibration,
+        calibration: outline.calibration,
         ceilings,
         random,
         rows,

@@ -19,7 +19,7 @@ use crate::{
     terminal,
 };
 
-/// The server that `full` always has beside the others: with one CPU it is what tokio would be configured to.
+/// The server that `full` adds to the others: on one CPU, tokio would be configured like it.
 const ALWAYS: &str = "tokio-current-thread";
 
 /// What is to be measured, and until when.
@@ -33,36 +33,48 @@ pub(super) struct Outline {
     pub(super) takes: Option<Duration>,
     /// When everything must be over; blocks are run again only while all others still fit.
     pub(super) deadline: Option<Instant>,
+    /// Measured with the plan of the main cell.
+    pub(super) calibration: Calibration,
 }
 
-/// A profile of one load: as many of its blocks as fit into its budget.
-pub(super) fn single(
-    args: &CompareArgs,
-    profile: &Profile,
-    seed: u64,
-    begun: Instant,
-    calibration: &mut Option<Calibration>,
-) -> Result<Outline> {
+impl Outline {
+    /// The cell that the primary claims on latency come from.
+    pub(super) fn main_cell(&self) -> &Cell {
+        &self.cells[self.main]
+    }
+}
+
+/// A profile of one load: as many of its blocks as fit into its budget, which began at `begun`.
+///
+/// # Errors
+/// If the command line makes no plan, or an arm cannot be measured at all.
+pub(super) fn single(args: &CompareArgs, profile: &Profile, seed: u64, begun: Instant) -> Result<Outline> {
     let plan = profile.plan(args, seed).map_err(Usage::from)?;
     let arms = arms(&args.servers, &args.guests);
     ensure_names(&arms).map_err(Usage::from)?;
     arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
-    *calibration = Some(Calibration::measure(&plan)?);
-    let rehearsed = rehearse(&plan, &arms, args.blocks.is_none() && profile.blocks > profile.blocks_min)?;
+    let calibration = Calibration::measure(&plan)?;
+    let is_open = args.blocks.is_none() && profile.blocks > profile.blocks_min;
+    let rehearsed = if is_open { Some(rehearse(&plan, &arms)?) } else { None };
     let blocks = args.blocks.unwrap_or_else(|| affordable(profile, begun.elapsed(), rehearsed));
     Ok(Outline {
         cells: vec![Cell { label: None, plan, arms, blocks }],
         main: 0,
         configuration: Configuration::default(),
         takes: rehearsed.map(|block| block * blocks as u32),
-        // Blocks that were asked for by number take as long as they take.
+        // A number of blocks that was requested takes as long as it takes.
         deadline: args.blocks.is_none().then(|| begun + profile.budget),
+        calibration,
     })
 }
 
-/// Many loads, at rates that a pilot finds, unless one has found them already.
+/// Many loads, at rates that a pilot finds, unless the command line or an earlier pilot gives them.
+///
+/// # Errors
+/// If the command line makes no plan, a server does not sustain the lowest rate, or this host cannot carry the load of the
+/// primary claims.
 pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>) -> Result<Outline> {
-    /// What blocks that are run again may add.
+    /// The time that blocks may take that are run again.
     const SLACK: f64 = 1.3;
     ensure_free(args).map_err(Usage::from)?;
     let mut servers = args.servers.clone();
@@ -97,13 +109,9 @@ pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>
         primary: Some(Full::places()),
         ..Configuration::default()
     };
-    Ok(Outline {
-        cells,
-        main,
-        configuration,
-        takes: Some(takes),
-        deadline: Some(Instant::now() + takes.mul_f64(SLACK)),
-    })
+    let deadline = Some(Instant::now() + takes.mul_f64(SLACK));
+    let calibration = Calibration::measure(&cells[main].plan)?;
+    Ok(Outline { cells, main, configuration, takes: Some(takes), deadline, calibration })
 }
 
 /// `full` varies these itself.

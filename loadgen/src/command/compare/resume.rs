@@ -29,12 +29,21 @@ pub(super) struct Interrupted {
     pub(super) trials: Trials,
 }
 
+/// Which sessions may be resumed, since to resume one is to run the programs that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that this user has begun on this host since it was started.
+    Own,
+    /// Any.
+    Any,
+}
+
 /// Reads what a session was to be and how far it came. What it names is run, so one that this user has not begun on this
 /// host must be trusted.
 ///
 /// # Errors
 /// If the folder holds no comparison that may be gone on with.
-pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
+pub(super) fn interrupted(folder: &Path, trust: Trust) -> Result<Interrupted> {
     let metadata = Metadata::read(folder)?;
     ensure!(metadata.state != State::Complete, "{} is complete: there is nothing to resume", folder.display());
     let place = Place::reclaim(folder)?;
@@ -43,7 +52,7 @@ pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
     let Some(Command::Compare(mut args)) = command else {
         bail!("{} is no comparison: there is nothing to resume", folder.display())
     };
-    if !trusted && !is_own(folder, &metadata) {
+    if trust == Trust::Own && !is_own(folder, &metadata) {
         bail!(
             "{} was not begun by this user on this host since it was started, and to resume it is to run what it names: \
              if {} is what you want, add --trust",
