@@ -25,7 +25,7 @@ use rand_chacha::ChaCha8Rng;
 use self::{
     cells::{Cell, QUICK, SMOKE},
     comparison::Comparison,
-    outline::{full, single},
+    outline::{Outline, full, single},
     resume::Trust,
 };
 use super::preamble;
@@ -73,23 +73,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         ProfileName::Quick => single(args, &QUICK, seed, begun)?,
         ProfileName::Full => full(args, seed, pilot)?,
     };
-    let main = outline.main_cell();
-    // What guests' commands name may be relative to the working folder.
-    let working_folder = match args.guests.is_empty() {
-        true => None,
-        false => Some(std::env::current_dir().context("the working folder is gone, and guests may be named from it")?),
-    };
-    let configuration = Configuration {
-        profile: Some(args.profile.name().to_owned()),
-        seed: Some(seed),
-        arms: main.arms.iter().map(|arm| arm.label.clone()).collect(),
-        blocks: Some(main.blocks),
-        plan: Some(PlanRecord::of(&main.plan)),
-        working_folder: working_folder.map(|folder| folder.to_string_lossy().into_owned()),
-        ceiling_rate_per_sec: Some(outline.calibration.ceiling_per_sec.round() as u64),
-        ..outline.configuration
-    };
-
+    let configuration = configuration(args, &outline, seed)?;
     if interrupt::requested() {
         // There is nothing to record, and what was measured so far was cut short.
         return Err(Interrupted.into());
@@ -118,6 +102,26 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         deadline: outline.deadline,
     };
     comparison.run(&steps)
+}
+
+/// What reproduces the session.
+fn configuration(args: &CompareArgs, outline: &Outline, seed: u64) -> Result<Configuration> {
+    let main = outline.main_cell();
+    // The commands of guests may be relative to the working folder.
+    let working_folder = match args.guests.is_empty() {
+        true => None,
+        false => Some(std::env::current_dir().context("the working folder is gone, and guests may be named from it")?),
+    };
+    Ok(Configuration {
+        profile: Some(args.profile.name().to_owned()),
+        seed: Some(seed),
+        arms: main.arms.iter().map(|arm| arm.label.clone()).collect(),
+        blocks: Some(main.blocks),
+        plan: Some(PlanRecord::of(&main.plan)),
+        working_folder: working_folder.map(|folder| folder.to_string_lossy().into_owned()),
+        ceiling_rate_per_sec: Some(outline.calibration.ceiling_per_sec.round() as u64),
+        ..outline.configuration.clone()
+    })
 }
 
 fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
