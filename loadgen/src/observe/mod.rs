@@ -17,6 +17,7 @@
 
 mod cmdline;
 mod facts;
+pub mod fitness;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Build, EndedBy, Mode, SCHEMA_VERSION, State, cell::decimal, files, reader::other_schema};
 use crate::{
-    observe::Facts,
+    observe::{Facts, fitness::HostCheck},
     plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan, units::show_payloads},
     text::plain_value,
 };
@@ -60,17 +60,6 @@ pub struct Gate {
     /// Beyond this it is invalid; `None` if it never is.
     #[serde(serialize_with = "finite", deserialize_with = "infinite")]
     pub invalid: f64,
-}
-
-/// One check of the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostCheck {
-    /// Name of the check.
-    pub check: String,
-    /// What was found.
-    pub found: String,
-    /// What would be better and how to get it; `None` if all is well.
-    pub fix: Option<String>,
 }
 
 /// What reproduces a session.
