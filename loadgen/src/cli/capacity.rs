@@ -33,7 +33,7 @@ pub struct CapacityArgs {
     pub connections: u32,
 
     /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads)]
+    #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub payload: Payloads,
 
     /// The first rung, in messages per second

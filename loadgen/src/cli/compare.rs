@@ -10,7 +10,7 @@ use clap::{
 use super::{RecordArgs, connections, server_names};
 use crate::{
     measure::target::Template,
-    plan::{HostArgs, Payloads, Rate, units},
+    plan::{HostArgs, Payloads, Rate},
 };
 
 /// A comparison.
@@ -43,7 +43,7 @@ pub struct CompareArgs {
 
     /// Messages per second over all connections; for full what its fractions are of, instead of a pilot [default: the
     /// profile's]
-    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    #[arg(long, value_name = "RATE")]
     pub rate: Option<Rate>,
 
     /// Connections [default: the profile's]
@@ -51,7 +51,7 @@ pub struct CompareArgs {
     pub connections: Option<u32>,
 
     /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads)]
+    #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub payload: Payloads,
 
     /// Seed of the order and of the schedules [default: drawn, and printed]

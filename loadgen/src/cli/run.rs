@@ -35,7 +35,7 @@ pub struct RunArgs {
 
     /// Messages per second over all connections, whatever the server does (open loop): 20k, 0.1, 6/m; 1k..50k grows
     /// evenly over the window, 1k,5k,20k goes in steps
-    #[arg(long, default_value = "20k", value_name = "RATE", value_parser = units::rate, help_heading = "Load")]
+    #[arg(long, default_value = "20k", value_name = "RATE", help_heading = "Load")]
     pub rate: Rate,
 
     /// Times between two messages
@@ -51,7 +51,7 @@ pub struct RunArgs {
     pub depth: u32,
 
     /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads, help_heading = "Load")]
+    #[arg(long, default_value = "64B", value_name = "SIZE", help_heading = "Load")]
     pub payload: Payloads,
 
     /// Window with open connections and no messages; lasts whole status intervals; 0s leaves it out

@@ -26,10 +26,7 @@ use crate::{
         trial::{self, Trial},
         validity::{Assessment, Conditions, assess},
     },
-    plan::{
-        Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, ensure_slots, prepare,
-        units::{show_count, show_payloads},
-    },
+    plan::{Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, ensure_slots, prepare, units::show_count},
     record::{Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
     terminal,
     text::plain,
@@ -273,9 +270,7 @@ fn table(args: &CapacityArgs, found: &[Capacity]) -> String {
     let slo = args.slo.map_or_else(String::new, |slo| format!(", {slo}"));
     let mut text = format!(
         "{} connections, {} messages; 99 % in time, nothing lost{slo}\n\n{:<20} messages/s\n",
-        args.connections,
-        show_payloads(&args.payload),
-        "server"
+        args.connections, args.payload, "server"
     );
     for capacity in found {
         let passed = capacity.top.sustained_per_sec.map_or_else(|| "0".to_owned(), show_count);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{CohortTally, Tick, Window, tally::Tally},
-    plan::{Kind, Load, Plan, units::show_payloads},
+    plan::{Kind, Load, Plan},
     record::{
         BriefLatency, Distribution, Latency, Misbehaving, Mode, Outcome, Reason, ReasonKind, Recording, Row, Second,
         Series, TargetKind, Validity, recorded_rate, without_home,
@@ -116,7 +116,7 @@ fn configuration(row: &mut Row, plan: &Plan) {
     row.seed = Some(plan.seed);
     row.connections = Some(u64::from(plan.connections));
     row.payload_bytes = Some(plan.payloads.mean_bytes().round() as u64);
-    row.payload_mix = Some(show_payloads(&plan.payloads));
+    row.payload_mix = Some(plan.payloads.to_string());
     row.status_interval_ms = plan.status_interval.map(ms);
     row.nodelay = Some(plan.nodelay);
     row.congestion_control = Some(plan.congestion.clone());

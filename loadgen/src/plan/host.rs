@@ -1,5 +1,7 @@
 //! What the command line asks of the host.
 
+use std::str::FromStr;
+
 use clap::Args;
 
 use super::{PacingChoice, PlacementKind, PlacementRequest, placement::cpus};
@@ -24,11 +26,11 @@ pub struct HostArgs {
     pub placement: PlacementKind,
 
     /// CPUs of the server [default: the first half]
-    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
+    #[arg(long, value_name = "LIST", help_heading = "Host")]
     pub server_cpus: Option<CpuList>,
 
     /// CPUs of the generator [default: of the second half, one a thread]
-    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Host")]
+    #[arg(long, value_name = "LIST", help_heading = "Host")]
     pub loadgen_cpus: Option<CpuList>,
 
     /// Leave Nagle's algorithm on, on both sides: an ablation
@@ -70,6 +72,11 @@ impl HostArgs {
 #[derive(Clone, Debug)]
 pub struct CpuList(pub Vec<usize>);
 
-fn cpu_list(text: &str) -> Result<CpuList, String> {
-    cpus(text).map(CpuList)
+impl FromStr for CpuList {
+    type Err = String;
+
+    /// Reads `0`, `0,2` or `0-3`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        cpus(text).map(Self)
+    }
 }

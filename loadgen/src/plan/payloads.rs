@@ -1,5 +1,9 @@
 //! Sizes of the messages.
 
+use std::{fmt, str::FromStr};
+
+use super::units::{bytes, show_bytes};
+
 /// The payload sizes of a load and how often each occurs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payloads {
@@ -49,6 +53,41 @@ impl Payloads {
     }
 }
 
+impl FromStr for Payloads {
+    type Err = String;
+
+    /// Reads `64B`, or several sizes with the share of messages that have them: `64B,1KiB:0.1`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::mix(&text.split(',').map(size).collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+/// Reads a size in bytes and its share, if it has one.
+fn size(text: &str) -> Result<(usize, Option<f64>), String> {
+    let (size, share) = text.split_once(':').map_or((text, None), |(size, share)| (size, Some(share)));
+    let share = match share.map(str::parse::<f64>) {
+        None => None,
+        Some(Ok(share)) if share > 0.0 && share <= 1.0 => Some(share),
+        Some(_) => return Err("a share lies between 0 and 1: write for example 64B,1KiB:0.1".to_owned()),
+    };
+    let bytes = usize::try_from(bytes(size)?).map_err(|error| error.to_string())?;
+    Ok((bytes, share))
+}
+
+impl fmt::Display for Payloads {
+    /// As it is read; a single size without its share.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [(bytes, _)] = self.sizes[..] {
+            return formatter.write_str(&show_bytes(bytes as u64));
+        }
+        for (index, (bytes, share)) in self.sizes.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(formatter, "{comma}{}:{share}", show_bytes(*bytes as u64))?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +100,21 @@ mod tests {
         assert!((mix.mean_bytes() - 160.0).abs() < 1e-9);
         for wrong in [&[(64, Some(0.5))][..], &[(64, None), (1, Some(1.0))], &[(64, Some(0.7)), (1, Some(0.7))], &[]] {
             assert!(Payloads::mix(wrong).is_err_and(|error| error.contains("add up to 1")), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_mixes_are_read_and_written() {
+        let payloads = str::parse::<Payloads>;
+        assert_eq!(payloads("64B"), Ok(Payloads::one(64)));
+        assert_eq!(payloads("64B,1KiB:0.1").unwrap().sizes(), [(64, 0.9), (1024, 0.1)]);
+        for (text, shown) in [("64B", "64B"), ("1024B", "1KiB"), ("64B,1KiB:0.1", "64B:0.9,1KiB:0.1")] {
+            let read = payloads(text).unwrap();
+            assert_eq!(read.to_string(), shown);
+            assert_eq!(payloads(shown), Ok(read));
+        }
+        for text in ["64B,", "64B:2", "64B:x", "64B:0.5", "64B:0", "64B,1KiB:1"] {
+            assert!(payloads(text).is_err(), "{text:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Build, EndedBy, Mode, SCHEMA_VERSION, State, cell::decimal, files, reader::other_schema};
 use crate::{
     observe::{Facts, fitness::HostCheck},
-    plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan, units::show_payloads},
+    plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan},
     text::plain_value,
 };
 
@@ -229,7 +229,7 @@ impl PlanRecord {
             arrivals,
             depth,
             pacing: plan.load_pacing(),
-            payloads: show_payloads(&plan.payloads),
+            payloads: plan.payloads.to_string(),
             idle_ms: ms(plan.windows.idle),
             warmup_ms: ms(plan.windows.warmup),
             load_ms: ms(plan.windows.load),
