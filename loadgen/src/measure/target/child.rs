@@ -32,7 +32,7 @@ use rustix::{
 use super::{
     Stopped,
     log::{Log, Pipe},
-    wait::{Waited, wait},
+    wait::{OnSignal, Waited, wait},
 };
 use crate::{
     error::{CannotStart, Interrupted},
@@ -56,11 +56,19 @@ const LAUNCHER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long what is left in a pipe may take to be read, once everything has ended that is known to write to it.
 const PIPE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Who wrote a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This project.
+    Own,
+    /// Somebody else: it need not print counters, nor handle SIGTERM.
+    Guest,
+}
+
 #[derive(Debug)]
 pub(super) struct ServerChild {
     child: Child,
-    /// Not of this project: it need not print counters, nor handle SIGTERM.
-    guest: bool,
+    origin: Origin,
     log: Log,
     pipes: Vec<Pipe>,
     /// The processes that listen; none if they are not known.
@@ -71,13 +79,18 @@ pub(super) struct ServerChild {
 }
 
 impl ServerChild {
-    pub(super) fn spawn(name: &str, mut command: Command, cpus: &[usize], guest: bool) -> Result<(Self, SocketAddr)> {
+    pub(super) fn spawn(
+        name: &str,
+        mut command: Command,
+        cpus: &[usize],
+        origin: Origin,
+    ) -> Result<(Self, SocketAddr)> {
         prepare(&mut command, cpus);
         let child = command.spawn().map_err(|error| CannotStart(format!("cannot start {name}: {error}")))?;
         let listening = vec![child.id().cast_signed()];
         let mut server = Self {
             child,
-            guest,
+            origin,
             log: Log::default(),
             pipes: Vec::new(),
             listening,
@@ -120,7 +133,7 @@ impl ServerChild {
     /// A launcher's own CPU time says nothing about the server.
     fn find_listening(&mut self, name: &str, addr: SocketAddr) {
         static WARN: Once = Once::new();
-        if !self.guest {
+        if self.origin == Origin::Own {
             return;
         }
         let own = self.child.id().cast_signed();
@@ -140,10 +153,11 @@ impl ServerChild {
 
     /// Ends it and returns what it left.
     pub(super) fn stop(mut self) -> Result<Stopped> {
+        let guest = self.origin == Origin::Guest;
         let begun = Instant::now();
         // It may have died: its exit status tells.
         let _ = kill_process(self.pid(), Signal::TERM);
-        if self.guest {
+        if guest {
             // Signalled at once, a server whose launcher passes signals on would get two, and the second one aborts.
             self.exits_by(begun + LAUNCHER_PATIENCE)?;
             self.signal_launched();
@@ -151,14 +165,14 @@ impl ServerChild {
         let status = self.wait_until(begun + STOP_PATIENCE)?;
         // A shell tells so that what it has started was ended by a signal.
         let told = status.code() == Some(128 + Signal::TERM.as_raw());
-        let terminated = self.guest && (told || status.signal() == Some(Signal::TERM.as_raw()));
+        let terminated = guest && (told || status.signal() == Some(Signal::TERM.as_raw()));
         if !status.success() && !terminated {
             bail!("the server ended with {status}: {}", self.log.text());
         }
         let last_words = self.log.last().unwrap_or_default();
         match serde_json::from_str(&last_words) {
             Ok(counters) => Ok(Stopped { counters: Some(counters), last_words }),
-            Err(_) if self.guest => Ok(Stopped { counters: None, last_words }),
+            Err(_) if guest => Ok(Stopped { counters: None, last_words }),
             Err(_) => bail!("the server's last line is not its counters: {last_words}"),
         }
     }
@@ -242,7 +256,7 @@ fn open(pid: i32) -> Option<OwnedFd> {
 
 /// Whether a process has ended by then.
 fn ends_by(process: &OwnedFd, deadline: Instant) -> io::Result<bool> {
-    Ok(wait(process.as_fd(), PollFlags::IN, deadline, false)? == Waited::Ready)
+    Ok(wait(process.as_fd(), PollFlags::IN, deadline, OnSignal::Continue)? == Waited::Ready)
 }
 
 /// What every child has in common, whoever wrote it.
@@ -275,7 +289,7 @@ fn first_line(stdout: &mut ChildStdout) -> Result<String> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
-        match wait(stdout.as_fd(), PollFlags::IN, deadline, true)? {
+        match wait(stdout.as_fd(), PollFlags::IN, deadline, OnSignal::End)? {
             Waited::Ready if Instant::now() < deadline => {}
             Waited::Interrupted => return Err(Interrupted.into()),
             _ => bail!("it did not say where it listens for {}", units::show_duration(START_PATIENCE)),

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use super::wait::{Waited, wait};
+use super::wait::{OnSignal, Waited, wait};
 
 /// Lines kept for a message about a failure.
 const LINES: usize = 20;
@@ -53,7 +53,7 @@ impl Pipe {
 
     /// Whether it has ended by then; if not, it goes on being read.
     pub(super) fn ends_by(&self, deadline: Instant) -> bool {
-        matches!(wait(self.0.as_fd(), PollFlags::IN, deadline, false), Ok(Waited::Ready))
+        matches!(wait(self.0.as_fd(), PollFlags::IN, deadline, OnSignal::Continue), Ok(Waited::Ready))
     }
 }
 

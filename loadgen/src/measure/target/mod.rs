@@ -15,7 +15,7 @@ use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 use anyhow::{Context, Result};
 use protocol::Counters;
 
-use self::child::ServerChild;
+use self::child::{Origin, ServerChild};
 pub use self::{place::Place, template::Template};
 use crate::plan::units;
 
@@ -121,22 +121,22 @@ impl Target {
             Self::Server(command) => {
                 let mut prepared = prepare_server(command);
                 pad(&mut prepared, command.padding_bytes);
-                Running::spawn(&command.name, prepared, &command.cpus, false)
+                Running::spawn(&command.name, prepared, &command.cpus, Origin::Own)
             }
             Self::Command(command) => {
                 let words = command.template.fill(command.status_interval, command.max_connections);
                 let mut prepared = Command::new(&words[0]);
                 prepared.args(&words[1..]);
                 pad(&mut prepared, command.padding_bytes);
-                Running::spawn(&command.template.name(), prepared, &command.cpus, true)
+                Running::spawn(&command.template.name(), prepared, &command.cpus, Origin::Guest)
             }
         }
     }
 }
 
 impl Running {
-    fn spawn(name: &str, command: Command, cpus: &[usize], guest: bool) -> Result<Self> {
-        let (child, addr) = ServerChild::spawn(name, command, cpus, guest)?;
+    fn spawn(name: &str, command: Command, cpus: &[usize], origin: Origin) -> Result<Self> {
+        let (child, addr) = ServerChild::spawn(name, command, cpus, origin)?;
         Ok(Self { addr, pids: child.listening.clone(), child: Some(child) })
     }
 

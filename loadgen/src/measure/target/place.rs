@@ -11,7 +11,7 @@ use anyhow::Result;
 use rustix::{event::PollFlags, io::Errno};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::wait::{Waited, wait};
+use super::wait::{OnSignal, Waited, wait};
 use crate::error::Interrupted;
 use crate::error::Unreachable;
 
@@ -73,7 +73,7 @@ fn connect(addr: &SocketAddr) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
         result => return result.map(|()| true),
     }
-    match wait(socket.as_fd(), PollFlags::OUT, Instant::now() + PATIENCE, true)? {
+    match wait(socket.as_fd(), PollFlags::OUT, Instant::now() + PATIENCE, OnSignal::End)? {
         Waited::Ready => socket.take_error()?.map_or(Ok(true), Err),
         Waited::TimeUp => Err(io::ErrorKind::TimedOut.into()),
         Waited::Interrupted => Ok(false),
