@@ -62,31 +62,31 @@ impl Known {
 pub struct FaultServerArgs {
     /// Time that it spins for each message, by its thread's CPU clock
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 
     /// The delay is only the mean of exponential ones
     #[arg(long)]
-    pub exponential: bool,
+    pub(crate) exponential: bool,
 
     /// What happens to one in --every messages
     #[arg(long, value_enum)]
-    pub fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 
     /// How seldom
     #[arg(long, default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub every: u64,
+    pub(crate) every: u64,
 
     /// Wake up at this interval, whatever comes
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    pub wake: Option<Duration>,
+    pub(crate) wake: Option<Duration>,
 
     /// Time to spin at each wake-up
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub spin: Duration,
+    pub(crate) spin: Duration,
 
     /// TCP congestion control
     #[arg(long, default_value = "reno", value_name = "NAME")]
-    pub congestion: String,
+    pub(crate) congestion: String,
 }
 
 /// What can happen to a message.

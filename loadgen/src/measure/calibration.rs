@@ -22,12 +22,12 @@ const DRIFT_PROBE: Duration = Duration::from_millis(150);
 
 /// The null server, running, and what was measured against it.
 #[derive(Debug)]
-pub struct Calibration {
+pub(crate) struct Calibration {
     plan: Plan,
     running: Running,
     /// Echoes per second with the plan's connections and payloads, as many under way as there are connections. The null
     /// server may bound it, so the generator can do as much at least.
-    pub ceiling_per_sec: f64,
+    pub(crate) ceiling_per_sec: f64,
     drift: DriftProbes,
 }
 
@@ -50,7 +50,7 @@ impl Calibration {
     ///
     /// # Errors
     /// If it cannot be started, or this host cannot carry the plan's connections.
-    pub fn measure(plan: &Plan) -> Result<Self> {
+    pub(crate) fn measure(plan: &Plan) -> Result<Self> {
         let running = fault_server(plan, &[])?.start()?;
         let ceiling = closed_loop_rate(plan, &running, plan.connections, CEILING)?;
         let ceiling_per_sec = ceiling.map_err(|shortage| Shortage(format!("this host ran short: {shortage}")))?;
@@ -61,7 +61,7 @@ impl Calibration {
     ///
     /// # Errors
     /// If the null server cannot be started.
-    pub fn ceiling(plan: &Plan) -> Result<Option<f64>> {
+    pub(crate) fn ceiling(plan: &Plan) -> Result<Option<f64>> {
         match Self::measure(plan) {
             Err(error) if error.is::<Shortage>() => Ok(None),
             calibration => Ok(Some(calibration?.ceiling_per_sec)),
@@ -73,14 +73,14 @@ impl Calibration {
     ///
     /// # Errors
     /// If the null server is gone.
-    pub fn probe_drift(&mut self) -> Result<f64> {
+    pub(crate) fn probe_drift(&mut self) -> Result<f64> {
         self.drift.last = closed_loop_rate(&self.plan, &self.running, 1, DRIFT_PROBE)?.ok();
         self.drift.best = self.drift.best.max(self.drift.last.unwrap_or(0.0));
         Ok(self.drift.below_best())
     }
 
     /// The conditions of the next trial.
-    pub fn conditions(&self) -> Conditions {
+    pub(crate) fn conditions(&self) -> Conditions {
         let probed = self.drift.best > 0.0;
         Conditions {
             ceiling_per_sec: Some(self.ceiling_per_sec),

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// If the host does not allow counting, or the server cannot be reached.
-pub fn syscalls_per_message(plan: &Plan, target: &Target) -> Result<f64> {
+pub(crate) fn syscalls_per_message(plan: &Plan, target: &Target) -> Result<f64> {
     let running = target.start()?;
     let counted = with_engine(plan, &running, |options| count(plan, &running, options))?;
     running.stop()?;

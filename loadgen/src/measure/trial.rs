@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-pub use measured::{HostActivity, Idle, KernelMemory, Loaded, Trial};
+pub(crate) use measured::{HostActivity, Idle, KernelMemory, Loaded, Trial};
 use servers::clock;
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
 /// # Errors
 /// [`CannotStart`](crate::error::CannotStart) or [`Unreachable`] if there is nothing to measure: the server does not
 /// start, refuses every connection or does not echo. Whatever happens later is an outcome and stands in the trial.
-pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
+pub(crate) fn run(plan: &Plan, target: &Target) -> Result<Trial> {
     run_watched(plan, target, None)
 }
 
@@ -41,7 +41,7 @@ pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_watched(plan: &Plan, target: &Target, watch: Option<Watch<'_>>) -> Result<Trial> {
+pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<Watch<'_>>) -> Result<Trial> {
     let begun = Begun::now();
     let running = target.start()?;
     let measured =

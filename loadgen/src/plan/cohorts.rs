@@ -2,7 +2,7 @@
 
 /// What each kind of bad client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Sends what the server takes and reads 1 KiB ten times a second
     SlowReader,
     /// Connects, has one message echoed and closes, every third time by a reset
@@ -13,10 +13,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::SlowReader, Self::Churn, Self::Flooder];
+    pub(crate) const ALL: [Self; 3] = [Self::SlowReader, Self::Churn, Self::Flooder];
 
     /// As it is called in records.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SlowReader => "slow_reader",
             Self::Churn => "churn",
@@ -29,21 +29,21 @@ impl Kind {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cohorts {
     /// Slow readers.
-    pub slow_readers: u32,
+    pub(crate) slow_readers: u32,
     /// Connections a second that come and go.
-    pub churn_per_sec: f64,
+    pub(crate) churn_per_sec: f64,
     /// Flooders.
-    pub flooders: u32,
+    pub(crate) flooders: u32,
 }
 
 impl Cohorts {
     /// Whether there is none at all.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// The most connections that they have open at a time.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         let churn = if self.churn_per_sec > 0.0 { CHURN_UNANSWERED as u64 } else { 0 };
         u64::from(self.slow_readers) + u64::from(self.flooders) + churn
     }

@@ -8,43 +8,43 @@ use super::{PacingChoice, PlacementKind, PlacementRequest, placement::cpus};
 
 /// Who runs where.
 #[derive(Args, Clone, Debug)]
-pub struct HostArgs {
+pub(crate) struct HostArgs {
     /// Threads of the generator
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
-    pub threads: u32,
+    pub(crate) threads: u32,
 
     /// Loopback addresses to connect from: one has as many connections to a server as it has ports
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
-    pub source_addresses: u32,
+    pub(crate) source_addresses: u32,
 
     /// How the generator waits for the next slot
     #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
-    pub pacing: PacingChoice,
+    pub(crate) pacing: PacingChoice,
 
     /// Who runs where
     #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
-    pub placement: PlacementKind,
+    pub(crate) placement: PlacementKind,
 
     /// CPUs of the server [default: the first half]
     #[arg(long, value_name = "LIST", help_heading = "Host")]
-    pub server_cpus: Option<CpuList>,
+    pub(crate) server_cpus: Option<CpuList>,
 
     /// CPUs of the generator [default: of the second half, one a thread]
     #[arg(long, value_name = "LIST", help_heading = "Host")]
-    pub loadgen_cpus: Option<CpuList>,
+    pub(crate) loadgen_cpus: Option<CpuList>,
 
     /// Leave Nagle's algorithm on, on both sides: an ablation
     #[arg(long, help_heading = "Host")]
-    pub nagle: bool,
+    pub(crate) nagle: bool,
 
     /// TCP congestion control, on both sides
     #[arg(long, default_value = "reno", value_name = "NAME", help_heading = "Host")]
-    pub congestion: String,
+    pub(crate) congestion: String,
 }
 
 impl HostArgs {
     /// What the self-test measures with: one thread, one source address, no ablation.
-    pub fn standard(pacing: PacingChoice, placement: PlacementKind) -> Self {
+    pub(crate) fn standard(pacing: PacingChoice, placement: PlacementKind) -> Self {
         Self {
             threads: 1,
             source_addresses: 1,
@@ -70,7 +70,7 @@ impl HostArgs {
 
 /// CPUs, in order. (A type of its own, since clap takes a bare vector for a repeated option.)
 #[derive(Clone, Debug)]
-pub struct CpuList(pub Vec<usize>);
+pub(crate) struct CpuList(pub Vec<usize>);
 
 impl FromStr for CpuList {
     type Err = String;

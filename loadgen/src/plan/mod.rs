@@ -13,18 +13,18 @@ mod validation;
 
 use std::time::Duration;
 
-pub(crate) use self::{
-    cohorts::CHURN_UNANSWERED,
-    prepare::{Shape, prepare},
-    validation::ensure_slots,
-};
 pub use self::{
-    cohorts::{Cohorts, Kind},
-    host::HostArgs,
+    cohorts::Cohorts,
     pacing::Pacing,
     payloads::Payloads,
     placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
     rate::{Arrivals, Rate},
+};
+pub(crate) use self::{
+    cohorts::{CHURN_UNANSWERED, Kind},
+    host::HostArgs,
+    prepare::{Shape, prepare},
+    validation::ensure_slots,
 };
 
 /// What a status line comes after if nothing else is asked for.
@@ -32,42 +32,42 @@ pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One trial: the load, the windows, and who runs where.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Connections; 0 only if nothing is sent.
-    pub connections: u32,
+    pub(crate) connections: u32,
     /// How messages are sent in the load window.
-    pub load: Load,
+    pub(crate) load: Load,
     /// How the generator waits for the next slot.
-    pub pacing: Pacing,
+    pub(crate) pacing: Pacing,
     /// `--pacing spin` was given and not chosen by itself.
-    pub spin_asked: bool,
+    pub(crate) spin_asked: bool,
     /// Sizes of the messages, newline included, each at least 1 byte.
-    pub payloads: Payloads,
+    pub(crate) payloads: Payloads,
     /// The windows.
-    pub windows: Windows,
+    pub(crate) windows: Windows,
     /// Time between two status lines; zero for none, `None` if a foreign target does not tell.
-    pub status_interval: Option<Duration>,
+    pub(crate) status_interval: Option<Duration>,
     /// Seed of the schedule.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Who runs where.
-    pub placement: Placement,
+    pub(crate) placement: Placement,
     /// Threads of the generator, at least 1.
-    pub threads: u32,
+    pub(crate) threads: u32,
     /// Loopback addresses that it connects from, at least 1.
-    pub source_addresses: u32,
+    pub(crate) source_addresses: u32,
     /// Clients that behave badly beside the measured ones.
-    pub cohorts: Cohorts,
+    pub(crate) cohorts: Cohorts,
     /// TCP_NODELAY, on both sides.
-    pub nodelay: bool,
+    pub(crate) nodelay: bool,
     /// TCP_CONGESTION, on both sides.
-    pub congestion: String,
+    pub(crate) congestion: String,
     /// Conditions worth a flag on every trial, such as a generator without a CPU of its own.
-    pub flags: Vec<Caveat>,
+    pub(crate) flags: Vec<Caveat>,
 }
 
 /// How messages are sent.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Load {
+pub(crate) enum Load {
     /// At times that do not depend on the answers.
     Open {
         /// Messages per second over all connections, more than 0 at some time.
@@ -84,15 +84,15 @@ pub enum Load {
 
 /// Lengths of the windows of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Windows {
+pub(crate) struct Windows {
     /// Connections open, nothing sent; lasts whole status intervals. Zero leaves it out.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// Load that is not counted.
-    pub warmup: Duration,
+    pub(crate) warmup: Duration,
     /// Load that is measured. Zero leaves it out, for a server that is watched while nothing is asked of it.
-    pub load: Duration,
+    pub(crate) load: Duration,
     /// Closed loop, for throughput. Zero leaves it out.
-    pub peak: Duration,
+    pub(crate) peak: Duration,
 }
 
 impl Plan {
@@ -102,18 +102,18 @@ impl Plan {
     }
 
     /// The measured connections and those beside them.
-    pub fn all_connections(&self) -> u64 {
+    pub(crate) fn all_connections(&self) -> u64 {
         u64::from(self.connections) + self.cohorts.connections()
     }
 
     /// How a closed loop waits: in the poll, unless spinning was asked for. A client that spins for its answers takes
     /// CPU time and gets nothing for it.
-    pub fn closed_pacing(&self) -> Pacing {
+    pub(crate) fn closed_pacing(&self) -> Pacing {
         if self.spin_asked { Pacing::Spin } else { Pacing::Timer }
     }
 
     /// How the generator waits in the load window.
-    pub fn load_pacing(&self) -> Pacing {
+    pub(crate) fn load_pacing(&self) -> Pacing {
         match self.load {
             Load::Open { .. } => self.pacing,
             Load::Closed { .. } => self.closed_pacing(),
@@ -121,7 +121,7 @@ impl Plan {
     }
 
     /// The idle window rounded up to whole status intervals, and how many these are if ticks are to be expected.
-    pub fn idle_ticks(&self) -> (Duration, Option<u64>) {
+    pub(crate) fn idle_ticks(&self) -> (Duration, Option<u64>) {
         match self.status_interval {
             Some(interval) if !interval.is_zero() && !self.windows.idle.is_zero() => {
                 let ticks = self.windows.idle.as_nanos().div_ceil(interval.as_nanos());

@@ -13,7 +13,7 @@ pub struct Payloads {
 
 impl Payloads {
     /// Messages of one size, in bytes.
-    pub fn one(bytes: usize) -> Self {
+    pub(crate) fn one(bytes: usize) -> Self {
         Self { sizes: vec![(bytes, 1.0)] }
     }
 
@@ -21,7 +21,7 @@ impl Payloads {
     ///
     /// # Errors
     /// One line that says what would be right.
-    pub fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
+    pub(crate) fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
         let given: f64 = sizes.iter().filter_map(|(_, share)| *share).sum();
         let others = sizes.iter().filter(|(_, share)| share.is_none()).count();
         let complete = (given - 1.0).abs() < 1e-9;
@@ -33,12 +33,12 @@ impl Payloads {
     }
 
     /// Every size in bytes, with its share.
-    pub fn sizes(&self) -> &[(usize, f64)] {
+    pub(crate) fn sizes(&self) -> &[(usize, f64)] {
         &self.sizes
     }
 
     /// The mean size in bytes.
-    pub fn mean_bytes(&self) -> f64 {
+    pub(crate) fn mean_bytes(&self) -> f64 {
         self.sizes.iter().map(|(bytes, share)| *bytes as f64 * share).sum()
     }
 

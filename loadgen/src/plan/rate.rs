@@ -16,7 +16,7 @@ pub enum Arrivals {
 
 impl Arrivals {
     /// As it is called on the command line and in records.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Poisson => "poisson",
             Self::Constant => "constant",
@@ -52,12 +52,12 @@ impl Rate {
     }
 
     /// The mean over the window, per second.
-    pub fn mean_per_sec(&self) -> f64 {
+    pub(crate) fn mean_per_sec(&self) -> f64 {
         self.messages_until(1.0)
     }
 
     /// The least and the greatest, per second.
-    pub fn extremes_per_sec(&self) -> (f64, f64) {
+    pub(crate) fn extremes_per_sec(&self) -> (f64, f64) {
         match self {
             Self::Steady(rate) => (*rate, *rate),
             Self::Ramp { from, to } => (from.min(*to), from.max(*to)),

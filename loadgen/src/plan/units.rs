@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use servers::cli::{duration, status_interval};
+pub(crate) use servers::cli::{duration, status_interval};
 
 /// The highest rate, per second: the schedule counts nanoseconds.
 const PER_SECOND_MAX: f64 = 1e9;
@@ -14,7 +14,7 @@ const PER_SECOND_MIN: f64 = 1.0 / 3_600.0;
 ///
 /// # Errors
 /// One line that says what would be right.
-pub fn count(text: &str) -> Result<u64, String> {
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     const EXAMPLES: &str = "500, 20k or 1.5M";
     whole(scaled(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], EXAMPLES)?, EXAMPLES)
 }
@@ -23,7 +23,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// One line that says what would be right.
-pub fn count_u32(text: &str) -> Result<u32, String> {
+pub(crate) fn count_u32(text: &str) -> Result<u32, String> {
     u32::try_from(count(text)?).map_err(|_| format!("it is too large; at most {}", u32::MAX))
 }
 
@@ -32,7 +32,7 @@ pub fn count_u32(text: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// One line that says what would be right.
-pub fn per_second(text: &str) -> Result<f64, String> {
+pub(crate) fn per_second(text: &str) -> Result<f64, String> {
     let (number, seconds) = match text.split_once('/') {
         None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
         Some((number, "m")) => (number, 60.0),
@@ -51,7 +51,7 @@ pub fn per_second(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// One line that says what would be right.
-pub fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     const EXAMPLES: &str = "64B, 16KiB or 1MiB";
     whole(scaled(text, &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0)], EXAMPLES)?, EXAMPLES)
 }
@@ -76,7 +76,7 @@ fn whole(value: f64, examples: &str) -> Result<u64, String> {
 }
 
 /// Writes a duration with the largest unit that keeps it whole: `500ms`, `5s`, `0s`.
-pub fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
 }
 
@@ -104,7 +104,7 @@ pub fn show_bytes(bytes: u64) -> String {
 }
 
 /// Writes an amount of memory roughly: `17.2 GB`, `305 MB`.
-pub fn show_memory(bytes: f64) -> String {
+pub(crate) fn show_memory(bytes: f64) -> String {
     if bytes >= 1e9 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.0} MB", bytes / 1e6) }
 }
 

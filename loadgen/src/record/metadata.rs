@@ -217,7 +217,7 @@ pub struct PlanRecord {
 
 impl PlanRecord {
     /// The record of a plan.
-    pub fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan) -> Self {
         let (mode, rate, arrivals, depth) = match &plan.load {
             Load::Open { rate, arrivals } => (Mode::Open, Some(rate.to_string()), Some(*arrivals), None),
             Load::Closed { depth } => (Mode::Closed, None, None, Some(*depth)),

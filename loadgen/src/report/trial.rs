@@ -24,7 +24,7 @@ use crate::{
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// Configuration, validity, latency, throughput, server, files.
-pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
+pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
     let plan = entry.plan;
     let mut text = configuration(entry.arm, plan);
     let Ok((trial, assessment)) = entry.measured else { return text };

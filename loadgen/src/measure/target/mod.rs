@@ -20,7 +20,7 @@ pub use self::{place::Place, template::Template};
 use crate::plan::units;
 
 /// This executable as it runs. Its path may meanwhile be that of another build: `cargo build` replaces the file.
-pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
+pub(crate) const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -65,24 +65,24 @@ pub struct ServerCommand {
 #[derive(Clone, Debug)]
 pub struct GuestCommand {
     /// What to start.
-    pub template: Template,
+    pub(crate) template: Template,
     /// Time between two status lines.
-    pub status_interval: Duration,
+    pub(crate) status_interval: Duration,
     /// Connections that it must take.
-    pub max_connections: u32,
+    pub(crate) max_connections: u32,
     /// Where it may run; empty for anywhere.
-    pub cpus: Vec<usize>,
+    pub(crate) cpus: Vec<usize>,
     /// See [`Target::padded`].
-    pub padding_bytes: usize,
+    pub(crate) padding_bytes: usize,
 }
 
 /// What a server leaves when it ends.
 #[derive(Debug, Default)]
 pub struct Stopped {
     /// Its counters; `None` if nothing was started, or a guest that prints none.
-    pub counters: Option<Counters>,
+    pub(crate) counters: Option<Counters>,
     /// The last line of its stderr.
-    pub last_words: String,
+    pub(crate) last_words: String,
 }
 
 /// A target that listens.
@@ -91,7 +91,7 @@ pub struct Running {
     /// Where it listens.
     pub addr: SocketAddr,
     /// The processes that serve there, in most cases one; none if they are not known.
-    pub pids: Vec<i32>,
+    pub(crate) pids: Vec<i32>,
     child: Option<ServerChild>,
 }
 
@@ -99,7 +99,7 @@ impl Target {
     /// The same with so many bytes more in the environment of what is started. The environment's size moves the stack, and
     /// that alone can make a program faster or slower by more than what is compared (Mytkowicz et al., Producing wrong data
     /// without doing anything obviously wrong, ASPLOS 2009): drawn anew for each trial it is noise, and no bias.
-    pub fn padded(mut self, bytes: usize) -> Self {
+    pub(crate) fn padded(mut self, bytes: usize) -> Self {
         match &mut self {
             Self::Server(command) => command.padding_bytes = bytes,
             Self::Command(command) => command.padding_bytes = bytes,
@@ -157,19 +157,19 @@ impl Running {
     ///
     /// # Errors
     /// If nothing was started, or if it does not exit in time or is ended by a signal.
-    pub fn wait(mut self) -> Result<(i32, String)> {
+    pub(crate) fn wait(mut self) -> Result<(i32, String)> {
         let (status, last_words) = self.child.take().context("nothing was started")?.wait()?;
         let code = status.code().with_context(|| format!("the server ended with {status}"))?;
         Ok((code, last_words))
     }
 
     /// Whether it was started here.
-    pub fn is_child(&self) -> bool {
+    pub(crate) fn is_child(&self) -> bool {
         self.child.is_some()
     }
 
     /// What it last wrote to stderr, for a message about a failure.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.child.as_ref().map(ServerChild::log).unwrap_or_default()
     }
 }

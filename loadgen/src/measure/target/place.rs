@@ -30,7 +30,7 @@ impl Place {
     ///
     /// # Errors
     /// One line that says what would be right.
-    pub fn resolve(text: &str) -> Result<Self, String> {
+    pub(crate) fn resolve(text: &str) -> Result<Self, String> {
         let found = text.to_socket_addrs().map_err(|error| format!("{error}; write for example 127.0.0.1:9000"))?;
         let mut addrs: Vec<SocketAddr> = Vec::new();
         for addr in found {
@@ -49,7 +49,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Unreachable`], naming each, if none does; [`Interrupted`] if a signal comes first.
-    pub fn reach(&self) -> Result<SocketAddr> {
+    pub(crate) fn reach(&self) -> Result<SocketAddr> {
         if let [addr] = self.addrs[..] {
             return Ok(addr);
         }

@@ -29,7 +29,7 @@ impl Template {
     ///
     /// # Errors
     /// If there is no word, a quote is not closed, or a placeholder is not known.
-    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+    pub(crate) fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
         // A character for each byte: what matters to a shell is ASCII, and no byte of anything else looks like it.
         let text: String = text.as_ref().as_bytes().iter().map(|byte| char::from(*byte)).collect();
         let words = shell_words::split(&text).map_err(|error| error.to_string())?;
@@ -54,7 +54,7 @@ impl Template {
     }
 
     /// Whether it says where a value goes.
-    pub fn takes(&self, placeholder: &str) -> bool {
+    pub(crate) fn takes(&self, placeholder: &str) -> bool {
         self.0.iter().flatten().any(|part| matches!(part, Part::Value(name) if *name == placeholder))
     }
 

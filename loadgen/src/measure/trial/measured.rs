@@ -9,94 +9,94 @@ use crate::{
 
 /// Everything a trial measured; nothing is judged yet.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// When it began, in milliseconds since 1970.
-    pub started_at_unix_ms: u64,
+    pub(crate) started_at_unix_ms: u64,
     /// The same in nanoseconds of CLOCK_MONOTONIC, which is never set.
-    pub started_at_ns: u64,
+    pub(crate) started_at_ns: u64,
     /// The connection ramp.
-    pub ramp: Window,
+    pub(crate) ramp: Window,
     /// The windows that were run.
-    pub idle: Option<Idle>,
+    pub(crate) idle: Option<Idle>,
     /// Load that is not counted, but for what went wrong in it.
-    pub warmups: Vec<Window>,
+    pub(crate) warmups: Vec<Window>,
     /// The same load before the bad clients came, if there are any.
-    pub undisturbed: Option<Loaded>,
+    pub(crate) undisturbed: Option<Loaded>,
     /// The load window; `None` if the plan has none.
-    pub load: Option<Loaded>,
+    pub(crate) load: Option<Loaded>,
     /// The closed loop for throughput.
-    pub peak: Option<Loaded>,
+    pub(crate) peak: Option<Loaded>,
     /// Kernel memory that the connections cost: now - before, in bytes.
-    pub kernel_memory: KernelMemory,
+    pub(crate) kernel_memory: KernelMemory,
     /// The most threads that any snapshot saw.
-    pub server_threads_max: Option<u64>,
+    pub(crate) server_threads_max: Option<u64>,
     /// What the server counted, if it was started for the trial and ended well.
-    pub counters: Option<Counters>,
+    pub(crate) counters: Option<Counters>,
     /// The last line that it wrote to stderr.
-    pub last_words: String,
+    pub(crate) last_words: String,
     /// What went wrong, on the server's side.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// What this host lacked when it first could not carry a measured connection.
-    pub shortage: Option<String>,
+    pub(crate) shortage: Option<String>,
     /// A signal cut it short.
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
 }
 
 /// The idle window.
 #[derive(Debug)]
-pub struct Idle {
+pub(crate) struct Idle {
     /// Its tally.
-    pub window: Window,
+    pub(crate) window: Window,
     /// Ticks that it spans; `None` if the interval is not known or no tick came.
-    pub ticks: Option<u64>,
+    pub(crate) ticks: Option<u64>,
     /// What the server used.
-    pub server: Option<Usage>,
+    pub(crate) server: Option<Usage>,
     /// What was going on around it.
-    pub surroundings: HostActivity,
+    pub(crate) surroundings: HostActivity,
     /// The server's memory at its end.
-    pub memory: Option<Memory>,
+    pub(crate) memory: Option<Memory>,
 }
 
 /// A window with load, its drain included.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Its tally.
-    pub window: Window,
+    pub(crate) window: Window,
     /// From the first slot until the drain was over, in nanoseconds: what CPU times divide by.
-    pub span_ns: u64,
+    pub(crate) span_ns: u64,
     /// What the server used in that span.
-    pub server: Option<Usage>,
+    pub(crate) server: Option<Usage>,
     /// What was going on around it in that span.
-    pub surroundings: HostActivity,
+    pub(crate) surroundings: HostActivity,
 }
 
 /// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU or process.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct HostActivity {
+pub(crate) struct HostActivity {
     /// Time stolen from all CPUs, in nanoseconds.
-    pub steal_ns: Option<u64>,
+    pub(crate) steal_ns: Option<u64>,
     /// Time that all CPUs were busy, in nanoseconds.
-    pub machine_busy_ns: Option<u64>,
+    pub(crate) machine_busy_ns: Option<u64>,
     /// Time that the server's CPUs were busy, in nanoseconds.
-    pub server_cpus_busy_ns: Option<u64>,
+    pub(crate) server_cpus_busy_ns: Option<u64>,
     /// CPU time of all processes but the server and the generator; unknown if the server's process is.
-    pub foreign_cpu_ns: Option<u64>,
+    pub(crate) foreign_cpu_ns: Option<u64>,
 }
 
 /// Kernel memory that the connections cost.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct KernelMemory {
+pub(crate) struct KernelMemory {
     /// Kernel stacks in bytes.
-    pub stacks_bytes: Option<i64>,
+    pub(crate) stacks_bytes: Option<i64>,
     /// Kernel objects in bytes, client's and server's side.
-    pub slab_bytes: Option<i64>,
+    pub(crate) slab_bytes: Option<i64>,
     /// Page tables in bytes.
-    pub page_tables_bytes: Option<i64>,
+    pub(crate) page_tables_bytes: Option<i64>,
 }
 
 impl Trial {
     /// All its windows with their names, in the order in which they were run; a warm-up stands before all loads.
-    pub fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
         let idle = self.idle.iter().map(|idle| ("idle", &idle.window));
         let warmups = self.warmups.iter().map(|window| ("warm-up", window));
         let undisturbed = self.undisturbed.iter().map(|loaded| ("undisturbed", &loaded.window));
@@ -106,18 +106,18 @@ impl Trial {
     }
 
     /// The tallies of all its windows.
-    pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
+    pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         self.windows().map(|(_, window)| &window.tally)
     }
 
     /// Connections of every kind that this host could not carry.
-    pub fn short_count(&self) -> u64 {
+    pub(crate) fn short_count(&self) -> u64 {
         let beside = |window: &Window| window.cohorts.iter().map(|cohort| cohort.short).sum::<u64>();
         self.windows().map(|(_, window)| window.tally.counts.short + beside(window)).sum()
     }
 
     /// What this host lacked when it first could not carry one of them.
-    pub fn shortage(&self) -> Option<&str> {
+    pub(crate) fn shortage(&self) -> Option<&str> {
         let mut beside = self.windows().flat_map(|(_, window)| &window.cohorts);
         self.shortage.as_deref().or_else(|| beside.find_map(|cohort| cohort.shortage.as_deref()))
     }
