@@ -54,7 +54,7 @@ enum End {
     Failed,
     /// The generator or the host made the figures, and not the server.
     Spoiled,
-    /// A trial had so many responses, too few for the objective.
+    /// The trials have so many responses, too few for the objective.
     TooFew(u64),
 }
 
@@ -68,7 +68,7 @@ enum Stop {
 /// Climbs the ladder with every server, records every trial and prints the brackets.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// Whatever prevents the start, or a trial.
 pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let plan = plan(args, args.from).map_err(Usage::from)?;
     for name in &args.servers {
@@ -97,7 +97,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         Ok(found) => found,
         Err(error) => {
             if !climb.rows.is_empty() {
-                // What there is stays recorded; if that cannot be said either, the first error is the one to know.
+                // The rows stay recorded; if that fails as well, the first error is the one to report.
                 let _ = climb.session.end(State::Partial, &counted(&climb.rows));
             }
             return Err(error);
@@ -129,7 +129,7 @@ struct Climb<'a> {
 }
 
 impl Climb<'_> {
-    /// Every server's, or those that were climbed before a signal came.
+    /// The capacity of every server, or of those that were climbed before a signal came.
     fn ladders(&mut self) -> Result<Vec<Capacity>> {
         let mut found = Vec::new();
         for name in &self.args.servers {
@@ -179,7 +179,7 @@ impl Climb<'_> {
                 (Validity::Invalid, _) => votes.spoiled += 1,
                 (_, Judgement::Met) => votes.passed += 1,
                 (_, Judgement::Missed) => votes.failed += 1,
-                // Another trial has as few.
+                // Another trial would have as few.
                 (_, Judgement::NotJudged { samples }) => {
                     return Ok(ControlFlow::Break(Stop::Ended(End::TooFew(samples))));
                 }
@@ -187,7 +187,7 @@ impl Climb<'_> {
         }
     }
 
-    /// Every trial is a block of its own: one that is spoiled is run again without the others of its rung.
+    /// Every trial is a block of its own: an invalid one is run again without the others of its rung.
     fn record(&mut self, name: &str, plan: &Plan, trial: &Trial, assessment: &Assessment) -> Result<()> {
         let number = self.rows.len() as u64 + 1;
         let entry = Entry {
@@ -215,7 +215,7 @@ struct Votes {
     spoiled: u64,
 }
 
-/// What the trials of a rung say together.
+/// The joint result of a rung's trials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vote {
     Passed,
@@ -240,7 +240,7 @@ impl Votes {
     }
 }
 
-/// A server that is asked for too much answers late; the generator is not to blame for that, so the trial is valid.
+/// An overloaded server answers late, for which the generator is not to blame: the trial is valid, and not passed.
 fn judged(trial: &Trial, assessment: &Assessment, slo: Option<&Slo>) -> Judgement {
     match (&trial.load, slo) {
         (Some(load), Some(slo)) if assessment.outcome == Outcome::Ok => slo.judge(&load.window.tally.response),

@@ -34,10 +34,10 @@ use crate::{
     text::plain,
 };
 
-/// Measures, prints, and records if asked to.
+/// Measures, prints, and records on request.
 ///
 /// # Errors
-/// What cannot be measured at all; see [`trial::run`].
+/// If nothing can be measured at all; see [`trial::run`].
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let plan = plan(args).map_err(Usage::from)?;
     let choice = args.target();
@@ -81,7 +81,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     Ok(exit(&trial, &assessment, judged))
 }
 
-/// The session that the trial is to be recorded in, if it is.
+/// The session to record the trial in, if it is to be recorded.
 fn session(args: &RunArgs, plan: &Plan) -> Result<Option<Session>> {
     let Some(folder) = &args.out else { return Ok(None) };
     let place = Place::claim(Some(folder), args.record.host_name.as_deref()).map_err(Usage::from)?;

@@ -20,13 +20,13 @@ const CEILING: Duration = Duration::from_millis(300);
 /// Duration of the drift probe.
 const DRIFT_PROBE: Duration = Duration::from_millis(150);
 
-/// The null server, running, and what was measured against it.
+/// A running null server, with the rates that were measured against it.
 #[derive(Debug)]
 pub(crate) struct Calibration {
     plan: Plan,
     running: Running,
-    /// Echoes per second with the plan's connections and payloads, as many under way as there are connections. The null
-    /// server may bound it, so the generator can do as much at least.
+    /// Echoes per second with the plan's connections and payloads, as many in flight as there are connections. The null
+    /// server may be the bound, so the generator can do at least as much.
     pub(crate) ceiling_per_sec: f64,
     drift: DriftProbes,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Calibration {
 /// The rates of the drift probes, in echoes per second.
 #[derive(Clone, Copy, Debug, Default)]
 struct DriftProbes {
-    /// Unknown if this host had no port or descriptor left for it.
+    /// `None` if this host had no port or descriptor left.
     last: Option<f64>,
     best: f64,
 }
@@ -46,7 +46,7 @@ impl DriftProbes {
 }
 
 impl Calibration {
-    /// Starts the null server where the plan has its server and measures the ceiling.
+    /// Starts the null server on the CPUs that the plan gives its server, and measures the ceiling.
     ///
     /// # Errors
     /// If it cannot be started, or this host cannot carry the plan's connections.
@@ -68,8 +68,8 @@ impl Calibration {
         }
     }
 
-    /// Runs the drift probe: one connection, one message at a time. Returns the share by which it is below the session's
-    /// best; 0 if this host had no port or descriptor left for it.
+    /// Runs the drift probe: one connection, one message at a time. Returns the share by which its rate is below the
+    /// session's best; 0 if this host had no port or descriptor left.
     ///
     /// # Errors
     /// If the null server is gone.

@@ -65,7 +65,7 @@ impl Begun {
     }
 }
 
-/// What the engine's thread measured: a trial before the server was stopped.
+/// The measurements of the engine's thread: a trial before the server was stopped.
 struct Measured {
     ramp: Window,
     idle: Option<Idle>,
@@ -81,9 +81,9 @@ struct Measured {
 }
 
 impl Measured {
-    /// Completes the trial with its beginning and with what the server left when it was stopped.
+    /// Completes the trial with its beginning and with the server's counters and last line.
     fn into_trial(self, begun: Begun, stopped: Result<Stopped>) -> Trial {
-        // A server that did not end well explains what its connections ran into, so its problem takes precedence.
+        // A server that did not end well explains the problems of its connections, so its own takes precedence.
         let (stopped, problem) = match stopped {
             Ok(stopped) => (stopped, self.problem),
             Err(error) => (Stopped::default(), Some(format!("{error:#}"))),
@@ -108,7 +108,7 @@ impl Measured {
     }
 }
 
-/// A trial under way, on the engine's thread.
+/// A trial in progress, on the engine's thread.
 struct Measurement<'a> {
     plan: &'a Plan,
     engine: Engine,
@@ -128,7 +128,7 @@ impl<'a> Measurement<'a> {
         });
         let before = observe::machine();
         let (engine, ramp) = Engine::connect(options)?;
-        // Where only this host stood in the way there is nothing to say of the server, and the trial is invalid.
+        // If only this host was short of something, the trial says nothing about the server and is invalid.
         let hindered = engine.first_problem().is_none() && engine.first_shortage().is_some();
         if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() && !hindered {
             let problem = engine.first_problem().unwrap_or("no connection was established");
@@ -187,7 +187,7 @@ impl<'a> Measurement<'a> {
         Ok(self.loaded(|measurement| measurement.send(&slots, windows.load))?)
     }
 
-    /// Kernel memory now against before the connections.
+    /// Kernel memory now, less that before the connections.
     fn kernel_memory(&self) -> KernelMemory {
         let now = observe::machine();
         let difference = |now: Option<u64>, then: Option<u64>| Some(now?.cast_signed() - then?.cast_signed());
@@ -229,12 +229,12 @@ impl<'a> Measurement<'a> {
         let Some(Tick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
         let now_ns = clock::now_ns();
         let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
-        // What arrives until then belongs to no window.
+        // Ticks that arrive until then belong to no window.
         drop(self.engine.idle_until(middle_ns)?);
         Ok(true)
     }
 
-    /// The schedule of a window, made before it begins; a closed loop has none.
+    /// The schedule of a window, drawn before it begins; a closed loop has none.
     fn slots(&self, length: Duration, seed: u64) -> Vec<Slot> {
         match &self.plan.load {
             Load::Open { rate, arrivals } => {
@@ -258,7 +258,7 @@ impl<'a> Measurement<'a> {
         self.engine.closed_loop(1, self.plan.windows.peak, Pacing::Timer)
     }
 
-    /// A window with what was used around it; none after a signal.
+    /// A window with the server's usage and the host's activity; none after a signal.
     fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Option<Loaded>> {
         if self.engine.is_interrupted() {
             return Ok(None);
@@ -272,7 +272,7 @@ impl<'a> Measurement<'a> {
         Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
     }
 
-    /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
+    /// Reads what arrived during a snapshot. It is late only because nothing was read, so it belongs to no window.
     fn catch_up(&mut self) -> io::Result<()> {
         if self.engine.newest_tick().is_none() {
             return Ok(());
@@ -289,7 +289,7 @@ impl<'a> Measurement<'a> {
         Ok(())
     }
 
-    /// A snapshot of the server; `None` if there is no process to look at, or it is gone.
+    /// A snapshot of the server; `None` if its process is not known or gone.
     fn usage(&mut self) -> Option<Usage> {
         let usage = self.process.as_ref()?.usage().ok()?;
         self.threads_max = self.threads_max.max(Some(usage.threads.len() as u64));
@@ -297,8 +297,8 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if a server says that one is due
-/// later than the next can be.
+/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if that due time, which the server
+/// reports, lies later than the next tick can be.
 fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
     let middle_ns = due_ns.checked_add(interval_ns / 2)?;
     let late_ns = now_ns.saturating_sub(middle_ns);
@@ -306,7 +306,7 @@ fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
     (next_ns <= now_ns + 2 * interval_ns).then_some(next_ns)
 }
 
-/// What was going on since the machine was looked at; `server` are the server's processes.
+/// The activity of the host since `before`; `server` are the server's processes.
 fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
     let now = observe::machine();
     let own = std::process::id().cast_signed();
@@ -319,7 +319,7 @@ fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
     }
 }
 
-/// Makes the warm-up's schedule another one than that of the load.
+/// Makes the warm-up's schedule differ from that of the load.
 const WARMUP_SEED: u64 = 0x7761_726d_7570;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Clients that behave badly: which kinds there are, and how many of each.
+//! Clients that misbehave: their kinds, and the number of each.
 
-/// What each kind of bad client does.
+/// The kinds of misbehaving clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// Sends what the server takes and reads 1 KiB ten times a second
@@ -12,10 +12,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All of them, in the order in which they are shown.
+    /// Every kind, in the order of records and reports.
     pub(crate) const ALL: [Self; 3] = [Self::SlowReader, Self::Churn, Self::Flooder];
 
-    /// As it is called in records.
+    /// Name in records.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SlowReader => "slow_reader",
@@ -25,30 +25,27 @@ impl Kind {
     }
 }
 
-/// How many bad clients there are.
+/// The number of misbehaving clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cohorts {
-    /// Slow readers.
     pub(crate) slow_readers: u32,
-    /// Connections a second that come and go.
+    /// Connections per second that are opened and closed.
     pub(crate) churn_per_sec: f64,
-    /// Flooders.
     pub(crate) flooders: u32,
 }
 
 impl Cohorts {
-    /// Whether there is none at all.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The most connections that they have open at a time.
+    /// The greatest number of connections that they have open at a time.
     pub(crate) fn connections(&self) -> u64 {
         let churn = if self.churn_per_sec > 0.0 { CHURN_UNANSWERED as u64 } else { 0 };
         u64::from(self.slow_readers) + u64::from(self.flooders) + churn
     }
 
-    /// The part of one of several threads; flooders have one of their own.
+    /// The share of one of several threads; flooders have a thread of their own.
     pub(crate) fn part(&self, index: u32, threads: u32) -> Self {
         let part = |count: u32| (index..count).step_by(threads as usize).len() as u32;
         let churn_per_sec = self.churn_per_sec / f64::from(threads);
@@ -56,5 +53,5 @@ impl Cohorts {
     }
 }
 
-/// Connections of the churn that may be unanswered; while there are as many no further one is begun.
+/// Limit of churn connections without an answer: at the limit no further one is opened.
 pub(crate) const CHURN_UNANSWERED: usize = 64;

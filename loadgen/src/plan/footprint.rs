@@ -7,7 +7,7 @@ use super::{Load, Plan, units::show_memory};
 /// Bytes per slot of a schedule: in the schedule, in its thread's part of it while that grows, and for its response.
 const SLOT_BYTES: f64 = 64.0;
 
-/// Bytes per message under way: when it was due and tried, and its number while it waits behind a full socket, each in a
+/// Bytes per message in flight: when it was due and tried, and its number while it waits behind a full socket, each in a
 /// queue that may have doubled.
 const UNDER_WAY_BYTES: f64 = 80.0;
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{PacingChoice, PlacementKind, PlacementRequest, placement::cpus};
 
-/// Who runs where.
+/// Options for the placement of server and generator, and for their sockets.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostArgs {
     /// Threads of the generator
@@ -43,7 +43,7 @@ pub(crate) struct HostArgs {
 }
 
 impl HostArgs {
-    /// What the self-test measures with: one thread, one source address, no ablation.
+    /// The options of the self-test: one thread, one source address, no ablation.
     pub(crate) fn standard(pacing: PacingChoice, placement: PlacementKind) -> Self {
         Self {
             threads: 1,

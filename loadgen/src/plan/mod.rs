@@ -1,4 +1,4 @@
-//! What is to be measured, checked: a plan that exists can be carried out.
+//! The plan of a trial: connections, load, windows and placement. A plan that was prepared can be carried out.
 
 mod cohorts;
 mod footprint;
@@ -27,10 +27,10 @@ pub(crate) use self::{
     validation::ensure_slots,
 };
 
-/// What a status line comes after if nothing else is asked for.
+/// Default status interval.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One trial: the load, the windows, and who runs where.
+/// One trial: the load, the windows and the placement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// Connections; 0 only if nothing is sent.
@@ -39,23 +39,20 @@ pub(crate) struct Plan {
     pub(crate) load: Load,
     /// How the generator waits for the next slot.
     pub(crate) pacing: Pacing,
-    /// `--pacing spin` was given and not chosen by itself.
+    /// Spinning was requested with `--pacing spin`, and not chosen automatically.
     pub(crate) spin_asked: bool,
     /// Sizes of the messages, newline included, each at least 1 byte.
     pub(crate) payloads: Payloads,
-    /// The windows.
     pub(crate) windows: Windows,
-    /// Time between two status lines; zero for none, `None` if a foreign target does not tell.
+    /// Time between two status lines; zero for none, `None` if it is not known, as that of a foreign target.
     pub(crate) status_interval: Option<Duration>,
-    /// Seed of the schedule.
     pub(crate) seed: u64,
-    /// Who runs where.
     pub(crate) placement: Placement,
     /// Threads of the generator, at least 1.
     pub(crate) threads: u32,
-    /// Loopback addresses that it connects from, at least 1.
+    /// Loopback addresses of the generator, at least 1.
     pub(crate) source_addresses: u32,
-    /// Clients that behave badly beside the measured ones.
+    /// Misbehaving clients beside the measured ones.
     pub(crate) cohorts: Cohorts,
     /// TCP_NODELAY, on both sides.
     pub(crate) nodelay: bool,
@@ -68,16 +65,15 @@ pub(crate) struct Plan {
 /// How messages are sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Load {
-    /// At times that do not depend on the answers.
+    /// At times that do not depend on the echoes.
     Open {
         /// Messages per second over all connections, more than 0 at some time.
         rate: Rate,
-        /// How their gaps are distributed.
         arrivals: Arrivals,
     },
-    /// A new message for each that comes back.
+    /// A new message for each echo.
     Closed {
-        /// Messages under way on each connection, at least 1.
+        /// Messages in flight on each connection, at least 1.
         depth: u32,
     },
 }
@@ -89,14 +85,14 @@ pub(crate) struct Windows {
     pub(crate) idle: Duration,
     /// Load that is not counted.
     pub(crate) warmup: Duration,
-    /// Load that is measured. Zero leaves it out, for a server that is watched while nothing is asked of it.
+    /// Load that is measured. Zero leaves it out, for a server that is observed without any load.
     pub(crate) load: Duration,
     /// Closed loop, for throughput. Zero leaves it out.
     pub(crate) peak: Duration,
 }
 
 impl Plan {
-    /// Messages of its longest window at this rate.
+    /// Messages of the longest window at this rate.
     pub(crate) fn slots(&self, rate: &Rate) -> f64 {
         rate.mean_per_sec() * self.windows.load.max(self.windows.warmup).as_secs_f64()
     }
@@ -106,8 +102,8 @@ impl Plan {
         u64::from(self.connections) + self.cohorts.connections()
     }
 
-    /// How a closed loop waits: in the poll, unless spinning was asked for. A client that spins for its answers takes
-    /// CPU time and gets nothing for it.
+    /// How a closed loop waits: in the poll, unless spinning was requested. A client that spins for its echoes uses CPU
+    /// time to no effect.
     pub(crate) fn closed_pacing(&self) -> Pacing {
         if self.spin_asked { Pacing::Spin } else { Pacing::Timer }
     }
@@ -120,7 +116,7 @@ impl Plan {
         }
     }
 
-    /// The idle window rounded up to whole status intervals, and how many these are if ticks are to be expected.
+    /// The idle window rounded up to whole status intervals, and their number if ticks are to be expected.
     pub(crate) fn idle_ticks(&self) -> (Duration, Option<u64>) {
         match self.status_interval {
             Some(interval) if !interval.is_zero() && !self.windows.idle.is_zero() => {

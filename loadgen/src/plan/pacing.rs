@@ -11,7 +11,7 @@ pub enum Pacing {
 }
 
 impl Pacing {
-    /// As it is called on the command line and in records.
+    /// Name on the command line and in records.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Spin => "spin",

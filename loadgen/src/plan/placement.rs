@@ -68,7 +68,7 @@ pub struct PlacementRequest {
     pub server_cpus: Option<Vec<usize>>,
     /// CPUs of the generator; `None` chooses.
     pub loadgen_cpus: Option<Vec<usize>>,
-    /// How the generator is to wait.
+    /// How the generator waits.
     pub pacing: PacingChoice,
     /// Threads of the generator.
     pub threads: u32,

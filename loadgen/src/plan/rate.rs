@@ -1,4 +1,4 @@
-//! How many messages are offered, and how they are spread over time.
+//! The offered rate of messages, and how they are spread over time.
 
 use std::{fmt, str::FromStr};
 
@@ -15,7 +15,7 @@ pub enum Arrivals {
 }
 
 impl Arrivals {
-    /// As it is called on the command line and in records.
+    /// Name on the command line and in records.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Poisson => "poisson",
@@ -24,16 +24,16 @@ impl Arrivals {
     }
 }
 
-/// How many messages are offered per second over a window; a second may have less than one.
+/// Messages offered per second over a window; it may be less than one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rate {
-    /// The same from beginning to end.
+    /// Constant.
     Steady(f64),
     /// Grows or falls evenly.
     Ramp {
-        /// At the beginning.
+        /// Per second at the beginning.
         from: f64,
-        /// At the end.
+        /// Per second at the end.
         to: f64,
     },
     /// One after the other, each for an equal part of the window.

@@ -7,31 +7,30 @@ pub(crate) use servers::cli::{duration, status_interval};
 /// The highest rate, per second: the schedule counts nanoseconds.
 const PER_SECOND_MAX: f64 = 1e9;
 
-/// The lowest one that is not zero: one an hour.
+/// The lowest rate above zero: one per hour.
 const PER_SECOND_MIN: f64 = 1.0 / 3_600.0;
 
 /// Reads a count: `500`, `20k`, `1.5M`.
 ///
 /// # Errors
-/// One line that says what would be right.
+/// One line with examples of values that can be read.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     const EXAMPLES: &str = "500, 20k or 1.5M";
     whole(scaled(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], EXAMPLES)?, EXAMPLES)
 }
 
-/// The same for a count that is kept in 32 bits.
+/// [`count`], for 32 bits.
 ///
 /// # Errors
-/// One line that says what would be right.
+/// One line with examples of values that can be read.
 pub(crate) fn count_u32(text: &str) -> Result<u32, String> {
     u32::try_from(count(text)?).map_err(|_| format!("it is too large; at most {}", u32::MAX))
 }
 
-/// Reads how often something happens in a second: `500`, `20k`, `1.5M`, `0.1`; `6/m` and `20/h` are by the minute and by
-/// the hour.
+/// Reads a rate per second: `500`, `20k`, `1.5M`, `0.1`; `6/m` is per minute and `20/h` per hour.
 ///
 /// # Errors
-/// One line that says what would be right.
+/// One line with examples of values that can be read.
 pub(crate) fn per_second(text: &str) -> Result<f64, String> {
     let (number, seconds) = match text.split_once('/') {
         None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
@@ -50,13 +49,13 @@ pub(crate) fn per_second(text: &str) -> Result<f64, String> {
 /// Reads a size in bytes: `64B`, `1KiB`, `100MiB`.
 ///
 /// # Errors
-/// One line that says what would be right.
+/// One line with examples of values that can be read.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     const EXAMPLES: &str = "64B, 16KiB or 1MiB";
     whole(scaled(text, &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0)], EXAMPLES)?, EXAMPLES)
 }
 
-/// Reads a number of zero or more with one of these units, each with what it multiplies by.
+/// Reads a number of zero or more with one of these units, each with its factor.
 fn scaled(text: &str, units: &[(&str, f64)], examples: &str) -> Result<f64, String> {
     let wrong = || format!("write for example {examples}");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -66,7 +65,7 @@ fn scaled(text: &str, units: &[(&str, f64)], examples: &str) -> Result<f64, Stri
 }
 
 fn whole(value: f64, examples: &str) -> Result<u64, String> {
-    // Exact up to 2^53, far beyond any count or size that can be asked for.
+    // Exact up to 2^53, far beyond any count or size that makes sense.
     const EXACT: u64 = 1 << 53;
     match value {
         value if value > EXACT as f64 => Err(format!("it is too large, at most {EXACT}; write for example {examples}")),

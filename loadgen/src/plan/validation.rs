@@ -16,7 +16,7 @@ const THREAD_DESCRIPTORS: u64 = 4;
 /// The most slots of one window: their times are drawn beforehand and kept in memory.
 const SLOTS_MAX: f64 = 50e6;
 
-/// The longest message: longer ones would only measure memcpy.
+/// The longest message, in bytes: longer ones would only measure memcpy.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 /// The most addresses to connect from: with the ports of so many, descriptors run out first.

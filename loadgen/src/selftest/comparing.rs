@@ -17,7 +17,7 @@ use crate::{
 
 const BLOCKS: usize = 40;
 
-/// A server does not differ from itself; one that spends 5 % more CPU time on a message does.
+/// A server does not differ from itself; one that spends 5 % more CPU time per message does.
 pub(super) fn injected() -> Result<Vec<Answer>> {
     let setup = Setup::open(10_000, Arrivals::Poisson, Duration::from_millis(300));
     let cpu_ns = |trial: &Trial| -> Result<f64> {
@@ -25,8 +25,8 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
         Ok(loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64 / loaded.window.tally.counts.echoed as f64)
     };
     let spun_ns = |trial: &Trial| -> Result<f64> { Ok(truth(trial, "spun_ns")? / truth(trial, "messages")?) };
-    // Both spin, so that they differ in nothing but how long: 5 % of what a message costs. A good part of that is the
-    // spinning, whose noise is small: whether a host's noise allows for 5 % is for a comparison to say, not for a proof.
+    // Both spin, so that they differ only in the duration: by 5 % of the CPU time per message. A good part of that is the
+    // spinning, whose noise is small: whether a host's noise allows for 5 % is the question of a comparison, not of a proof.
     let base = ["--delay", "20us"];
     let more = format!("{}ns", 20_000 + (0.05 * cpu_ns(&setup.fault_server(&base)?)?) as u64);
     let arms = [&base[..], &base, &["--delay", &more]];

@@ -1,6 +1,6 @@
 //! `loadgen selftest`: proves the instrument on answers that are known beforehand.
 //!
-//! Faults are injected by a fault server that says what it really did, or by signals to unmodified servers. Each
+//! Faults are injected by a fault server that reports the ground truth, or by signals to unmodified servers. Each
 //! answer is printed as expected, got and tolerance. Whether a latency is right depends on the time, so this is no part of
 //! `cargo test`; what does not depend on it is (`accounting`, and the counts in the generator's tests).
 
@@ -40,7 +40,7 @@ use crate::{
     terminal::{print, say},
 };
 
-/// Asks for an answer.
+/// Measures the answers to one question.
 fn check(known: Known) -> Result<Vec<Answer>> {
     match known {
         Known::Delay => delays::fixed(),
@@ -55,10 +55,10 @@ fn check(known: Known) -> Result<Vec<Answer>> {
     }
 }
 
-/// Asks for every answer, or for these, and prints them.
+/// Measures all answers, or those to the given questions, and prints them.
 ///
 /// # Errors
-/// What keeps it from measuring at all.
+/// Whatever prevents a measurement.
 pub fn selftest(known: &[Known]) -> Result<Exit> {
     let begun = Instant::now();
     let asked = if known.is_empty() { &Known::ALL[..] } else { known };
@@ -69,7 +69,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"))?;
     for known in asked {
         match check(*known) {
-            // What a signal cut short proves nothing.
+            // A measurement that a signal cut short proves nothing.
             _ if interrupt::requested() => return Ok(Exit::Interrupted),
             Ok(answers) => {
                 wrong += answers.iter().filter(|answer| !answer.is_right()).count();
@@ -97,7 +97,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     })
 }
 
-/// Expected, got, tolerance.
+/// A known answer, with its expected and measured values.
 struct Answer {
     what: String,
     expected: f64,
@@ -122,7 +122,7 @@ impl Answer {
         Self { what: what.into(), expected, got, tolerance: 0.0, show: |count| format!("{count:.0}") }
     }
 
-    /// Something that is so or is not.
+    /// A statement that has to be true.
     fn fact(what: impl Into<String>, so: bool) -> Self {
         let show = |so: f64| if so == 0.0 { "no" } else { "yes" }.to_owned();
         Self { what: what.into(), expected: 1.0, got: f64::from(u8::from(so)), tolerance: 0.0, show }
@@ -154,7 +154,7 @@ impl fmt::Display for Spoiled {
 
 impl std::error::Error for Spoiled {}
 
-/// What a known answer needs of a trial.
+/// The parts of a plan that the known answers vary.
 #[derive(Clone, Debug)]
 struct Setup {
     connections: u32,
@@ -182,7 +182,7 @@ impl Setup {
         }
     }
 
-    /// The plan of it: no status lines, 64 bytes.
+    /// The whole plan: no status lines, messages of 64 bytes.
     fn plan(&self) -> Result<Plan> {
         let windows = Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: self.peak };
         let shape = Shape {
@@ -216,13 +216,12 @@ fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
     attempted.map_err(|reasons| Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
 }
 
-/// What the fault server says that it did.
+/// A value of the fault server's ground truth.
 fn truth(trial: &Trial, what: &str) -> Result<f64> {
     let said: serde_json::Value = serde_json::from_str(&trial.last_words)?;
     said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the fault server does not say {what}"))
 }
 
-/// Looks at the load window of a trial.
 fn load(trial: &Trial) -> Result<&trial::Loaded> {
     trial.load.as_ref().ok_or_else(|| anyhow::anyhow!("the trial has no load window"))
 }

@@ -7,19 +7,19 @@ use anyhow::{Context, Result};
 use super::{Answer, Setup, load, truth};
 use crate::{measure::trial::Trial, observe::Usage, plan::Arrivals};
 
-/// Spinning 5 ms in every 100 ms is 50 ms of CPU time a second, besides what waking up costs anyway: in a virtual machine
-/// that alone may be 1 % of it.
+/// Spinning 5 ms in every 100 ms is 50 ms of CPU time per second, in addition to the cost of waking up: in a virtual
+/// machine that alone may be 1 %.
 pub(super) fn cpu_time() -> Result<Vec<Answer>> {
     let per_second = |trial: &Trial| idle(trial).map(|usage| usage.cpu_ns as f64 / usage.at_ns as f64 * 1e9);
     let trial = at_rest(&["--wake", "100ms", "--spin", "5ms"])?;
     let waking = at_rest(&["--wake", "100ms"])?;
-    // A whole number of periods; what the spins really were is known.
+    // A whole number of periods; the real duration of the spins is known.
     let expected = truth(&trial, "spun_ns")? / truth(&trial, "wakes")? * 10.0;
     let got = per_second(&trial)? - per_second(&waking)?;
     Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU a second", expected, got, 0.01 * expected)])
 }
 
-/// A timer of 100 Hz is 100 wake-ups a second.
+/// A timer of 100 Hz is 100 wake-ups per second.
 pub(super) fn wakeups() -> Result<Vec<Answer>> {
     let trial = at_rest(&["--wake", "10ms"])?;
     let usage = idle(&trial)?;
@@ -32,9 +32,9 @@ pub(super) fn wakeups() -> Result<Vec<Answer>> {
     )])
 }
 
-/// One message in a thousand goes wrong.
+/// One message in a thousand is faulty.
 pub(super) fn faults() -> Result<Vec<Answer>> {
-    // The last one is far enough from the end to be exchanged with a later one.
+    // The last faulty message is far enough from the end to be exchanged with a later one.
     let setup = Setup::open(20_000, Arrivals::Constant, Duration::from_millis(1_020));
     let mut answers = Vec::new();
     for (fault, what) in [

@@ -1,4 +1,4 @@
-//! How many blocks there is time for, and how far they are.
+//! The number of blocks that the time allows, and their progress.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(super) fn rehearse(plan: &Plan, arms: &[Arm]) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// How many blocks fit into what is left of the budget.
+/// The number of blocks that fit into the rest of the budget.
 pub(super) fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
     /// Blocks take a little longer than the first one now and then.
     const MARGIN: f64 = 1.03;

@@ -51,7 +51,7 @@ pub(super) struct Comparison {
     pub(super) calibration: Calibration,
     /// The generator's ceiling in each cell, once it is known.
     pub(super) ceilings: Vec<Option<f64>>,
-    /// What pads the environments.
+    /// Draws the padding of the environments.
     pub(super) random: ChaCha8Rng,
     pub(super) rows: Vec<Row>,
     pub(super) exit: Exit,
@@ -62,7 +62,7 @@ pub(super) struct Comparison {
 impl Comparison {
     pub(super) fn run(mut self, steps: &[Step]) -> Result<Exit> {
         if let Err(error) = self.steps(steps) {
-            // Without a trial there is nothing to go on with; and where a record cannot be written nothing can be marked.
+            // Without a trial there is nothing to resume; and a record that cannot be written cannot be marked as partial.
             if !error.is::<CannotStart>() || self.rows.is_empty() {
                 return Err(error);
             }
@@ -73,7 +73,7 @@ impl Comparison {
         }
         let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
         let folder = self.session.end(state, &counted(&self.rows))?;
-        // One invalid trial is a bad moment; one in five is a host that cannot be measured on.
+        // A single invalid trial happens anywhere; one in five means that the host cannot be measured on.
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
         }
@@ -147,7 +147,7 @@ impl Comparison {
         Ok(end)
     }
 
-    /// What the generator can do with the connections and messages of a cell, measured when it is first needed.
+    /// The generator's ceiling with the connections and messages of a cell, measured when it is first needed.
     fn ceiling(&mut self, cell: usize) -> Result<Option<f64>> {
         let plan = &self.cells[cell].plan;
         if plan.windows.load.is_zero() {
@@ -170,7 +170,7 @@ impl Comparison {
         probed.map(drop)
     }
 
-    /// One trial and its row. A trial that a signal cut short is no row: it would only look like one.
+    /// One trial and its row. A trial that a signal cut short gets no row.
     fn trial(&mut self, place: recording::Place<'_>, arm: &Arm, plan: &Plan, conditions: &Conditions) -> Result<End> {
         /// A page: beyond it the stack only moves by whole pages.
         const PADDING_BYTES_MAX: usize = 4096;
@@ -180,7 +180,7 @@ impl Comparison {
             return Ok(End::Interrupted);
         }
         let trial = match trial {
-            // That is no trial of the server, and a row would take the place of one when the session is gone on with.
+            // Nothing was measured, and a row would take the place of a trial when the session is resumed.
             Err(error) if error.is::<CannotStart>() => return Err(error),
             trial => trial,
         };

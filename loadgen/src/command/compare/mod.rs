@@ -1,8 +1,8 @@
 //! `loadgen compare`: servers side by side, in interleaved blocks with a fresh process for each trial.
 //!
 //! A block runs every arm once, in an order balanced over the blocks and with the same schedule, close together in time:
-//! what the host does to one it is likely to do to all. The number of blocks is fixed before the first one; a block with a
-//! trial that may not be believed is run again as a whole, so that no arm is selected by its luck.
+//! host drift affects all of them alike. The number of blocks is fixed before the first one; a block with an
+//! invalid trial is run again as a whole, so that no arm is selected by its luck.
 
 mod arms;
 mod budget;
@@ -43,7 +43,7 @@ use crate::{
 /// Runs the comparison, prints the table and leaves the session's folder behind.
 ///
 /// # Errors
-/// What keeps it from starting. Once there is a session, what goes wrong in a trial is a row of it.
+/// Whatever prevents the start. Once there is a session, a trial that fails is a row of it.
 pub fn compare(args: &CompareArgs) -> Result<Exit> {
     match &args.resume {
         None => start(args, None),
@@ -57,10 +57,10 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     }
 }
 
-/// Starts a session, or goes on with one.
+/// Starts a session, or resumes one.
 fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exit> {
     ensure_blocks(args.blocks).map_err(Usage::from)?;
-    // Where the record goes is settled before anything is measured for it.
+    // The folder is claimed before anything is measured.
     let (place, resumed) = match resumed {
         None => (Place::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?, None),
         Some(resume::Interrupted { place, metadata, pilot, trials, .. }) => (place, Some((metadata, pilot, trials))),
@@ -75,7 +75,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     };
     let configuration = configuration(args, &outline, seed)?;
     if interrupt::requested() {
-        // There is nothing to record, and what was measured so far was cut short.
+        // There is nothing to record yet.
         return Err(Interrupted.into());
     }
     let (session, rows) = match resumed {
@@ -104,7 +104,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     comparison.run(&steps)
 }
 
-/// What reproduces the session.
+/// The configuration that reproduces the session.
 fn configuration(args: &CompareArgs, outline: &Outline, seed: u64) -> Result<Configuration> {
     let main = outline.main_cell();
     // The commands of guests may be relative to the working folder.
@@ -138,7 +138,7 @@ fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
 }
 
 fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
-    /// Days of them; their order is drawn before the first one.
+    /// They would take days; their order is drawn before the first one.
     const MOST: u64 = 100_000;
     ensure!(blocks != Some(0), "0 blocks compare nothing: ask for --blocks 1 or more");
     ensure!(
@@ -148,7 +148,7 @@ fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// A seed of few digits: it has to be typed again.
+/// A seed of few digits, since people type it again.
 fn drawn_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.as_nanos() as u64 % 1_000_000

@@ -1,4 +1,4 @@
-//! What a session is to measure, and until when: one load, or for `full` many of them.
+//! The outline of a session: its cells and its deadline, for a profile of one load or for `full`.
 
 use std::time::{Duration, Instant};
 
@@ -22,23 +22,23 @@ use crate::{
 /// The server that `full` adds to the others: on one CPU, tokio would be configured like it.
 const ALWAYS: &str = "tokio-current-thread";
 
-/// What is to be measured, and until when.
+/// The cells of a session, and the time for them.
 pub(super) struct Outline {
     pub(super) cells: Vec<Cell>,
-    /// Index of the one that the primary claims on latency come from.
+    /// Index of the cell of the primary claims on latency.
     pub(super) main: usize,
     /// For session.json, beside the cells.
     pub(super) configuration: Configuration,
-    /// About how long it takes, if that is known.
+    /// Approximate duration, if it is known.
     pub(super) takes: Option<Duration>,
-    /// When everything must be over; blocks are run again only while all others still fit.
+    /// The end of the budget; blocks are run again only while all others still fit.
     pub(super) deadline: Option<Instant>,
     /// Measured with the plan of the main cell.
     pub(super) calibration: Calibration,
 }
 
 impl Outline {
-    /// The cell that the primary claims on latency come from.
+    /// The cell of the primary claims on latency.
     pub(super) fn main_cell(&self) -> &Cell {
         &self.cells[self.main]
     }
@@ -114,7 +114,7 @@ pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>
     Ok(Outline { cells, main, configuration, takes: Some(takes), deadline, calibration })
 }
 
-/// `full` varies these itself.
+/// Refuses options that `full` varies itself.
 fn ensure_free(args: &CompareArgs) -> Result<()> {
     let host = &args.host;
     let chosen = [

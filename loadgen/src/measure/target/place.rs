@@ -1,4 +1,4 @@
-//! Where something listens already.
+//! The address of a running server.
 
 use std::{
     io,
@@ -15,10 +15,10 @@ use super::wait::{OnSignal, Waited, wait};
 use crate::error::Interrupted;
 use crate::error::Unreachable;
 
-/// How long an address may take to answer when there are others to be tried.
+/// Limit for an address to answer when there are others to be tried.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A host and port as they were written, with every address that they have.
+/// A host and port as they were written, with every address that they resolve to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     text: String,
@@ -29,7 +29,7 @@ impl Place {
     /// Resolves `HOST:PORT`.
     ///
     /// # Errors
-    /// One line that says what would be right.
+    /// One line with an example of an address.
     pub(crate) fn resolve(text: &str) -> Result<Self, String> {
         let found = text.to_socket_addrs().map_err(|error| format!("{error}; write for example 127.0.0.1:9000"))?;
         let mut addrs: Vec<SocketAddr> = Vec::new();
@@ -44,8 +44,8 @@ impl Place {
         Ok(Self { text: text.to_owned(), addrs })
     }
 
-    /// The first address that takes a connection. If there is only one, it is not tried: the server sees no client that is
-    /// none.
+    /// The first address that takes a connection. A single address is not tried, so that the server
+    /// sees measured clients only.
     ///
     /// # Errors
     /// [`Unreachable`], naming each, if none does; [`Interrupted`] if a signal comes first.

@@ -1,4 +1,4 @@
-//! A command line of somebody else's server, with places for what only the generator knows.
+//! The command line of a guest, with placeholders for values that only the generator knows.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -30,7 +30,7 @@ impl Template {
     /// # Errors
     /// If there is no word, a quote is not closed, or a placeholder is not known.
     pub(crate) fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
-        // A character for each byte: what matters to a shell is ASCII, and no byte of anything else looks like it.
+        // One character per byte: the syntax of a shell is ASCII, and no byte of another character looks like it.
         let text: String = text.as_ref().as_bytes().iter().map(|byte| char::from(*byte)).collect();
         let words = shell_words::split(&text).map_err(|error| error.to_string())?;
         if words.is_empty() {
@@ -45,7 +45,7 @@ impl Template {
         Self(words.map(|word| vec![Part::Text(word.into())]).collect())
     }
 
-    /// What is started, for messages.
+    /// Name of the program, for messages.
     pub(super) fn name(&self) -> String {
         match self.0[0][..] {
             [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen fault-server".to_owned(),
@@ -53,7 +53,7 @@ impl Template {
         }
     }
 
-    /// Whether it says where a value goes.
+    /// Whether the command line has this placeholder.
     pub(crate) fn takes(&self, placeholder: &str) -> bool {
         self.0.iter().flatten().any(|part| matches!(part, Part::Value(name) if *name == placeholder))
     }

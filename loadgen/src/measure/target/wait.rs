@@ -16,7 +16,7 @@ pub(super) enum Waited {
     Ready,
     /// The time is up.
     TimeUp,
-    /// A signal asks to stop.
+    /// A signal requests a stop.
     Interrupted,
 }
 
