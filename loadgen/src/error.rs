@@ -4,11 +4,11 @@ use std::fmt;
 
 /// The command line asks for something that cannot be.
 #[derive(Debug)]
-pub(crate) struct Usage(anyhow::Error);
+pub struct Usage(anyhow::Error);
 
 impl Usage {
     /// To be used with `map_err` on what is checked before anything is measured.
-    pub(crate) fn from(error: anyhow::Error) -> anyhow::Error {
+    pub fn from(error: anyhow::Error) -> anyhow::Error {
         Self(error).into()
     }
 }
@@ -23,7 +23,7 @@ impl std::error::Error for Usage {}
 
 /// This host could not carry a connection of the generator: what it lacks. Nothing is said of any server.
 #[derive(Debug)]
-pub(crate) struct Shortage(pub(crate) String);
+pub struct Shortage(pub String);
 
 impl fmt::Display for Shortage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,7 @@ impl std::error::Error for Shortage {}
 
 /// It listens, or is said to, and cannot be measured: it refuses every connection, or does not echo.
 #[derive(Debug)]
-pub(crate) struct Unreachable(pub(crate) String);
+pub struct Unreachable(pub String);
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +47,7 @@ impl std::error::Error for Unreachable {}
 
 /// There is no process, or none that says where it listens: nothing can be said about it as a server.
 #[derive(Debug)]
-pub(crate) struct CannotStart(pub(crate) String);
+pub struct CannotStart(pub String);
 
 impl fmt::Display for CannotStart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +59,7 @@ impl std::error::Error for CannotStart {}
 
 /// A signal came before there was anything to keep.
 #[derive(Debug)]
-pub(crate) struct Interrupted;
+pub struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first one requests a stop that keeps what has been recorded, the second one aborts.
+//! Ctrl-C: the first one stops and keeps completed results, the second one aborts.
 
 use std::{
     io,
@@ -19,21 +19,22 @@ use signal_hook::{
     low_level::{self, pipe},
 };
 
-/// Exit code of an interrupted run (completed trials stay recorded).
-pub(crate) const EXIT_CODE: u8 = 130;
+/// Exit code of an interrupted command; completed trials stay recorded.
+pub const EXIT_CODE: u8 = 130;
 
 struct Interrupt {
     requested: Arc<AtomicBool>,
-    /// Becomes readable with the first signal and stays so, since nobody reads it.
+    /// Becomes readable with the first signal and stays so, since it is never read.
     wake: UnixStream,
 }
 
 static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 
-/// The process groups that were started and have not ended; 0 is a free slot. More slots than groups ever run at a time.
+/// The process groups that were started and have not ended; 0 marks a free slot. There are more slots than groups at any
+/// time.
 static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 
-/// Handles SIGINT and SIGTERM for the rest of the process.
+/// Installs handlers of SIGINT and SIGTERM for the rest of the process.
 ///
 /// # Errors
 /// If the kernel refuses a socket pair or a handler.
@@ -53,27 +54,27 @@ pub fn install() -> io::Result<()> {
         flag::register(signal, Arc::clone(&requested))?;
         pipe::register(signal, write.try_clone()?)?;
     }
-    // Installed twice, the first handler keeps working and the second one is never read.
+    // If installed twice, the first handler keeps working and the second one is never called.
     drop(INTERRUPT.set(Interrupt { requested, wake }));
     Ok(())
 }
 
-/// Whether a signal has come.
+/// Whether a signal has arrived.
 pub fn requested() -> bool {
     INTERRUPT.get().is_some_and(|interrupt| interrupt.requested.load(Ordering::Relaxed))
 }
 
-/// Registers a group to be killed by a second signal: the parent-death signal reaches only the child itself, and not the
-/// processes that the child started.
-pub(crate) fn register_group(group: Pid) {
+/// Makes a second signal kill this group as well: otherwise only the direct child dies with this process, and not the
+/// child's own children.
+pub(crate) fn take_along(group: Pid) {
     let group = group.as_raw_nonzero().get();
-    let take = |slot: &&AtomicI32| slot.compare_exchange(0, group, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    // Without a free slot, the first process of the group still ends with this one.
-    let _ = GROUPS.iter().find(take);
+    let taken = |slot: &&AtomicI32| slot.compare_exchange(0, group, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    // Without a free slot, the direct child still ends with this process.
+    let _ = GROUPS.iter().find(taken);
 }
 
-/// Removes a group that has ended: its number may be given to another one from now on.
-pub(crate) fn deregister_group(group: Pid) {
+/// Forgets a group that has ended, since its ID may be reused.
+pub(crate) fn has_ended(group: Pid) {
     for slot in &GROUPS {
         let _ = slot.compare_exchange(group.as_raw_nonzero().get(), 0, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -86,12 +87,12 @@ fn kill_groups() {
     }
 }
 
-/// A descriptor that becomes readable when a signal comes, for a poll; `None` unless handlers are installed.
+/// A descriptor that becomes readable when a signal arrives, for a poll; `None` if no handler is installed.
 pub(crate) fn wake_fd() -> Option<RawFd> {
     INTERRUPT.get().map(|interrupt| interrupt.wake.as_raw_fd())
 }
 
-/// [`wake_fd`] as a borrowed descriptor.
+/// The same descriptor, borrowed.
 pub(crate) fn wake() -> Option<BorrowedFd<'static>> {
     INTERRUPT.get().map(|interrupt| interrupt.wake.as_fd())
 }

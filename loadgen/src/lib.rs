@@ -27,7 +27,7 @@
 pub mod cli;
 pub mod command;
 pub mod engine;
-pub(crate) mod error;
+pub mod error;
 pub mod exit;
 pub mod interrupt;
 pub mod judge;

@@ -62,7 +62,7 @@ pub fn choose(colour: Colour) {
 ///
 /// # Errors
 /// See [`print_plain`].
-pub(crate) fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     print_plain(&text.split_inclusive('\n').map(|line| painted(&plain_lines(line))).collect::<String>())
 }
 
@@ -87,7 +87,7 @@ pub fn say(line: impl Display) {
 }
 
 /// Whether somebody watches stderr, for whom progress is drawn.
-pub(crate) fn is_watched() -> bool {
+pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 

@@ -21,32 +21,32 @@ lose nothing and meet the objective; what the generator or the host spoiled is r
 pub struct CapacityArgs {
     /// Which servers
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
-    pub(crate) servers: Vec<String>,
+    pub servers: Vec<String>,
 
     /// What the response must keep as well, such as p99<2ms; a trial must have 30 samples beyond the quantile (3,000 for
     /// p99), else the exit code is 5
     #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse)]
-    pub(crate) slo: Option<Slo>,
+    pub slo: Option<Slo>,
 
     /// Connections
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections)]
-    pub(crate) connections: u32,
+    pub connections: u32,
 
     /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
-    pub(crate) payload: Payloads,
+    pub payload: Payloads,
 
     /// The first rung, in messages per second
     #[arg(long, default_value = "5k", value_name = "RATE", value_parser = units::per_second)]
-    pub(crate) from: f64,
+    pub from: f64,
 
     /// Load of a trial that is measured
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = units::duration)]
-    pub(crate) duration: Duration,
+    pub duration: Duration,
 
     /// Seed of the schedules
     #[arg(long, default_value = "1", value_name = "N")]
-    pub(crate) seed: u64,
+    pub seed: u64,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
@@ -56,5 +56,5 @@ pub struct CapacityArgs {
 
     /// Folder of the session, new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 }

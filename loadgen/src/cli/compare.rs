@@ -26,7 +26,7 @@ use crate::{
 pub struct CompareArgs {
     /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
-    pub(crate) servers: Vec<String>,
+    pub servers: Vec<String>,
 
     /// A guest beside them: any program that says `listening on ADDR:PORT` first; may be repeated
     #[arg(long = "command", value_name = "NAME='PROG ...'",
@@ -35,28 +35,28 @@ pub struct CompareArgs {
 
     /// How thorough
     #[arg(long, default_value = "quick", value_enum)]
-    pub(crate) profile: ProfileName,
+    pub profile: ProfileName,
 
     /// Blocks; every server runs once in each [default: the profile's, fewer on a slow host]
     #[arg(long, value_name = "N")]
-    pub(crate) blocks: Option<u64>,
+    pub blocks: Option<u64>,
 
     /// Messages per second over all connections; for full what its fractions are of, instead of a pilot [default: the
     /// profile's]
     #[arg(long, value_name = "RATE")]
-    pub(crate) rate: Option<Rate>,
+    pub rate: Option<Rate>,
 
     /// Connections [default: the profile's]
     #[arg(long, value_name = "N", value_parser = connections)]
-    pub(crate) connections: Option<u32>,
+    pub connections: Option<u32>,
 
     /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
-    pub(crate) payload: Payloads,
+    pub payload: Payloads,
 
     /// Seed of the order and of the schedules [default: drawn, and printed]
     #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    pub seed: Option<u64>,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
@@ -66,16 +66,16 @@ pub struct CompareArgs {
 
     /// Folder of the session, new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 
     /// Go on with the interrupted session in this folder, as it was begun
     #[arg(long, value_name = "DIR", conflicts_with_all = BEGINNING, help_heading = "Output")]
-    pub(crate) resume: Option<PathBuf>,
+    pub resume: Option<PathBuf>,
 
     /// Resume a session that another user, another host, or this host before its last start has begun, and run what it
     /// names
     #[arg(long, requires = "resume", help_heading = "Output")]
-    pub(crate) trust: bool,
+    pub trust: bool,
 }
 
 /// What a session is begun with.
@@ -95,7 +95,7 @@ pub enum ProfileName {
 
 impl ProfileName {
     /// As it is called on the command line and in records.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Smoke => "smoke",
             Self::Quick => "quick",

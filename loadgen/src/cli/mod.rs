@@ -108,16 +108,16 @@ pub enum Command {
 pub struct ReportArgs {
     /// Folder of a session; two are put side by side
     #[arg(required = true, value_name = "DIR", num_args = 1..)]
-    pub(crate) folders: Vec<PathBuf>,
+    pub folders: Vec<PathBuf>,
 
     /// As what it is printed
     #[arg(long, default_value = "text", value_enum)]
-    pub(crate) format: Format,
+    pub format: Format,
 
     /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file, likewise verdicts, scorecard and
     /// loads
     #[arg(long, value_name = "FILE")]
-    pub(crate) splice: Option<PathBuf>,
+    pub splice: Option<PathBuf>,
 }
 
 /// As what a report is printed.
@@ -205,12 +205,12 @@ pub struct VerifyArgs {
     /// Time between two status lines of the target, 0s for none
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
           help_heading = "Target")]
-    pub(crate) status_interval: Option<Duration>,
+    pub status_interval: Option<Duration>,
 }
 
 impl VerifyArgs {
     /// What is checked.
-    pub(crate) fn target(&self) -> TargetChoice {
+    pub fn target(&self) -> TargetChoice {
         self.target.choice(self.pid)
     }
 }

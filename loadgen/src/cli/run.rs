@@ -31,52 +31,52 @@ pub struct RunArgs {
 
     /// Connections
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections, help_heading = "Load")]
-    pub(crate) connections: u32,
+    pub connections: u32,
 
     /// Messages per second over all connections, whatever the server does (open loop): 20k, 0.1, 6/m; 1k..50k grows
     /// evenly over the window, 1k,5k,20k goes in steps
     #[arg(long, default_value = "20k", value_name = "RATE", help_heading = "Load")]
-    pub(crate) rate: Rate,
+    pub rate: Rate,
 
     /// Times between two messages
     #[arg(long, default_value = "poisson", value_enum, help_heading = "Load")]
-    pub(crate) arrivals: Arrivals,
+    pub arrivals: Arrivals,
 
     /// A new message only when one has come back (closed loop): for throughput; its latency is service time
     #[arg(long, conflicts_with_all = ["rate", "arrivals"], help_heading = "Load")]
-    pub(crate) closed: bool,
+    pub closed: bool,
 
     /// Messages under way on each connection of a closed loop
     #[arg(long, default_value = "1", value_name = "N", requires = "closed", help_heading = "Load")]
-    pub(crate) depth: u32,
+    pub depth: u32,
 
     /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE", help_heading = "Load")]
-    pub(crate) payload: Payloads,
+    pub payload: Payloads,
 
     /// Window with open connections and no messages; lasts whole status intervals; 0s leaves it out
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub(crate) idle: Duration,
+    pub idle: Duration,
 
     /// Load that is not counted
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub(crate) warmup: Duration,
+    pub warmup: Duration,
 
     /// Load that is measured
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub(crate) duration: Duration,
+    pub duration: Duration,
 
     /// Closed loop after the load, for throughput; 0s leaves it out
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub(crate) peak: Duration,
+    pub peak: Duration,
 
     /// Time between two status lines; 0s for none [default: 1s; with --target: unknown]
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, help_heading = "Load")]
-    pub(crate) status_interval: Option<Duration>,
+    pub status_interval: Option<Duration>,
 
     /// Seed of the schedule
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Load")]
-    pub(crate) seed: u64,
+    pub seed: u64,
 
     #[command(flatten)]
     pub(crate) cohorts: CohortArgs,
@@ -89,29 +89,29 @@ pub struct RunArgs {
 
     /// Count the server's system calls as well, in a trial of their own (takes root or CAP_PERFMON)
     #[arg(long, help_heading = "Output")]
-    pub(crate) syscalls: bool,
+    pub syscalls: bool,
 
     /// Do not measure the generator's own ceiling first: saves half a second, and the headroom stays unknown
     #[arg(long, help_heading = "Output")]
-    pub(crate) no_baseline: bool,
+    pub no_baseline: bool,
 
     /// What the response must keep, such as p99<2ms; if a valid trial does not, the exit code is 4; without 30 samples
     /// beyond the quantile (3,000 for p99) it is not judged, and the exit code is 5
     #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse, conflicts_with = "closed", help_heading = "Output")]
-    pub(crate) slo: Option<Slo>,
+    pub slo: Option<Slo>,
 
     /// Print one JSON object with the columns of trials.csv, and with --slo what became of it
     #[arg(long, help_heading = "Output")]
-    pub(crate) json: bool,
+    pub json: bool,
 
     /// Also record the trial in this folder, new or empty
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 }
 
 impl RunArgs {
     /// What is measured.
-    pub(crate) fn target(&self) -> TargetChoice {
+    pub fn target(&self) -> TargetChoice {
         self.target.choice(self.pid)
     }
 }

@@ -62,31 +62,31 @@ impl Known {
 pub struct FaultServerArgs {
     /// Time that it spins for each message, by its thread's CPU clock
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub(crate) delay: Duration,
+    pub delay: Duration,
 
     /// The delay is only the mean of exponential ones
     #[arg(long)]
-    pub(crate) exponential: bool,
+    pub exponential: bool,
 
     /// What happens to one in --every messages
     #[arg(long, value_enum)]
-    pub(crate) fault: Option<Fault>,
+    pub fault: Option<Fault>,
 
     /// How seldom
     #[arg(long, default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) every: u64,
+    pub every: u64,
 
     /// Wake up at this interval, whatever comes
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    pub(crate) wake: Option<Duration>,
+    pub wake: Option<Duration>,
 
     /// Time to spin at each wake-up
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub(crate) spin: Duration,
+    pub spin: Duration,
 
     /// TCP congestion control
     #[arg(long, default_value = "reno", value_name = "NAME")]
-    pub(crate) congestion: String,
+    pub congestion: String,
 }
 
 /// What can happen to a message.

@@ -13,18 +13,18 @@ mod validation;
 
 use std::time::Duration;
 
+pub(crate) use self::{
+    cohorts::CHURN_UNANSWERED,
+    host::HostArgs,
+    prepare::{Shape, prepare},
+    validation::ensure_slots,
+};
 pub use self::{
-    cohorts::Cohorts,
+    cohorts::{Cohorts, Kind},
     pacing::Pacing,
     payloads::Payloads,
     placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
     rate::{Arrivals, Rate},
-};
-pub(crate) use self::{
-    cohorts::{CHURN_UNANSWERED, Kind},
-    host::HostArgs,
-    prepare::{Shape, prepare},
-    validation::ensure_slots,
 };
 
 /// Default status interval.

@@ -17,10 +17,10 @@ impl Payloads {
         Self { sizes: vec![(bytes, 1.0)] }
     }
 
-    /// Sizes in bytes with their shares; those without one have equal parts of the rest.
+    /// Sizes in bytes with their shares; those without one have equal parts of what the others leave.
     ///
     /// # Errors
-    /// One line with examples of mixes that add up.
+    /// One line that says what would be right.
     pub(crate) fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
         let given: f64 = sizes.iter().filter_map(|(_, share)| *share).sum();
         let others = sizes.iter().filter(|(_, share)| share.is_none()).count();
@@ -42,7 +42,7 @@ impl Payloads {
         self.sizes.iter().map(|(bytes, share)| *bytes as f64 * share).sum()
     }
 
-    /// Index of the size for a number drawn uniformly from 0..1.
+    /// Index of the size that a number drawn from 0..1 stands for.
     pub(crate) fn pick(&self, drawn: f64) -> u16 {
         let mut below = 0.0;
         let index = self.sizes.iter().position(|(_, share)| {

@@ -26,7 +26,7 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
     };
     let spun_ns = |trial: &Trial| -> Result<f64> { Ok(truth(trial, "spun_ns")? / truth(trial, "messages")?) };
     // Both spin, so that they differ only in the duration: by 5 % of the CPU time per message. A good part of that is the
-    // spinning, whose noise is small: whether a host's noise allows for 5 % is the question of a comparison, not of a proof.
+    // spinning, whose noise is small: whether a host's noise allows for 5 % is a question for a comparison, not a proof.
     let base = ["--delay", "20us"];
     let more = format!("{}ns", 20_000 + (0.05 * cpu_ns(&setup.fault_server(&base)?)?) as u64);
     let arms = [&base[..], &base, &["--delay", &more]];
@@ -48,7 +48,7 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
     // Half of a 95 % interval, widened to about 99.5 %: a proof that fails one time in twenty proves nothing.
     let half = |comparison: &Comparison| 1.45 * (comparison.interval.1 - comparison.interval.0) / 2.0;
     Ok(vec![
-        Answer::number("CPU a message, server against itself: ratio", 1.0, same.estimate, half(&same).max(0.01)),
+        Answer::number("CPU per message, against itself: ratio", 1.0, same.estimate, half(&same).max(0.01)),
         Answer::fact("  no difference is claimed", same.p_value > 0.005),
         Answer::number("  with 5 % more injected: ratio", expected, different.estimate, half(&different).max(0.01)),
         Answer::fact("  the difference is found", different.interval.0 > 1.0),

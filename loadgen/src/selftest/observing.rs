@@ -16,7 +16,7 @@ pub(super) fn cpu_time() -> Result<Vec<Answer>> {
     // A whole number of periods; the real duration of the spins is known.
     let expected = truth(&trial, "spun_ns")? / truth(&trial, "wakes")? * 10.0;
     let got = per_second(&trial)? - per_second(&waking)?;
-    Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU a second", expected, got, 0.01 * expected)])
+    Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU per second", expected, got, 0.01 * expected)])
 }
 
 /// A timer of 100 Hz is 100 wake-ups per second.
@@ -25,7 +25,7 @@ pub(super) fn wakeups() -> Result<Vec<Answer>> {
     let usage = idle(&trial)?;
     let wakeups = usage.voluntary_switches.context("this host does not tell wake-ups")?;
     Ok(vec![Answer::number(
-        "timer of 100 Hz: wake-ups a second",
+        "timer of 100 Hz: wake-ups per second",
         100.0,
         wakeups as f64 / usage.at_ns as f64 * 1e9,
         2.0,

@@ -180,8 +180,8 @@ impl<'a> Full<'a> {
     fn sweeps(&self) -> Vec<(String, Variant)> {
         let base = || Variant::new(SWEEP_FRACTION, ms(500));
         let connections = [1, 64, 1_000, 10_000].map(|connections| {
-            // Their memory is read when they are idle. Two ticks per window: with ten thousand connections that makes as many
-            // statuses as messages.
+            // Their memory is read when they are idle. Two ticks per window: with ten thousand connections that is as
+            // many statuses as messages.
             let windows = Windows { idle: ms(500), ..Variant::new(0, ms(1_000)).windows };
             let variant = Variant { connections, windows, status_interval: ms(500), ..base() };
             (format!("connections-{connections}"), variant)

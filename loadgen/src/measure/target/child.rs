@@ -97,7 +97,7 @@ impl ServerChild {
             launched: Vec::new(),
             has_ended: false,
         };
-        interrupt::register_group(server.pid());
+        interrupt::take_along(server.pid());
         match server.greeting() {
             Ok(addr) => {
                 server.find_listening(name, addr);
@@ -230,7 +230,7 @@ impl ServerChild {
         for (_, launched) in &self.launched {
             let _ = pidfd_send_signal(launched, Signal::KILL);
         }
-        interrupt::deregister_group(self.pid());
+        interrupt::has_ended(self.pid());
         self.has_ended = true;
         let status = self.child.wait()?;
         // A pipe that stays open is held by a process that has left the group, and may keep it.
