@@ -8,7 +8,7 @@ use loadgen::{
     command::{capacity, compare, doctor, list, manual, report, run, verify},
     exit::Exit,
     interrupt, selftest,
-    selftest::fault_server as reference,
+    selftest::fault_server,
     terminal::{self, Colour},
     text,
 };
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         exit => {
             terminal::say(format_args!("error: {}", text::plain(&format!("{error:#}"))));
-            // An error after a signal may be a consequence of the signal.
+            // What goes wrong after a signal may be of its making.
             if interrupt::requested() { exit.min(Exit::Interrupted) } else { exit }
         }
     });
@@ -59,7 +59,7 @@ fn run_command(command: Command) -> Result<Exit> {
         Command::Doctor => doctor::doctor(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),
-        Command::Reference(args) => reference::reference(&args),
+        Command::FaultServer(args) => fault_server::serve(&args),
     }
 }
 

@@ -143,7 +143,7 @@ fn impossible_requests_are_refused_with_one_line_and_exit_2() {
         (&["run", "--server", "mio", "--threads", "9", "--connections", "4"], "fewer --threads"),
         (&["run", "--server", "mio", "--source-addresses", "0"], "--source-addresses 1"),
         (&["run", "--target", "192.0.2.1:9", "--source-addresses", "2"], "127/8"),
-        (&["run", "--server", "mio", "--duration", "0s", "--slow-readers", "1"], "come with a load"),
+        (&["run", "--server", "mio", "--duration", "0s", "--slow-readers", "1"], "need a load"),
         (&["compare", "--blocks", "0"], "0 blocks"),
         (&["compare", "--profile", "full", "--payload", "1KiB"], "--payload"),
         (&["compare", "--profile", "full", "--rate", "1k..2k"], "--rate 60k"),
@@ -258,8 +258,8 @@ fn the_seconds_of_a_session_add_up() {
 
 #[test]
 fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
-    let reference = format!("{} reference", env!("CARGO_BIN_EXE_loadgen"));
-    let target = ["run", "--json", "--no-calibration", "--command", &reference, "--idle", "0s", "--duration", "20s"];
+    let fault_server = format!("{} fault-server", env!("CARGO_BIN_EXE_loadgen"));
+    let target = ["run", "--json", "--no-baseline", "--command", &fault_server, "--idle", "0s", "--duration", "20s"];
     let mut command = loadgen(&[&target, &SHARED[..]].concat());
     let mut run = Killed(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut server = Vec::new();

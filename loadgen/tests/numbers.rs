@@ -103,7 +103,7 @@ fn dead_end(command: &str, option: &str) -> Vec<&'static str> {
         "verify" => vec!["--target", "127.0.0.1:1"],
         "serve" => [&["mio", "--addr", "127.0.0.1:0"], &NO_SERVER[..]].concat(),
         "compare" | "capacity" => [&["--servers", "blocking", "--out", "session"], &NO_SERVER[..]].concat(),
-        "reference" => NO_SERVER.to_vec(),
+        "fault-server" => NO_SERVER.to_vec(),
         other => panic!("how does {other} end at once? This test has to know"),
     }
 }
@@ -229,7 +229,7 @@ fn a_duration_that_would_wrap_is_refused_with_its_bound() {
         "capacity --duration",
         "verify --target 127.0.0.1:1 --status-interval",
         "serve mio --status-interval",
-        "reference --delay",
+        "fault-server --delay",
     ] {
         for duration in ["18446744073709551615s", "366days"] {
             let words = arguments.split_whitespace().chain([duration]).map(str::to_owned);

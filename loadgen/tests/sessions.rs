@@ -302,7 +302,7 @@ fn a_record_contains_no_more_than_a_reader_needs() {
     let guest = home_folder.join("guest");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_loadgen"), &guest).unwrap();
     let out = home_folder.join("a private name");
-    let command = format!("{} reference", text(&guest));
+    let command = format!("{} fault-server", text(&guest));
     let mut run = Command::new(&guest);
     run.env("HOME", &home_folder);
     small_run(&out, &["--command", &command, "--host-name", "lab-7"], &mut run);
@@ -310,7 +310,7 @@ fn a_record_contains_no_more_than_a_reader_needs() {
     let record = fs::read_to_string(out.join("session.json")).unwrap();
     assert!(!record.contains(text(&home_folder)) && !record.contains("a private name"), "{record}");
     let about = about(&out);
-    assert!(about["command"].as_array().unwrap().contains(&"~/guest reference".into()), "{record}");
+    assert!(about["command"].as_array().unwrap().contains(&"~/guest fault-server".into()), "{record}");
     assert!(about["boot_mark"].is_null() && about["started_at_monotonic_ns"].is_null(), "{record}");
     assert_eq!(about["environment"]["host"], "lab-7");
     assert!(about["session_id"].as_str().unwrap().ends_with("Z-lab-7"));

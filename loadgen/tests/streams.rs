@@ -84,7 +84,7 @@ fn a_result_that_cannot_be_written_is_an_error_of_one_line() {
         &["selftest", "coverage"],
         &["compare", "--profile", "smoke", "--blocks", "1", "--servers", "mio", "--out", &compared],
         &["capacity", "--servers", "mio", "--from", "1M", "--duration", "20ms", "--out", &climbed],
-        &["reference"],
+        &["fault-server"],
     ];
     for arguments in cases {
         assert_one_line(arguments, &loadgen(arguments).stdout(full()).output().unwrap());
@@ -121,15 +121,15 @@ fn an_unwritable_stderr_ends_nothing() {
             let code = output.status.code();
             assert!(code.is_some_and(|code| codes.contains(&code)), "{name}: {arguments:?} ended with {code:?}");
         }
-        let mut reference = Killed(loadgen(&["reference"]).stdout(Stdio::piped()).stderr(stderr()).spawn().unwrap());
+        let mut server = Killed(loadgen(&["fault-server"]).stdout(Stdio::piped()).stderr(stderr()).spawn().unwrap());
         let mut line = String::new();
-        BufReader::new(reference.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        kill_process(Pid::from_child(&reference.0), Signal::TERM).unwrap();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        kill_process(Pid::from_child(&server.0), Signal::TERM).unwrap();
         let mut ended = None;
         wait_for("its end", || {
-            ended = reference.0.try_wait().unwrap();
+            ended = server.0.try_wait().unwrap();
             ended.is_some()
         });
-        assert_eq!(ended.unwrap().code(), Some(0), "{name}: what the reference server did");
+        assert_eq!(ended.unwrap().code(), Some(0), "{name}: what the fault server did");
     }
 }

@@ -33,7 +33,7 @@ pub struct CapacityArgs {
     pub connections: u32,
 
     /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads)]
+    #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub payload: Payloads,
 
     /// Rate of the first step, in messages per second

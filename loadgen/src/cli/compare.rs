@@ -10,7 +10,7 @@ use clap::{
 use super::{RecordArgs, connections, server_names};
 use crate::{
     measure::target::Template,
-    plan::{HostArgs, Payloads, Rate, units},
+    plan::{HostArgs, Payloads, Rate},
 };
 
 /// A comparison.
@@ -43,7 +43,7 @@ pub struct CompareArgs {
 
     /// Messages per second over all connections; with --profile full the rate that stands for 100 %, instead of the
     /// pilot's [default: the profile's]
-    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    #[arg(long, value_name = "RATE")]
     pub rate: Option<Rate>,
 
     /// Number of connections [default: the profile's]
@@ -51,7 +51,7 @@ pub struct CompareArgs {
     pub connections: Option<u32>,
 
     /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads)]
+    #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub payload: Payloads,
 
     /// Seed of the order of the trials and of the send schedules [default: random, and printed]

@@ -18,7 +18,7 @@ pub use self::{
     capacity::CapacityArgs,
     compare::{CompareArgs, ProfileName},
     run::RunArgs,
-    selftest::{Fault, Known, ReferenceArgs, SelftestArgs},
+    selftest::{Fault, FaultServerArgs, Known, SelftestArgs},
 };
 pub(crate) use self::{compare::Guest, run::CohortArgs};
 
@@ -99,7 +99,7 @@ pub enum Command {
     },
     /// An echo server with known faults, for the self-test
     #[command(hide = true)]
-    Reference(ReferenceArgs),
+    FaultServer(FaultServerArgs),
 }
 
 /// Recorded sessions.

@@ -34,7 +34,7 @@ pub struct RunArgs {
     pub connections: u32,
 
     /// Messages per second over all connections (open loop): 20k, 0.1, 6/m; a linear ramp 1k..50k; steps 1k,5k,20k
-    #[arg(long, default_value = "20k", value_name = "RATE", value_parser = units::rate, help_heading = "Load")]
+    #[arg(long, default_value = "20k", value_name = "RATE", help_heading = "Load")]
     pub rate: Rate,
 
     /// Distribution of the gaps between messages
@@ -50,7 +50,7 @@ pub struct RunArgs {
     pub depth: u32,
 
     /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
-    #[arg(long, default_value = "64B", value_name = "SIZE", value_parser = units::payloads, help_heading = "Load")]
+    #[arg(long, default_value = "64B", value_name = "SIZE", help_heading = "Load")]
     pub payload: Payloads,
 
     /// Length of the window without messages, rounded up to whole status intervals; 0s to skip

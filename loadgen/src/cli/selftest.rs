@@ -59,7 +59,7 @@ impl Known {
 
 /// The faults of the server.
 #[derive(Args, Clone, Debug)]
-pub struct ReferenceArgs {
+pub struct FaultServerArgs {
     /// CPU time to spin per message
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
     pub delay: Duration,

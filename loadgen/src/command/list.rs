@@ -2,7 +2,7 @@
 
 use crate::{exit::Exit, terminal};
 
-/// Prints the servers, a line each, with the lines of logic that they took.
+/// Prints the servers, one per line, with their lines of logic.
 ///
 /// # Errors
 /// If they cannot be printed.

@@ -1,4 +1,4 @@
-//! `loadgen completions` and `loadgen man`: made from the definition of the command line, so they are never stale.
+//! `loadgen completions` and `loadgen man`: generated from the definition of the command line, so they are never stale.
 
 use std::{fs, path::Path};
 

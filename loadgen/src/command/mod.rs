@@ -11,10 +11,11 @@ pub mod verify;
 
 use crate::{
     measure::validity,
+    observe::fitness,
     record::{Configuration, Preamble},
 };
 
-/// What a session says of itself.
+/// The facts that stand at the beginning of a session's record.
 fn preamble(configuration: Configuration) -> Preamble {
-    Preamble { configuration, gates: validity::gates(), limits: validity::limits(), doctor: Some(doctor::recorded) }
+    Preamble { configuration, gates: validity::gates(), limits: validity::limits(), doctor: Some(fitness::checks) }
 }

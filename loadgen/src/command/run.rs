@@ -1,6 +1,9 @@
 //! `loadgen run`: one trial of one target.
 
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,27 +20,24 @@ use crate::{
         slo::{Judgement, Slo},
     },
     measure::{
-        calibration::Baseline,
+        calibration::Calibration,
         launch::{guest, server},
         recording::{self, Entry},
         syscalls,
         target::Target,
-        trial,
-        validity::{Conditions, assess},
+        trial::{self, Trial},
+        validity::{Assessment, Conditions, assess},
     },
-    plan::{
-        Cohorts, Load, Plan, STATUS_INTERVAL, Windows, ensure_slots,
-        prepare::{Shape, checked},
-    },
-    record::{self, Configuration, Outcome, Place, PlanRecord, Session, State, TargetKind, Validity},
+    plan::{Cohorts, Load, Plan, STATUS_INTERVAL, Shape, Windows, ensure_slots, prepare},
+    record::{self, Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
     report, terminal,
     text::plain,
 };
 
-/// Measures, prints, and records if asked to.
+/// Measures, prints, and records on request.
 ///
 /// # Errors
-/// What cannot be measured at all; see [`trial::run`].
+/// If nothing can be measured at all; see [`trial::run`].
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let plan = plan(args).map_err(Usage::from)?;
     let choice = args.target();
@@ -47,11 +47,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         TargetChoice::Address { place, pid } => Target::Address { addr: place.reach()?, pid: *pid },
     };
     ensure_loopback(&plan, &target).map_err(Usage::from)?;
-    let host_name = args.record.host_name.as_deref();
-    let place =
-        args.out.as_ref().map(|folder| Place::claim(Some(folder), host_name)).transpose().map_err(Usage::from)?;
-    let configuration = Configuration { plan: Some(PlanRecord::of(&plan)), ..Configuration::default() };
-    let session = place.map(|place| Session::create(place, preamble(configuration))).transpose()?;
+    let session = session(args, &plan)?;
     let conditions =
         if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
@@ -62,7 +58,6 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         TargetChoice::Command(_) => ("command", None, TargetKind::Command),
         TargetChoice::Address { .. } => ("target", None, TargetKind::Address),
     };
-    let measured = Ok((&trial, &assessment));
     let entry = Entry {
         trial_id: 1,
         place: recording::Place::ALONE,
@@ -73,36 +68,61 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         plan: &plan,
         conditions: &conditions,
         syscalls_per_message,
-        measured,
+        measured: Ok((&trial, &assessment)),
     };
-    let (mut row, files) = match session {
+    let state = if trial.interrupted { State::Partial } else { State::Complete };
+    let (row, folder) = recorded(session, &entry, state)?;
+    let judged = args.slo.map(|slo| (slo, judged(&slo, &trial)));
+    let text = match args.json {
+        true => json(&row, judged)?,
+        false => summary(&entry, folder.as_deref(), judged),
+    };
+    terminal::print(&text)?;
+    Ok(exit(&trial, &assessment, judged))
+}
+
+/// The session to record the trial in, if it is to be recorded.
+fn session(args: &RunArgs, plan: &Plan) -> Result<Option<Session>> {
+    let Some(folder) = &args.out else { return Ok(None) };
+    let place = Place::claim(Some(folder), args.record.host_name.as_deref()).map_err(Usage::from)?;
+    let configuration = Configuration { plan: Some(PlanRecord::of(plan)), ..Configuration::default() };
+    Session::create(place, preamble(configuration)).map(Some)
+}
+
+/// The row of the trial, and the folder of its session.
+fn recorded(session: Option<Session>, entry: &Entry<'_>, state: State) -> Result<(Row, Option<PathBuf>)> {
+    let (mut row, folder) = match session {
         None => {
-            let mut row = recording::row(&entry);
+            let mut row = recording::row(entry);
             record::build().stamp(&mut row);
             (row, None)
         }
         Some(mut session) => {
-            let row = session.append(recording::recording(&entry))?;
-            let counted = counted(std::slice::from_ref(&row));
-            let folder = session.end(if trial.interrupted { State::Partial } else { State::Complete }, &counted)?;
+            let row = session.append(recording::recording(entry))?;
+            let folder = session.end(state, &counted(std::slice::from_ref(&row)))?;
             (row, Some(folder))
         }
     };
     row.counted = Some(counted(std::slice::from_ref(&row))[0]);
-    let judged = args.slo.map(|slo| (slo, judged(&slo, &trial)));
-    let text = if args.json {
-        let mut row = row.to_json();
-        if let Some((slo, judgement)) = judged {
-            row.insert("slo".to_owned(), slo.to_string().into());
-            row.insert("slo_judgement".to_owned(), judgement.name().into());
-        }
-        serde_json::to_string(&row)? + "\n"
-    } else {
-        let slo = judged.map(|(slo, judgement)| format!("slo         {}\n", slo.tell(judgement)));
-        report::trial(&entry, files.as_deref()) + &slo.unwrap_or_default()
-    };
-    terminal::print(&text)?;
+    Ok((row, folder))
+}
 
+fn json(row: &Row, judged: Option<(Slo, Judgement)>) -> Result<String> {
+    let mut row = row.to_json();
+    if let Some((slo, judgement)) = judged {
+        row.insert("slo".to_owned(), slo.to_string().into());
+        row.insert("slo_judgement".to_owned(), judgement.name().into());
+    }
+    Ok(serde_json::to_string(&row)? + "\n")
+}
+
+fn summary(entry: &Entry<'_>, folder: Option<&Path>, judged: Option<(Slo, Judgement)>) -> String {
+    let slo = judged.map(|(slo, judgement)| format!("slo         {}\n", slo.tell(judgement)));
+    report::trial(entry, folder) + &slo.unwrap_or_default()
+}
+
+/// The exit code, the first that applies.
+fn exit(trial: &Trial, assessment: &Assessment, judged: Option<(Slo, Judgement)>) -> Exit {
     let exits = [
         (trial.interrupted || interrupt::requested()).then_some(Exit::Interrupted),
         // The target is blamed on a sound trial only.
@@ -114,22 +134,22 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
             Judgement::NotJudged { .. } => Some(Exit::Invalid),
         }),
     ];
-    Ok(exits.into_iter().flatten().next().unwrap_or(Exit::Ok))
+    exits.into_iter().flatten().next().unwrap_or(Exit::Ok)
 }
 
-/// What the trial says of the objective; without a load nothing.
-fn judged(slo: &Slo, trial: &trial::Trial) -> Judgement {
+/// The judgement of the trial's load on the objective.
+fn judged(slo: &Slo, trial: &Trial) -> Judgement {
     let response = trial.load.as_ref().map(|load| &load.window.tally.response);
     response.map_or(Judgement::NotJudged { samples: 0 }, |response| slo.judge(response))
 }
 
-/// What the generator can do here and now, with the plan's connections and payloads.
+/// The generator's ceiling with the plan's connections and payloads.
 fn conditions(plan: &Plan) -> Result<Conditions> {
-    Ok(Baseline::measure(plan)?.conditions())
+    Ok(Calibration::measure(plan)?.conditions())
 }
 
 /// The trial, with its progress on a terminal.
-fn watched(plan: &Plan, target: &Target) -> Result<trial::Trial> {
+fn watched(plan: &Plan, target: &Target) -> Result<Trial> {
     if !terminal::is_watched() {
         return trial::run(plan, target);
     }
@@ -149,8 +169,8 @@ fn watched(plan: &Plan, target: &Target) -> Result<trial::Trial> {
     trial
 }
 
-/// System calls for each message, if they are asked for and can be counted.
-fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &trial::Trial) -> Option<f64> {
+/// System calls per message, if they are requested and can be counted.
+fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Option<f64> {
     if !args.syscalls || trial.interrupted || interrupt::requested() {
         return None;
     }
@@ -195,7 +215,7 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         status_interval,
         cohorts: cohorts(&args.cohorts),
     };
-    checked(shape, &args.host, args.seed)
+    prepare(shape, &args.host, args.seed)
 }
 
 fn cohorts(args: &CohortArgs) -> Cohorts {

@@ -1,4 +1,4 @@
-//! `loadgen verify`: the suite on one server, a line a check.
+//! `loadgen verify`: the suite on one server, one line per check.
 
 use anyhow::Result;
 

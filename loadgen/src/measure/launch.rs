@@ -1,4 +1,4 @@
-//! From a plan to what is started: the same for every command.
+//! From a plan to the command line of its server, in the same way for every command.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
 /// Connections that a server takes beyond those of the plan.
 const SPARE_CONNECTIONS: u64 = 16;
 
-/// How any other program is started for a plan.
+/// The start of any other program for a plan.
 ///
 /// # Errors
-/// If it is to be told a status interval that cannot be told.
+/// If its command line takes a status interval that is no whole number of milliseconds.
 pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
     let status_interval = plan.status_interval.unwrap_or(STATUS_INTERVAL);
     ensure_whole_ms(template, status_interval).map_err(Usage::from)?;
@@ -29,7 +29,7 @@ pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
     })
 }
 
-/// A guest that was told less than what is asked for would be blamed for the drift.
+/// A guest that got a rounded interval would be blamed for the drift.
 fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()> {
     let floor = Duration::from_millis(status_interval.as_millis() as u64);
     ensure!(
@@ -42,7 +42,7 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
     Ok(())
 }
 
-/// Connections that a server is told to take. A plan that is checked has no more than there are descriptors.
+/// Limit of connections for a server. A prepared plan has no more connections than there are descriptors.
 fn room(plan: &Plan) -> u32 {
     u32::try_from(plan.all_connections() + SPARE_CONNECTIONS).unwrap_or(u32::MAX)
 }
@@ -54,10 +54,10 @@ fn server_cpus(plan: &Plan) -> Vec<usize> {
     }
 }
 
-/// How a server of this project is started for a plan.
+/// The start of a server of this project for a plan.
 ///
 /// # Errors
-/// If the server cannot take the plan's connections by its nature: then there would be nothing but failures to measure.
+/// If the server's model cannot take the plan's connections: a trial would measure nothing but failures.
 pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     let alone = servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"));
     if alone && plan.connections > 1 {
@@ -76,8 +76,8 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     })
 }
 
-/// A reference server with these arguments where the plan has its server.
-pub(crate) fn reference(plan: &Plan, arguments: &[&str]) -> Result<Target> {
-    let template = Template::own(&[&["reference"], arguments].concat());
+/// The fault server with these arguments on the CPUs that the plan gives its server.
+pub(crate) fn fault_server(plan: &Plan, arguments: &[&str]) -> Result<Target> {
+    let template = Template::own(&[&["fault-server"], arguments].concat());
     guest(&template, plan).map(Target::Command)
 }

@@ -1,9 +1,12 @@
 //! One trial: a server is started, loaded and watched, and the trial itself is assessed.
 
-pub mod calibration;
-pub mod launch;
-pub mod recording;
-pub mod syscalls;
+pub(crate) mod calibration;
+mod engine_thread;
+pub(crate) mod ladder;
+pub(crate) mod launch;
+pub(crate) mod recording;
+pub(crate) mod retry;
+pub(crate) mod syscalls;
 pub mod target;
-pub mod trial;
-pub mod validity;
+pub(crate) mod trial;
+pub(crate) mod validity;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    trial::{Loaded, Surroundings, Trial},
+    trial::{HostActivity, Loaded, Trial},
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
     engine::{CohortTally, ReceivedTick, Window, tally::Tally},
-    plan::{CohortKind, Load, Plan, units::show_payloads},
+    plan::{CohortKind, Load, Plan},
     record::{
         BriefLatency, Distribution, Latency, Misbehaving, Mode, Outcome, Reason, ReasonKind, Recording, Row, Second,
         Series, TargetKind, Validity, recorded_rate, without_home,
@@ -19,49 +19,49 @@ use crate::{
 
 /// One trial with its place in the session.
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// Counted from 1 over the session.
-    pub trial_id: u64,
+    pub(crate) trial_id: u64,
     /// Where it stands.
-    pub place: Place<'a>,
+    pub(crate) place: Place<'a>,
     /// The label under which it is compared: the server's name, or `mio#2` for a second one.
-    pub arm: &'a str,
+    pub(crate) arm: &'a str,
     /// The server's name, if it is one of this project.
-    pub server: Option<&'a str>,
+    pub(crate) server: Option<&'a str>,
     /// What was measured.
-    pub target_kind: TargetKind,
+    pub(crate) target_kind: TargetKind,
     /// Bytes that the environment of the server was padded by.
-    pub padding_bytes: u64,
+    pub(crate) padding_bytes: u64,
     /// What was to be measured.
-    pub plan: &'a Plan,
+    pub(crate) plan: &'a Plan,
     /// Under which conditions.
-    pub conditions: &'a Conditions,
+    pub(crate) conditions: &'a Conditions,
     /// System calls of the server per message, from a trial of its own.
-    pub syscalls_per_message: Option<f64>,
+    pub(crate) syscalls_per_message: Option<f64>,
     /// What was measured, and the assessment of it; or why there is nothing.
-    pub measured: Result<(&'a Trial, &'a Assessment), &'a str>,
+    pub(crate) measured: Result<(&'a Trial, &'a Assessment), &'a str>,
 }
 
 /// Where a trial stands in its session.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// Which of several loads it belongs to; `None` if there is only one.
-    pub cell: Option<&'a str>,
+    pub(crate) cell: Option<&'a str>,
     /// Counted from 1 in each cell; every arm runs once per block.
-    pub block: u64,
+    pub(crate) block: u64,
     /// Counted from 1: a block with an invalid trial is run again.
-    pub attempt: u64,
+    pub(crate) attempt: u64,
     /// Place within the block, counted from 1.
-    pub order_in_block: u64,
+    pub(crate) order_in_block: u64,
 }
 
 impl Place<'_> {
     /// The place of a trial that is a block by itself.
-    pub const ALONE: Self = Self { cell: None, block: 1, attempt: 1, order_in_block: 1 };
+    pub(crate) const ALONE: Self = Self { cell: None, block: 1, attempt: 1, order_in_block: 1 };
 }
 
 /// What a session adds for a trial: its row and its distributions.
-pub fn recording<'a>(entry: &Entry<'a>) -> Recording<'a> {
+pub(crate) fn recording<'a>(entry: &Entry<'a>) -> Recording<'a> {
     let trial = entry.measured.ok().map(|(trial, _)| trial);
     let load = trial.and_then(|trial| trial.load.as_ref());
     Recording {
@@ -72,7 +72,7 @@ pub fn recording<'a>(entry: &Entry<'a>) -> Recording<'a> {
 }
 
 /// The row of a trial, but for what only a session or a build knows.
-pub fn row(entry: &Entry<'_>) -> Row {
+pub(crate) fn row(entry: &Entry<'_>) -> Row {
     let mut row = Row {
         trial_id: entry.trial_id,
         cell: entry.place.cell.map(str::to_owned),
@@ -116,7 +116,7 @@ fn configuration(row: &mut Row, plan: &Plan) {
     row.seed = Some(plan.seed);
     row.connections = Some(u64::from(plan.connections));
     row.payload_bytes = Some(plan.payloads.mean_bytes().round() as u64);
-    row.payload_mix = Some(show_payloads(&plan.payloads));
+    row.payload_mix = Some(plan.payloads.to_string());
     row.status_interval_ms = plan.status_interval.map(ms);
     row.nodelay = Some(plan.nodelay);
     row.congestion_control = Some(plan.congestion.clone());
@@ -237,7 +237,7 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     }
 }
 
-fn host_activity(row: &mut Row, activity: &Surroundings) {
+fn host_activity(row: &mut Row, activity: &HostActivity) {
     row.server_cpus_busy_ns_load = activity.server_cpus_busy_ns;
     row.machine_busy_ns_load = activity.machine_busy_ns;
     row.steal_ns = activity.steal_ns;

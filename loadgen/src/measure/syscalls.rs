@@ -1,40 +1,33 @@
-//! System calls a message, counted in a trial of their own: counting costs the server time, so nothing else is measured.
-
-use std::sync::Arc;
+//! System calls per message, counted in a trial of their own: counting costs the server time, so nothing else is measured.
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    engine::{Engine, Workload, progress::Progress},
+    engine::{Engine, Options, Workload},
     measure::{
+        engine_thread::with_engine,
         target::{Running, Target},
-        trial,
     },
     observe::Syscalls,
     plan::{Load, Plan},
 };
 
-/// System calls of the server for each message of the plan's load.
+/// System calls of the server per message of the plan's load.
 ///
 /// # Errors
 /// If the host does not allow counting, or the server cannot be reached.
-pub fn syscalls_per_message(plan: &Plan, target: &Target) -> Result<f64> {
+pub(crate) fn syscalls_per_message(plan: &Plan, target: &Target) -> Result<f64> {
     let running = target.start()?;
-    let counted = std::thread::scope(|scope| {
-        let counted = scope.spawn(|| count(plan, &running)).join();
-        counted.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
-    });
-    let counted = counted?;
+    let counted = with_engine(plan, &running, |options| count(plan, &running, options))?;
     running.stop()?;
     Ok(counted)
 }
 
-fn count(plan: &Plan, running: &Running) -> Result<f64> {
-    trial::pin(plan)?;
+fn count(plan: &Plan, running: &Running, options: &Options) -> Result<f64> {
     running.pid().context("the server's process is not known (--pid)")?;
-    // Before the first connection: threads that it starts are counted, threads that it has started might be missed.
+    // Before the first connection: threads started from then on are counted, earlier ones might be missed.
     let mut syscalls = Syscalls::count(&running.pids).context("this host does not let system calls be counted")?;
-    let (mut engine, _) = Engine::connect(&trial::options(plan, running, Arc::new(Progress::default())))?;
+    let (mut engine, _) = Engine::connect(options)?;
     if let Some(problem) = engine.first_shortage().or(engine.first_problem()) {
         bail!("not every connection was established: {problem}");
     }

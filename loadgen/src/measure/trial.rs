@@ -6,13 +6,12 @@ mod measured;
 
 use std::{
     io,
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, anyhow};
-pub use measured::{Idle, KernelMemory, Loaded, Surroundings, Trial};
+use anyhow::Result;
+pub(crate) use measured::{HostActivity, Idle, KernelMemory, Loaded, Trial};
 use servers::clock;
 
 use crate::{
@@ -21,9 +20,12 @@ use crate::{
         progress::{Phase, Progress},
     },
     error::Unreachable,
-    measure::target::{Running, Target},
+    measure::{
+        engine_thread::{Watch, with_watched_engine},
+        target::{Running, Stopped, Target},
+    },
     observe::{self, Machine, Process, Usage},
-    plan::{Load, Pacing, PlacementKind, Plan},
+    plan::{Load, Pacing, Plan},
 };
 
 /// Runs one trial. To be called from the main thread: the child's life is tied to the thread that spawns it.
@@ -31,83 +33,82 @@ use crate::{
 /// # Errors
 /// [`CannotStart`](crate::error::CannotStart) or [`Unreachable`] if there is nothing to measure: the server does not
 /// start, refuses every connection or does not echo. Whatever happens later is an outcome and stands in the trial.
-pub fn run(plan: &Plan, target: &Target) -> Result<Trial> {
+pub(crate) fn run(plan: &Plan, target: &Target) -> Result<Trial> {
     run_watched(plan, target, None)
 }
 
-/// The same; the calling thread looks at the progress five times a second.
+/// [`run`], while the calling thread looks at the progress five times per second.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<&mut dyn FnMut(&Progress)>) -> Result<Trial> {
-    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let started_at_ns = clock::now_ns();
+pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<Watch<'_>>) -> Result<Trial> {
+    let begun = Begun::now();
     let running = target.start()?;
-    let cpus = observe::available_cpus();
-    if watch.is_some() && plan.placement.kind == PlacementKind::Split {
-        // Whoever looks does not run where the generator spins, if there is anywhere else.
-        let others: Vec<usize> =
-            cpus.iter().filter(|cpu| !plan.placement.loadgen_cpus.contains(cpu)).copied().collect();
-        observe::pin_thread(&others)?;
-    }
-    let progress = Arc::new(Progress::default());
-    let measured = thread::scope(|scope| {
-        let (ended, end) = mpsc::channel::<()>();
-        let shown = Arc::clone(&progress);
-        let measure = || {
-            let measured = Measurement::new(plan, &running, shown).and_then(Measurement::run);
-            drop(ended);
-            measured
-        };
-        let engine = thread::Builder::new().name("engine".to_owned()).spawn_scoped(scope, measure)?;
-        if let Some(watch) = watch {
-            while end.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
-                watch(&progress);
-            }
-        }
-        engine.join().map_err(|_| anyhow!("the engine panicked"))?
-    });
-    observe::pin_thread(&cpus)?;
+    let measured =
+        with_watched_engine(plan, &running, watch, |options| Measurement::begin(plan, &running, options)?.run());
     let log = running.log();
     let stopped = running.stop();
-    let mut trial = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
-    trial.started_at_unix_ms = started_at.as_millis() as u64;
-    trial.started_at_ns = started_at_ns;
-    match stopped {
-        Ok(stopped) => (trial.counters, trial.last_words) = (stopped.counters, stopped.last_words),
-        Err(error) => trial.problem = Some(format!("{error:#}")),
-    }
-    Ok(trial)
+    let measured = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
+    Ok(measured.into_trial(begun, stopped))
 }
 
-/// Has the calling thread run where the plan has its generator.
-pub(crate) fn pin(plan: &Plan) -> Result<()> {
-    match plan.placement.kind {
-        PlacementKind::Split => observe::pin_thread(&plan.placement.loadgen_cpus).context("cannot pin the generator"),
-        PlacementKind::Shared => Ok(()),
-    }
+/// When a trial began.
+struct Begun {
+    unix_ms: u64,
+    monotonic_ns: u64,
 }
 
-/// The client's side of a plan.
-pub(crate) fn options(plan: &Plan, running: &Running, progress: Arc<Progress>) -> Options {
-    let pinned = plan.placement.kind == PlacementKind::Split;
-    Options {
-        addr: running.addr,
-        connections: plan.connections,
-        payloads: plan.payloads.clone(),
-        nodelay: plan.nodelay,
-        congestion: Some(plan.congestion.clone()),
-        pacing: plan.pacing,
-        threads: plan.threads,
-        cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },
-        flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
-        source_addresses: plan.source_addresses,
-        cohorts: plan.cohorts,
-        progress,
+impl Begun {
+    fn now() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix_ms: unix.as_millis() as u64, monotonic_ns: clock::now_ns() }
     }
 }
 
-/// A trial under way, on the engine's thread.
+/// The measurements of the engine's thread: a trial before the server was stopped.
+struct Measured {
+    ramp: Window,
+    idle: Option<Idle>,
+    warmups: Vec<Window>,
+    undisturbed: Option<Loaded>,
+    load: Option<Loaded>,
+    peak: Option<Loaded>,
+    kernel_memory: KernelMemory,
+    server_threads_max: Option<u64>,
+    problem: Option<String>,
+    shortage: Option<String>,
+    interrupted: bool,
+}
+
+impl Measured {
+    /// Completes the trial with its beginning and with the server's counters and last line.
+    fn into_trial(self, begun: Begun, stopped: Result<Stopped>) -> Trial {
+        // A server that did not end well explains the problems of its connections, so its own takes precedence.
+        let (stopped, problem) = match stopped {
+            Ok(stopped) => (stopped, self.problem),
+            Err(error) => (Stopped::default(), Some(format!("{error:#}"))),
+        };
+        Trial {
+            started_at_unix_ms: begun.unix_ms,
+            started_at_ns: begun.monotonic_ns,
+            ramp: self.ramp,
+            idle: self.idle,
+            warmups: self.warmups,
+            undisturbed: self.undisturbed,
+            load: self.load,
+            peak: self.peak,
+            kernel_memory: self.kernel_memory,
+            server_threads_max: self.server_threads_max,
+            counters: stopped.counters,
+            last_words: stopped.last_words,
+            problem,
+            shortage: self.shortage,
+            interrupted: self.interrupted,
+        }
+    }
+}
+
+/// A trial in progress, on the engine's thread.
 struct Measurement<'a> {
     plan: &'a Plan,
     engine: Engine,
@@ -121,14 +122,13 @@ struct Measurement<'a> {
 }
 
 impl<'a> Measurement<'a> {
-    fn new(plan: &'a Plan, running: &Running, progress: Arc<Progress>) -> Result<Self> {
-        pin(plan)?;
+    fn begin(plan: &'a Plan, running: &Running, options: &Options) -> Result<Self> {
         let process = running.pid().map(|pid| {
             Process::open(&running.pids).map_err(|error| Unreachable(format!("cannot observe process {pid}: {error}")))
         });
         let before = observe::machine();
-        let (engine, ramp) = Engine::connect(&options(plan, running, Arc::clone(&progress)))?;
-        // Where only this host stood in the way there is nothing to say of the server, and the trial is invalid.
+        let (engine, ramp) = Engine::connect(options)?;
+        // If only this host was short of something, the trial says nothing about the server and is invalid.
         let hindered = engine.first_problem().is_none() && engine.first_shortage().is_some();
         if engine.connected() == 0 && plan.connections > 0 && !engine.is_interrupted() && !hindered {
             let problem = engine.first_problem().unwrap_or("no connection was established");
@@ -143,11 +143,11 @@ impl<'a> Measurement<'a> {
             before,
             threads_max: None,
             warmups: Vec::new(),
-            progress,
+            progress: Arc::clone(&options.progress),
         })
     }
 
-    fn run(mut self) -> Result<Trial> {
+    fn run(mut self) -> Result<Measured> {
         let windows = &self.plan.windows;
         self.progress.enter(Phase::Idle);
         let idle = if windows.idle.is_zero() { None } else { Some(self.idle()?) };
@@ -158,9 +158,7 @@ impl<'a> Measurement<'a> {
         self.engine.set_cohorts_active(false)?;
         self.progress.enter(Phase::Peak);
         let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
-        Ok(Trial {
-            started_at_unix_ms: 0,
-            started_at_ns: 0,
+        Ok(Measured {
             ramp: self.ramp,
             idle,
             warmups: self.warmups,
@@ -169,8 +167,6 @@ impl<'a> Measurement<'a> {
             peak,
             kernel_memory,
             server_threads_max: self.threads_max,
-            counters: None,
-            last_words: String::new(),
             problem: self.engine.first_problem().map(str::to_owned),
             shortage: self.engine.first_shortage().map(str::to_owned),
             interrupted: self.engine.is_interrupted(),
@@ -191,7 +187,7 @@ impl<'a> Measurement<'a> {
         Ok(self.loaded(|measurement| measurement.send(&slots, windows.load))?)
     }
 
-    /// Kernel memory now against before the connections.
+    /// Kernel memory now, less that before the connections.
     fn kernel_memory(&self) -> KernelMemory {
         let now = observe::machine();
         let difference = |now: Option<u64>, then: Option<u64>| Some(now?.cast_signed() - then?.cast_signed());
@@ -233,12 +229,12 @@ impl<'a> Measurement<'a> {
         let Some(ReceivedTick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
         let now_ns = clock::now_ns();
         let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
-        // What arrives until then belongs to no window.
+        // Ticks that arrive until then belong to no window.
         drop(self.engine.idle_until(middle_ns)?);
         Ok(true)
     }
 
-    /// The schedule of a window, made before it begins; a closed loop has none.
+    /// The schedule of a window, drawn before it begins; a closed loop has none.
     fn slots(&self, length: Duration, seed: u64) -> Vec<Slot> {
         match &self.plan.load {
             Load::Open { rate, arrivals } => {
@@ -262,7 +258,7 @@ impl<'a> Measurement<'a> {
         self.engine.closed_loop(1, self.plan.windows.peak, Pacing::Timer)
     }
 
-    /// A window with what was used around it; none after a signal.
+    /// A window with the server's usage and the host's activity; none after a signal.
     fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Option<Loaded>> {
         if self.engine.is_interrupted() {
             return Ok(None);
@@ -276,7 +272,7 @@ impl<'a> Measurement<'a> {
         Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
     }
 
-    /// Takes what arrived during a snapshot. It is late only because nobody looked, so it belongs to no window.
+    /// Reads what arrived during a snapshot. It is late only because nothing was read, so it belongs to no window.
     fn catch_up(&mut self) -> io::Result<()> {
         if self.engine.newest_tick().is_none() {
             return Ok(());
@@ -293,7 +289,7 @@ impl<'a> Measurement<'a> {
         Ok(())
     }
 
-    /// A snapshot of the server; `None` if there is no process to look at, or it is gone.
+    /// A snapshot of the server; `None` if its process is not known or gone.
     fn usage(&mut self) -> Option<Usage> {
         let usage = self.process.as_ref()?.usage().ok()?;
         self.threads_max = self.threads_max.max(Some(usage.threads.len() as u64));
@@ -301,8 +297,8 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if a server says that one is due
-/// later than the next can be.
+/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if that due time, which the server
+/// reports, lies later than the next tick can be.
 fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
     let middle_ns = due_ns.checked_add(interval_ns / 2)?;
     let late_ns = now_ns.saturating_sub(middle_ns);
@@ -310,12 +306,12 @@ fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
     (next_ns <= now_ns + 2 * interval_ns).then_some(next_ns)
 }
 
-/// What was going on since the machine was looked at; `server` are the server's processes.
-fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> Surroundings {
+/// The activity of the host since `before`; `server` are the server's processes.
+fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
     let now = observe::machine();
     let own = std::process::id().cast_signed();
     let measured = [server, &[own]].concat();
-    Surroundings {
+    HostActivity {
         steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
         machine_busy_ns: now.busy_since(before, None),
         server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),
@@ -323,10 +319,7 @@ fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> Surroundings {
     }
 }
 
-/// How often the progress is looked at.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// Makes the warm-up's schedule another one than that of the load.
+/// Makes the warm-up's schedule differ from that of the load.
 const WARMUP_SEED: u64 = 0x7761_726d_7570;
 
 #[cfg(test)]

@@ -2,53 +2,53 @@
 
 use hdrhistogram::Histogram;
 
-use super::trial::{Loaded, Surroundings, Trial};
+use super::trial::{HostActivity, Loaded, Trial};
 use crate::{
     plan::{Caveat, Load, Pacing, Plan},
     record::{BoundBy, Gate, Outcome, Reason, ReasonKind, Validity},
 };
 
 /// Share of the slots whose turn did not come.
-pub const SLOTS_MISSED: Gate = Gate { flag: 0.0, invalid: 0.001 };
+pub(crate) const SLOTS_MISSED: Gate = Gate { flag: 0.0, invalid: 0.001 };
 /// 99th percentile of the send lag in nanoseconds when the generator spins.
-pub const SEND_LAG_SPIN_NS: Gate = Gate { flag: 50e3, invalid: 1e6 };
+pub(crate) const SEND_LAG_SPIN_NS: Gate = Gate { flag: 50e3, invalid: 1e6 };
 /// The same when it waits for a timer.
-pub const SEND_LAG_TIMER_NS: Gate = Gate { flag: 500e3, invalid: 5e6 };
+pub(crate) const SEND_LAG_TIMER_NS: Gate = Gate { flag: 500e3, invalid: 5e6 };
 /// The same as a share of the response's 99th percentile: beyond it a latency is printed as an interval.
-pub const SEND_LAG_SHARE: Gate = Gate { flag: 0.1, invalid: f64::INFINITY };
+pub(crate) const SEND_LAG_SHARE: Gate = Gate { flag: 0.1, invalid: f64::INFINITY };
 /// Share of the time that the generator was runnable but did not run.
-pub const RUN_DELAY: Gate = Gate { flag: 0.01, invalid: 0.05 };
+pub(crate) const RUN_DELAY: Gate = Gate { flag: 0.01, invalid: 0.05 };
 /// Share of the time of all CPUs that the hypervisor gave to others.
-pub const STEAL: Gate = Gate { flag: 0.005, invalid: 0.03 };
+pub(crate) const STEAL: Gate = Gate { flag: 0.005, invalid: 0.03 };
 /// Share of the time that the generator's busiest thread had something to do, neither waiting nor spinning.
-pub const BUSY: Gate = Gate { flag: 0.6, invalid: 0.8 };
+pub(crate) const BUSY: Gate = Gate { flag: 0.6, invalid: 0.8 };
 /// Share of the time of all CPUs that neither the server nor the generator used.
-pub const FOREIGN_CPU: Gate = Gate { flag: 0.02, invalid: 0.1 };
+pub(crate) const FOREIGN_CPU: Gate = Gate { flag: 0.02, invalid: 0.1 };
 /// How far the drift probe before the block was below the session's best.
-pub const DRIFT: Gate = Gate { flag: 0.15, invalid: 0.4 };
+pub(crate) const DRIFT: Gate = Gate { flag: 0.15, invalid: 0.4 };
 /// How far the messages under way are from rate times mean response (Little's law).
-pub const LITTLES_LAW: Gate = Gate { flag: 0.02, invalid: 0.05 };
+pub(crate) const LITTLES_LAW: Gate = Gate { flag: 0.02, invalid: 0.05 };
 /// What a reading of the processes' CPU times may be off: a tick.
 const READING_NS: f64 = 10e6;
 /// A side whose CPUs are busy for this share bounds a closed loop.
-pub const BOUND: f64 = 0.95;
+pub(crate) const BOUND: f64 = 0.95;
 /// Share of the messages that a server may still owe shortly after the load: more is a backlog, the server saturated.
-pub const BACKLOG: f64 = 0.01;
+pub(crate) const BACKLOG: f64 = 0.01;
 
 /// The conditions under which a trial was run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     /// The generator's ceiling in echoes per second.
-    pub ceiling_per_sec: Option<f64>,
+    pub(crate) ceiling_per_sec: Option<f64>,
     /// The drift probe before the trial, in echoes per second.
-    pub drift_probe_per_sec: Option<f64>,
+    pub(crate) drift_probe_per_sec: Option<f64>,
     /// Its best rate in the session so far.
-    pub drift_probe_best_per_sec: Option<f64>,
+    pub(crate) drift_probe_best_per_sec: Option<f64>,
 }
 
 impl Conditions {
     /// The load of a plan as a share of the ceiling, if both are known.
-    pub fn share_of_ceiling(&self, plan: &Plan) -> Option<f64> {
+    pub(crate) fn share_of_ceiling(&self, plan: &Plan) -> Option<f64> {
         match &plan.load {
             Load::Open { rate, .. } => Some(rate.extremes_per_sec().1 / self.ceiling_per_sec?),
             Load::Closed { .. } => None,
@@ -58,21 +58,21 @@ impl Conditions {
 
 /// The assessment of one trial.
 #[derive(Clone, Debug)]
-pub struct Assessment {
+pub(crate) struct Assessment {
     /// Whether its figures may be believed.
-    pub validity: Validity,
+    pub(crate) validity: Validity,
     /// Why not.
-    pub reasons: Vec<Reason>,
+    pub(crate) reasons: Vec<Reason>,
     /// What to bear in mind.
-    pub flags: Vec<Reason>,
+    pub(crate) flags: Vec<Reason>,
     /// What the server made of the load.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Whose CPUs were busy in the closed or peak window.
-    pub bound_by: Option<BoundBy>,
+    pub(crate) bound_by: Option<BoundBy>,
 }
 
 /// Assesses a trial.
-pub fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Assessment {
+pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Assessment {
     let mut gates = Gates::default();
     gates.flags.extend(plan.flags.iter().map(|caveat| match caveat {
         Caveat::OneCpu => Reason::from(ReasonKind::OneCpu),
@@ -128,7 +128,7 @@ pub fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Assessment
 }
 
 /// Every gate, for session.json.
-pub fn gates() -> Vec<(&'static str, Gate)> {
+pub(crate) fn gates() -> Vec<(&'static str, Gate)> {
     vec![
         ("slots_missed_share", SLOTS_MISSED),
         ("send_lag_p99_ns_spin", SEND_LAG_SPIN_NS),
@@ -144,7 +144,7 @@ pub fn gates() -> Vec<(&'static str, Gate)> {
 }
 
 /// Every other limit, for session.json.
-pub fn limits() -> Vec<(&'static str, f64)> {
+pub(crate) fn limits() -> Vec<(&'static str, f64)> {
     vec![("bound_busy_share", BOUND), ("backlog_share", BACKLOG)]
 }
 
@@ -195,7 +195,7 @@ fn assess_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
 }
 
 /// The gates of the load window, or of the idle window where nothing is sent.
-fn assess_surroundings(gates: &mut Gates, around: &Surroundings, span_ns: f64) {
+fn assess_surroundings(gates: &mut Gates, around: &HostActivity, span_ns: f64) {
     let cpus = crate::observe::available_cpus().len().max(1) as f64;
     if let Some(steal_ns) = around.steal_ns {
         gates.check(STEAL, ReasonKind::Steal, steal_ns as f64 / (span_ns * cpus));
@@ -208,7 +208,7 @@ fn assess_surroundings(gates: &mut Gates, around: &Surroundings, span_ns: f64) {
 
 /// Share of a window in which the generator's busiest thread had something to do. One that spins says so itself; one
 /// that sleeps is busy whenever it runs.
-pub fn busy_share(plan: &Plan, loaded: &Loaded) -> f64 {
+pub(crate) fn busy_share(plan: &Plan, loaded: &Loaded) -> f64 {
     let busy_ns = match plan.pacing {
         Pacing::Spin => loaded.window.busy_ns,
         Pacing::Timer => loaded.window.usage.cpu_ns / u64::from(plan.threads),

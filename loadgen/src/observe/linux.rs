@@ -203,7 +203,12 @@ pub fn available_memory() -> Option<u64> {
     available.into_iter().chain(left).min()
 }
 
-/// Number of ephemeral ports (ip(7)).
+/// The most descriptors that this process may have open (RLIMIT_NOFILE, the soft limit); `None` without a limit.
+pub fn descriptor_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// How many ports the kernel may choose from when a client connects (ip(7)).
 pub fn ephemeral_ports() -> Option<u64> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u64>().ok());
@@ -289,7 +294,7 @@ pub fn facts() -> Facts {
         transparent_hugepage: read("/sys/kernel/mm/transparent_hugepage/enabled"),
         cpu_quota: has_cpu_quota(),
         sysctl: sysctls(),
-        nofile_soft: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+        nofile_soft: descriptor_limit(),
         memory_total_bytes: Meminfo::current().ok().map(|memory| memory.mem_total),
     }
 }

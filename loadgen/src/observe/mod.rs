@@ -7,15 +7,17 @@
 //! * `thread_usage()`, `own_cpu_ns()`: usage of the calling thread and of this process;
 //! * `machine()`: counters of the whole host;
 //! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `has_cpu_quota()`: where and when threads may run;
-//! * `available_memory()`: how much this process may still allocate;
-//! * `ephemeral_ports()`: the number of connections from one address to one server;
-//! * `facts()`, `host()`, `boot_id()`: properties and identity of the host, for a record.
+//! * `available_memory()`: how much this process may still take;
+//! * `descriptor_limit()`: how many descriptors this process may open;
+//! * `ephemeral_ports()`: how many connections one address can have to another;
+//! * `facts()`, `host()`, `boot_id()`: what a record says about the host, and by what it is known.
 //!
 //! A value that the platform does not provide is `None`, never 0. Snapshots are taken outside the measured windows: with
 //! ten thousand threads, a snapshot takes up to 100 ms.
 
 mod cmdline;
 mod facts;
+pub mod fitness;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -30,8 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use facts::Facts;
 pub use imp::{
-    Process, Syscalls, available_cpus, available_memory, boot_id, ephemeral_ports, facts, has_cpu_quota, host, machine,
-    own_cpu_ns, pin_thread, thread_usage, yield_to_others,
+    Process, Syscalls, available_cpus, available_memory, boot_id, descriptor_limit, ephemeral_ports, facts,
+    has_cpu_quota, host, machine, own_cpu_ns, pin_thread, thread_usage, yield_to_others,
 };
 pub use relatives::{group, listening};
 

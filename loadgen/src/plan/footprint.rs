@@ -1,23 +1,20 @@
-//! How much memory a plan takes, so that one that takes too much is refused before any work is done.
+//! How much memory a plan takes, so that one that takes too much is refused before anything is started.
 
 use anyhow::{Result, bail};
 
-use crate::{
-    observe,
-    plan::{Load, Plan, units::show_memory},
-};
+use super::{Load, Plan, units::show_memory};
 
-/// Bytes for a slot of a schedule: in the schedule, in its thread's part of it while that grows, and for its response.
+/// Bytes per slot of a schedule: in the schedule, in its thread's part of it while that grows, and for its response.
 const SLOT_BYTES: f64 = 64.0;
 
-/// Bytes for a message under way: when it was due and tried, and its number while it waits behind a full socket, each in a
+/// Bytes per message in flight: when it was due and tried, and its number while it waits behind a full socket, each in a
 /// queue that may have doubled.
 const UNDER_WAY_BYTES: f64 = 80.0;
 
-/// Bytes for a connection.
+/// Bytes per connection.
 const CONNECTION_BYTES: f64 = 512.0;
 
-/// Bytes for a thread, its stack and buffers and the histograms of its windows.
+/// Bytes per thread: its stack, its buffers and the histograms of its windows.
 const THREAD_BYTES: f64 = 4e6;
 
 /// The share of the available memory that the generator may take: the server needs some as well.
@@ -26,9 +23,9 @@ const SHARE: f64 = 0.5;
 /// Refuses a plan that takes more memory than the generator may have.
 ///
 /// # Errors
-/// One line that says what takes how much, and what to ask for instead.
-pub(crate) fn check(plan: &Plan) -> Result<()> {
-    let Some(available) = observe::available_memory() else { return Ok(()) };
+/// One line that names the greatest part with its size, and the option that reduces it.
+pub(super) fn check(plan: &Plan, available: Option<u64>) -> Result<()> {
+    let Some(available) = available else { return Ok(()) };
     let mut parts = parts(plan);
     let sum: f64 = parts.iter().map(|(bytes, ..)| bytes).sum();
     if sum <= available as f64 * SHARE {
@@ -43,7 +40,7 @@ pub(crate) fn check(plan: &Plan) -> Result<()> {
     )
 }
 
-/// What takes memory: bytes, what it is, and what to ask for instead.
+/// The parts of the footprint: bytes, their cause, and the option that reduces them.
 fn parts(plan: &Plan) -> [(f64, &'static str, &'static str); 4] {
     let connections = plan.all_connections() as f64;
     let (slots, under_way) = match &plan.load {

@@ -11,8 +11,8 @@ pub enum Pacing {
 }
 
 impl Pacing {
-    /// As it is called on the command line and in records.
-    pub fn name(self) -> &'static str {
+    /// Name on the command line and in records.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Spin => "spin",
             Self::Timer => "timer",

@@ -1,12 +1,12 @@
-//! From what the command line asks for to a plan: the same for every command.
+//! From the command line's options to a plan that is ready to run, in the same way for every command.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Cohorts, HostArgs, Load, Pacing, PacingChoice, Payloads, PlacementWish, Plan, Windows, footprint, place};
+use super::{Cohorts, HostArgs, Load, Pacing, PacingChoice, Payloads, Placed, Plan, Windows, validation::HostLimits};
 
-/// What a plan needs besides the host.
+/// The parts of a plan that do not depend on the host.
 pub(crate) struct Shape {
     pub(crate) connections: u32,
     pub(crate) load: Load,
@@ -16,14 +16,12 @@ pub(crate) struct Shape {
     pub(crate) cohorts: Cohorts,
 }
 
-/// Completes a plan for this host and checks it.
-pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
-    let wish = PlacementWish {
-        kind: host.placement,
-        server_cpus: host.server_cpus.as_ref().map(|cpus| cpus.0.clone()),
-        loadgen_cpus: host.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone()),
-    };
-    let (placement, mut pacing, flags) = place(&wish, host.pacing, host.threads)?;
+/// Completes a plan for this host, raises the process's descriptor limit for it, and checks it against the host.
+///
+/// # Errors
+/// One line that names the option that does not fit this host or makes no trial.
+pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
+    let Placed { placement, mut pacing, flags } = host.placement().place()?;
     if shape.cohorts.flooders > 0 && placement.spare_cpus.is_empty() {
         ensure!(
             host.pacing != PacingChoice::Spin,
@@ -48,7 +46,8 @@ pub(crate) fn checked(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         congestion: host.congestion.clone(),
         flags,
     };
-    plan.check()?;
-    footprint::check(&plan)?;
+    // Connections need descriptors here, and the processes that are started inherit the limit.
+    servers::listen::raise_descriptor_limit();
+    plan.check(&HostLimits::current())?;
     Ok(plan)
 }

@@ -1,40 +1,37 @@
-//! Rates, sizes and durations as people write them: the only parser and printer of units.
+//! Counts, rates, sizes and durations as people write them: the only parser and printer of units.
 
 use std::time::Duration;
 
-pub use servers::cli::{duration, status_interval};
-
-use crate::plan::{Payloads, Rate};
+pub(crate) use servers::cli::{duration, status_interval};
 
 /// The highest rate, per second: the schedule counts nanoseconds.
 const PER_SECOND_MAX: f64 = 1e9;
 
-/// The lowest one that is not zero: one an hour.
+/// The lowest rate above zero: one per hour.
 const PER_SECOND_MIN: f64 = 1.0 / 3_600.0;
 
 /// Reads a count: `500`, `20k`, `1.5M`.
 ///
 /// # Errors
-/// One line that says what would be right.
-pub fn count(text: &str) -> Result<u64, String> {
+/// One line with examples of values that can be read.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     const EXAMPLES: &str = "500, 20k or 1.5M";
     whole(scaled(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], EXAMPLES)?, EXAMPLES)
 }
 
-/// The same for a count that is kept in 32 bits.
+/// [`count`], for 32 bits.
 ///
 /// # Errors
-/// One line that says what would be right.
-pub fn count_u32(text: &str) -> Result<u32, String> {
+/// One line with examples of values that can be read.
+pub(crate) fn count_u32(text: &str) -> Result<u32, String> {
     u32::try_from(count(text)?).map_err(|_| format!("it is too large; at most {}", u32::MAX))
 }
 
-/// Reads how often something happens in a second: `500`, `20k`, `1.5M`, `0.1`; `6/m` and `20/h` are by the minute and by
-/// the hour.
+/// Reads a rate per second: `500`, `20k`, `1.5M`, `0.1`; `6/m` is per minute and `20/h` per hour.
 ///
 /// # Errors
-/// One line that says what would be right.
-pub fn per_second(text: &str) -> Result<f64, String> {
+/// One line with examples of values that can be read.
+pub(crate) fn per_second(text: &str) -> Result<f64, String> {
     let (number, seconds) = match text.split_once('/') {
         None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
         Some((number, "m")) => (number, 60.0),
@@ -52,66 +49,13 @@ pub fn per_second(text: &str) -> Result<f64, String> {
 /// Reads a size in bytes: `64B`, `1KiB`, `100MiB`.
 ///
 /// # Errors
-/// One line that says what would be right.
-pub fn bytes(text: &str) -> Result<u64, String> {
+/// One line with examples of values that can be read.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     const EXAMPLES: &str = "64B, 16KiB or 1MiB";
     whole(scaled(text, &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0)], EXAMPLES)?, EXAMPLES)
 }
 
-/// Reads a rate that may change over the window: `20k`, `0.1`, `6/m`, a ramp `1k..50k` or steps `1k,5k,20k`.
-///
-/// # Errors
-/// One line that says what would be right.
-pub fn rate(text: &str) -> Result<Rate, String> {
-    if let Some((from, to)) = text.split_once("..") {
-        return Ok(Rate::Ramp { from: per_second(from)?, to: per_second(to)? });
-    }
-    match text.split(',').map(per_second).collect::<Result<Vec<_>, _>>()?[..] {
-        [rate] => Ok(Rate::Steady(rate)),
-        ref rates => Ok(Rate::Steps(rates.to_vec())),
-    }
-}
-
-/// Reads payload sizes: `64B`, or several with the share of messages that have them: `64B,1KiB:0.1`.
-///
-/// # Errors
-/// One line that says what would be right.
-pub fn payloads(text: &str) -> Result<Payloads, String> {
-    let size = |part: &str| -> Result<(usize, Option<f64>), String> {
-        let (size, share) = part.split_once(':').map_or((part, None), |(size, share)| (size, Some(share)));
-        let share = match share.map(str::parse::<f64>) {
-            None => None,
-            Some(Ok(share)) if share > 0.0 && share <= 1.0 => Some(share),
-            Some(_) => return Err("a share lies between 0 and 1: write for example 64B,1KiB:0.1".to_owned()),
-        };
-        let bytes = usize::try_from(bytes(size)?).map_err(|error| error.to_string())?;
-        Ok((bytes, share))
-    };
-    Payloads::mix(&text.split(',').map(size).collect::<Result<Vec<_>, _>>()?)
-}
-
-/// Writes a rate as it is read.
-pub fn show_rate(rate: &Rate) -> String {
-    let show = |rate: &f64| show_count(*rate);
-    match rate {
-        Rate::Steady(rate) => show(rate),
-        Rate::Ramp { from, to } => format!("{}..{}", show(from), show(to)),
-        Rate::Steps(rates) => rates.iter().map(show).collect::<Vec<_>>().join(","),
-    }
-}
-
-/// Writes payload sizes as they are read.
-pub fn show_payloads(payloads: &Payloads) -> String {
-    match payloads.sizes() {
-        [(bytes, _)] => show_bytes(*bytes as u64),
-        sizes => {
-            let show = |(bytes, share): &(usize, f64)| format!("{}:{share}", show_bytes(*bytes as u64));
-            sizes.iter().map(show).collect::<Vec<_>>().join(",")
-        }
-    }
-}
-
-/// Reads a number of zero or more with one of these units, each with what it multiplies by.
+/// Reads a number of zero or more with one of these units, each with its factor.
 fn scaled(text: &str, units: &[(&str, f64)], examples: &str) -> Result<f64, String> {
     let wrong = || format!("write for example {examples}");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -121,7 +65,7 @@ fn scaled(text: &str, units: &[(&str, f64)], examples: &str) -> Result<f64, Stri
 }
 
 fn whole(value: f64, examples: &str) -> Result<u64, String> {
-    // Exact up to 2^53, far beyond any count or size that can be asked for.
+    // Exact up to 2^53, far beyond any count or size that makes sense.
     const EXACT: u64 = 1 << 53;
     match value {
         value if value > EXACT as f64 => Err(format!("it is too large, at most {EXACT}; write for example {examples}")),
@@ -131,7 +75,7 @@ fn whole(value: f64, examples: &str) -> Result<u64, String> {
 }
 
 /// Writes a duration with the largest unit that keeps it whole: `500ms`, `5s`, `0s`.
-pub fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { humantime::format_duration(duration).to_string().replace(' ', "") }
 }
 
@@ -159,7 +103,7 @@ pub fn show_bytes(bytes: u64) -> String {
 }
 
 /// Writes an amount of memory roughly: `17.2 GB`, `305 MB`.
-pub fn show_memory(bytes: f64) -> String {
+pub(crate) fn show_memory(bytes: f64) -> String {
     if bytes >= 1e9 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.0} MB", bytes / 1e6) }
 }
 
@@ -197,29 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn ramps_steps_and_mixes_are_read() {
-        assert_eq!(rate("20k"), Ok(Rate::Steady(20_000.0)));
-        assert_eq!(rate("1k..50k"), Ok(Rate::Ramp { from: 1_000.0, to: 50_000.0 }));
-        assert_eq!(rate("1k,500"), Ok(Rate::Steps(vec![1_000.0, 500.0])));
-        assert_eq!(payloads("64B"), Ok(Payloads::one(64)));
-        assert_eq!(payloads("64B,1KiB:0.1").unwrap().sizes(), [(64, 0.9), (1024, 0.1)]);
-        for text in ["", "1k..", "..", "1k..2k..3k", "1k,", "1k;2k"] {
-            assert!(rate(text).is_err_and(|error| error.contains("20k")), "{text:?}");
-        }
-        for text in ["64B,", "64B:2", "64B:x", "64B:0.5", "64B:0", "64B,1KiB:1"] {
-            assert!(payloads(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
     fn a_rate_below_one_per_second_is_understood() {
         for (text, per_sec) in
             [("0.1", 0.1), ("1.5", 1.5), ("6/m", 0.1), ("0.5/s", 0.5), ("36/h", 0.01), ("1/h", 1.0 / 3_600.0)]
         {
-            assert_eq!(rate(text), Ok(Rate::Steady(per_sec)), "{text}");
+            assert_eq!(per_second(text), Ok(per_sec), "{text}");
         }
-        assert_eq!(rate("0..0.5"), Ok(Rate::Ramp { from: 0.0, to: 0.5 }));
-        assert_eq!(rate("6/m,1.5"), Ok(Rate::Steps(vec![0.1, 1.5])));
         for (text, shown) in [("0.1", "0.1"), ("6/m", "0.1"), ("1.5", "1.5"), ("20/m", "0.333")] {
             assert_eq!(show_count(per_second(text).unwrap()), shown);
         }

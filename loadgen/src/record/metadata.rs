@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Build, EndedBy, Mode, SCHEMA_VERSION, State, cell::decimal, files, reader::other_schema};
 use crate::{
-    observe::Facts,
-    plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan, units::show_payloads},
+    observe::{Facts, fitness::HostCheck},
+    plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan},
     text::plain_value,
 };
 
@@ -60,17 +60,6 @@ pub struct Gate {
     /// Beyond this it is invalid; `None` if it never is.
     #[serde(serialize_with = "finite", deserialize_with = "infinite")]
     pub invalid: f64,
-}
-
-/// One check of the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostCheck {
-    /// Name of the check.
-    pub check: String,
-    /// What was found.
-    pub found: String,
-    /// What would be better and how to get it; `None` if all is well.
-    pub fix: Option<String>,
 }
 
 /// What reproduces a session.
@@ -228,7 +217,7 @@ pub struct PlanRecord {
 
 impl PlanRecord {
     /// The record of a plan.
-    pub fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan) -> Self {
         let (mode, rate, arrivals, depth) = match &plan.load {
             Load::Open { rate, arrivals } => (Mode::Open, Some(rate.to_string()), Some(*arrivals), None),
             Load::Closed { depth } => (Mode::Closed, None, None, Some(*depth)),
@@ -240,7 +229,7 @@ impl PlanRecord {
             arrivals,
             depth,
             pacing: plan.load_pacing(),
-            payloads: show_payloads(&plan.payloads),
+            payloads: plan.payloads.to_string(),
             idle_ms: ms(plan.windows.idle),
             warmup_ms: ms(plan.windows.warmup),
             load_ms: ms(plan.windows.load),

@@ -23,8 +23,7 @@ pub use self::{
     files::read as read_file,
     histograms::{Distribution, Second, Series},
     metadata::{
-        CellRecord, Configuration, DroppedCell, Gate, HostCheck, Metadata, PilotEntry, PlanRecord, Primary,
-        recorded_rate,
+        CellRecord, Configuration, DroppedCell, Gate, Metadata, PilotEntry, PlanRecord, Primary, recorded_rate,
     },
     origin::{is_own, without_home},
     place::{Place, host_name, is_running},

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use servers::clock;
 
 use super::{
-    Build, Configuration, Gate, HostCheck, Metadata, Row, SCHEMA_VERSION, Series, State, Trials, build,
+    Build, Configuration, Gate, Metadata, Row, SCHEMA_VERSION, Series, State, Trials, build,
     files::Files,
     histograms, origin,
     place::{LOCKED, Place},
@@ -44,7 +44,7 @@ pub struct Preamble {
     /// Every other limit, by its name.
     pub limits: Vec<(&'static str, f64)>,
     /// Looks at the host's facts.
-    pub doctor: Option<fn(&observe::Facts) -> Vec<HostCheck>>,
+    pub doctor: Option<fn(&observe::Facts) -> Vec<observe::fitness::HostCheck>>,
 }
 
 /// An open session.

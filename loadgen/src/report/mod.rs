@@ -21,7 +21,7 @@ use std::fmt::Write;
 
 pub use reasons::sentence as reason;
 pub use session::{benchmark_of, beside, render, render_into};
-pub use trial::trial;
+pub(crate) use trial::trial;
 
 /// Lines under each other, the first column left and the others right-aligned, with a space in between at least.
 fn table(rows: &[Vec<String>], first: usize, others: usize) -> String {

@@ -14,7 +14,7 @@ use crate::{
     },
     plan::{
         CohortKind, Load, Pacing, PlacementKind, Plan,
-        units::{show_count, show_duration, show_payloads, show_rate, show_us},
+        units::{show_count, show_duration, show_us},
     },
     record::{BoundBy, Reason, ReasonKind, Validity},
     stats::{SAMPLES_BEYOND, is_told},
@@ -24,7 +24,7 @@ use crate::{
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// Configuration, validity, latency, throughput, server, files.
-pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
+pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
     let plan = entry.plan;
     let mut text = configuration(entry.arm, plan);
     let Ok((trial, assessment)) = entry.measured else { return text };
@@ -51,7 +51,7 @@ pub fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
 
 fn configuration(name: &str, plan: &Plan) -> String {
     let load = match &plan.load {
-        Load::Open { rate, arrivals } => format!("open loop, {} messages/s, {}", show_rate(rate), arrivals.name()),
+        Load::Open { rate, arrivals } => format!("open loop, {} messages/s, {}", rate.with_units(), arrivals.name()),
         Load::Closed { depth } => format!("closed loop, depth {depth}"),
     };
     let status = match plan.status_interval {
@@ -82,7 +82,7 @@ fn configuration(name: &str, plan: &Plan) -> String {
     format!(
         "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
         plan.connections,
-        show_payloads(&plan.payloads),
+        plan.payloads,
         plan.seed,
         show_duration(plan.windows.load),
         show_duration(plan.windows.warmup),

@@ -1,4 +1,4 @@
-//! The accounting on made-up traces, without a clock: the right one finds the known answer, and three wrong ones that are
+//! The accounting on synthetic traces, without a clock: the right one finds the known answer, and three wrong ones that are
 //! common among load generators do not.
 
 use hdrhistogram::Histogram;
@@ -10,7 +10,7 @@ use crate::engine::tally::Tally;
 #[derive(Clone, Copy)]
 struct Event {
     intended_ns: u64,
-    /// When the generator got round to it.
+    /// When the generator tried to send it.
     tried_ns: u64,
     received_ns: u64,
 }
@@ -22,7 +22,7 @@ const PERIOD_NS: u64 = 500_000_000;
 const MESSAGES: u64 = 40_000;
 
 /// One connection, a message every 100 us, a server that takes 10 us and stands still for 50 ms in every 500. The
-/// generator sends the next message only when the last has come back, as most do: so it is late, and knows it.
+/// generator sends the next message only after the last echo, as most do: so it is late, and records it.
 fn trace() -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     for index in 0..MESSAGES {
@@ -36,7 +36,7 @@ fn trace() -> Vec<Event> {
     events
 }
 
-/// What the load window records, as the engine does it.
+/// The tally of the load window, recorded as the engine does.
 fn tally(events: &[Event]) -> Tally {
     let mut tally = Tally::default();
     for event in events {
@@ -71,7 +71,7 @@ fn latency_from_the_actual_send_is_told_from_the_right_one() {
 
 #[test]
 fn corrected_recording_is_told_from_the_right_one() {
-    // It makes up the messages that a coordinated generator left out. Here none is left out: it counts twice.
+    // It adds the messages that a coordinated generator left out. Here none is left out, so it counts twice.
     let mut corrected = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
     for event in trace() {
         corrected.record_correct(event.received_ns - event.intended_ns, GAP_NS).unwrap();

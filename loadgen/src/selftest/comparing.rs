@@ -17,7 +17,7 @@ use crate::{
 
 const BLOCKS: usize = 40;
 
-/// A server does not differ from itself; one that spends 5 % more CPU time on a message does.
+/// A server does not differ from itself; one that spends 5 % more CPU time per message does.
 pub(super) fn injected() -> Result<Vec<Answer>> {
     let setup = Setup::open(10_000, Arrivals::Poisson, Duration::from_millis(300));
     let cpu_ns = |trial: &Trial| -> Result<f64> {
@@ -25,10 +25,10 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
         Ok(loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64 / loaded.window.tally.counts.echoed as f64)
     };
     let spun_ns = |trial: &Trial| -> Result<f64> { Ok(truth(trial, "spun_ns")? / truth(trial, "messages")?) };
-    // Both spin, so that they differ in nothing but how long: 5 % of what a message costs. A good part of that is the
-    // spinning, whose noise is small: whether a host's noise allows for 5 % is for a comparison to say, not for a proof.
+    // Both spin, so that they differ only in the duration: by 5 % of the CPU time per message. A good part of that is the
+    // spinning, whose noise is small: whether a host's noise allows for 5 % is a question for a comparison, not a proof.
     let base = ["--delay", "20us"];
-    let more = format!("{}ns", 20_000 + (0.05 * cpu_ns(&setup.reference(&base)?)?) as u64);
+    let more = format!("{}ns", 20_000 + (0.05 * cpu_ns(&setup.fault_server(&base)?)?) as u64);
     let arms = [&base[..], &base, &["--delay", &more]];
     let (mut values, mut spun) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     for block in 0..BLOCKS {
@@ -36,7 +36,7 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
         // Every order in turn: each arm is as often first as last.
         for place in 0..arms.len() {
             let arm = (block + place * if block % 2 == 0 { 1 } else { 2 }) % arms.len();
-            let trial = setup.reference(arms[arm])?;
+            let trial = setup.fault_server(arms[arm])?;
             values[arm].push(cpu_ns(&trial)?);
             spun[arm].push(spun_ns(&trial)?);
         }
@@ -48,7 +48,7 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
     // Half of a 95 % interval, widened to about 99.5 %: a proof that fails one time in twenty proves nothing.
     let half = |comparison: &Comparison| 1.45 * (comparison.interval.1 - comparison.interval.0) / 2.0;
     Ok(vec![
-        Answer::number("CPU a message, server against itself: ratio", 1.0, same.estimate, half(&same).max(0.01)),
+        Answer::number("CPU per message, against itself: ratio", 1.0, same.estimate, half(&same).max(0.01)),
         Answer::fact("  no difference is claimed", same.p_value > 0.005),
         Answer::number("  with 5 % more injected: ratio", expected, different.estimate, half(&different).max(0.01)),
         Answer::fact("  the difference is found", different.interval.0 > 1.0),

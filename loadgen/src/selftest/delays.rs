@@ -5,29 +5,33 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Answer, Setup, Spoiled, known, load, truth};
-use crate::{measure::trial::Trial, plan::Arrivals, stats::quantile};
+use crate::{
+    measure::{retry::Retry, trial::Trial},
+    plan::Arrivals,
+    stats::quantile,
+};
 
-/// Quantiles that are looked at, with the reference server's names for them.
+/// The compared quantiles, with the fault server's names for them.
 const QUANTILES: [(f64, &str, &str); 3] =
     [(0.5, "p50", "delay_ns_p50"), (0.9, "p90", "delay_ns_p90"), (0.99, "p99", "delay_ns_p99")];
 
-/// A fixed delay shifts p50, p90 and p99 by what the server says that it was, with the tail that the host gave it.
+/// A fixed delay shifts p50, p90 and p99 by the delays that the server reports, host-made tail included.
 pub(super) fn fixed() -> Result<Vec<Answer>> {
     /// The median of so many: the p99 of a trial rests on two messages, which one stall of the host makes late.
     const TRIALS: usize = 5;
-    // At equal intervals and 60 % load nothing queues. The delay is much longer than the way there and back.
+    // At equal intervals and 60 % load nothing queues. The delay is much longer than the round trip.
     let setup = Setup::open(60, Arrivals::Constant, Duration::from_secs(4));
     let way = Setup { duration: Duration::from_secs(2), ..setup.clone() };
     let mut delays = [const { Vec::new() }; QUANTILES.len()];
     let mut differences = [const { Vec::new() }; QUANTILES.len()];
     for _ in 0..TRIALS {
-        let way_ns = load(&way.reference(&[])?)?.window.tally.response.value_at_quantile(0.5) as f64;
+        let way_ns = load(&way.fault_server(&[])?)?.window.tally.response.value_at_quantile(0.5) as f64;
         let delayed = undisturbed(&setup)?;
         for (index, (at, _, name)) in QUANTILES.into_iter().enumerate() {
             let shift = load(&delayed)?.window.tally.response.value_at_quantile(at) as f64 - way_ns;
             let delay = truth(&delayed, name)?;
             delays[index].push(delay);
-            // Within the trial: what the host made of its delays is in both.
+            // Within one trial, so that the host's effect on the delays is in both.
             differences[index].push(shift - delay);
         }
     }
@@ -40,20 +44,20 @@ pub(super) fn fixed() -> Result<Vec<Answer>> {
     Ok(QUANTILES.into_iter().enumerate().map(answer).collect())
 }
 
-/// A trial in which the reference server had its CPU nearly all of the time.
+/// A trial in which the fault server had its CPU nearly all the time.
 fn undisturbed(setup: &Setup) -> Result<Trial> {
-    const ATTEMPTS: usize = 6;
-    for _ in 0..ATTEMPTS {
-        let trial = setup.reference(&["--delay", "10ms"])?;
+    let attempted = Retry::PATIENT.until_accepted(|_| {
+        let trial = setup.fault_server(&["--delay", "10ms"])?;
         // A message comes every 16.7 ms: a delay that is longer would keep the next one waiting.
-        if truth(&trial, "delay_ns_p99")? < 1.5 * 10e6 {
-            return Ok(trial);
-        }
-    }
-    Err(Spoiled("this host keeps its own processes waiting: delays of 10 ms become longer ones".to_owned()).into())
+        let was_short = truth(&trial, "delay_ns_p99")? < 1.5 * 10e6;
+        Ok(if was_short { Ok(trial) } else { Err(()) })
+    })?;
+    attempted.map_err(|()| {
+        Spoiled("this host keeps its own processes waiting: delays of 10 ms become longer ones".to_owned()).into()
+    })
 }
 
-/// M/D/1 and M/M/1: the mean response is service, wait and what it is without a queue.
+/// M/D/1 and M/M/1: the mean response is service, wait and the response without a queue.
 pub(super) fn queues() -> Result<Vec<Answer>> {
     Ok(vec![
         queue("M/D/1 at half load: mean response", &[])?,
@@ -70,14 +74,14 @@ fn queue(what: &str, arguments: &[&str]) -> Result<Answer> {
     let mut got = Vec::new();
     for seed in 0..TRIALS {
         setup.seed = seed;
-        // The way there and back, and what the server does besides the delay.
-        let plain = setup.reference(&[])?;
+        // The round trip, and the server's work besides the delay.
+        let plain = setup.fault_server(&[])?;
         let way_ns = load(&plain)?.window.tally.response.mean();
-        let trial = setup.reference(&arguments)?;
+        let trial = setup.fault_server(&arguments)?;
         let loaded = load(&trial)?;
         let (delay_ns, deviation_ns) = (truth(&trial, "delay_ns_mean")?, truth(&trial, "delay_ns_stdev")?);
         let cpu_ns = loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
-        // All that a message costs the server keeps the next one waiting.
+        // All of the server's time for a message keeps the next one waiting.
         let service_ns = (cpu_ns / loaded.window.tally.counts.echoed as f64).max(delay_ns);
         let square_ns2 = service_ns * service_ns + deviation_ns * deviation_ns;
         expected.push(delay_ns + way_ns + known::queueing_ns(RATE as f64 / 1e9, service_ns, square_ns2));

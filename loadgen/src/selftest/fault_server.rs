@@ -1,7 +1,7 @@
 //! An echo server with known faults, for proving the instrument; without any it is the null server, which does nothing
 //! but echo and so shows what the generator can do.
 //!
-//! It prints its own ground truth: what it really did is compared with what the generator says it did. It sends no status
+//! It prints the ground truth of its faults and delays, with which the generator's figures are compared. It sends no status
 //! lines.
 
 use std::{
@@ -35,16 +35,16 @@ use servers::{
 use slab::Slab;
 
 use crate::{
-    cli::{Fault, ReferenceArgs},
+    cli::{Fault, FaultServerArgs},
     exit::Exit,
     interrupt, terminal,
 };
 
-/// Serves until SIGTERM, then prints what it did as one line of JSON on stderr.
+/// Serves until SIGTERM, then prints the ground truth as one line of JSON on stderr.
 ///
 /// # Errors
 /// If it cannot listen.
-pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
+pub fn serve(args: &FaultServerArgs) -> Result<Exit> {
     interrupt::install()?;
     listen::raise_descriptor_limit();
     let options = SocketOptions { nodelay: true, congestion: Some(args.congestion.clone()) };
@@ -68,7 +68,7 @@ const WAKE: Token = Token(usize::MAX - 1);
 const STOP: Token = Token(usize::MAX - 2);
 
 struct Server {
-    args: ReferenceArgs,
+    args: FaultServerArgs,
     connections: Slab<Connection>,
     truth: Truth,
     random: ChaCha8Rng,
@@ -79,9 +79,9 @@ struct Connection {
     stream: TcpStream,
     /// The beginning of a message.
     partial: Vec<u8>,
-    /// A message that waits for the next one to go first.
+    /// A message that is sent after the next one.
     held: Vec<u8>,
-    /// What a full socket did not take.
+    /// Bytes that a full socket did not take.
     unsent: Vec<u8>,
 }
 
@@ -126,7 +126,7 @@ impl Server {
 
     fn wake(&mut self, timer: Option<&OwnedFd>) {
         if let Some(timer) = timer {
-            // How often it expired is of no interest, only that it can expire anew.
+            // Only to rearm the event: the number of expirations does not matter.
             let _ = rustix::io::read(timer, &mut [0; 8]);
         }
         self.truth.wakes += 1;
@@ -161,7 +161,7 @@ impl Server {
         }
     }
 
-    /// Answers every complete message, each when its time is up.
+    /// Answers every complete message, each after its delay.
     fn answer(&mut self, key: usize) -> io::Result<()> {
         let mut input = std::mem::take(&mut self.connections[key].partial);
         let mut begin = 0;
@@ -183,7 +183,7 @@ impl Server {
                 Some(Fault::Drop) => {}
                 Some(Fault::Duplicate) => connection.write(&message.repeat(2))?,
                 Some(Fault::Corrupt) => {
-                    // Never into a newline: then it would be two lines.
+                    // Never into a newline, which would make two lines.
                     message[length / 2] ^= 0x80;
                     connection.write(&message)?;
                 }
@@ -226,7 +226,7 @@ impl Connection {
     }
 }
 
-/// What it really did.
+/// The ground truth.
 struct Truth {
     messages: u64,
     faults: u64,
@@ -244,7 +244,7 @@ impl Truth {
     }
 
     fn record_delay(&mut self, delay_ns: u64) {
-        // Longer than a minute: a stop in a debugger.
+        // A delay of more than a minute is a stop in a debugger.
         let _ = self.delays.record(delay_ns.max(1));
     }
 
@@ -263,7 +263,7 @@ impl Truth {
     }
 }
 
-/// Keeps the CPU busy for that long by the thread's own CPU clock; returns how long it was.
+/// Keeps the CPU busy for that long by the thread's own CPU clock; returns the real duration in nanoseconds.
 fn spin(time: Duration) -> u64 {
     if time.is_zero() {
         return 0;

@@ -1,4 +1,4 @@
-//! What theory says. Pure.
+//! Predictions of theory. Pure.
 
 /// Quantile `quantile` of the response times in an open loop when the server stands still for `stall_ns` every
 /// `period_ns` and is otherwise busy for the share `utilisation`.

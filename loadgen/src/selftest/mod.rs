@@ -1,6 +1,6 @@
 //! `loadgen selftest`: proves the instrument on answers that are known beforehand.
 //!
-//! Faults are injected by a reference server that says what it really did, or by signals to unmodified servers. Each
+//! Faults are injected by a fault server that reports the ground truth, or by signals to unmodified servers. Each
 //! answer is printed as expected, got and tolerance. Whether a latency is right depends on the time, so this is no part of
 //! `cargo test`; what does not depend on it is (`accounting`, and the counts in the generator's tests).
 
@@ -25,14 +25,14 @@ use crate::{
     exit::Exit,
     interrupt,
     measure::{
-        launch::reference,
+        launch::fault_server,
+        retry::Retry,
         target::Target,
         trial::{self, Trial},
         validity::{Conditions, assess},
     },
     plan::{
-        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
-        prepare::{Shape, checked},
+        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
         units::show_us,
     },
     record::Validity,
@@ -40,7 +40,7 @@ use crate::{
     terminal::{print, say},
 };
 
-/// Asks for an answer.
+/// Measures the answers to one question.
 fn check(known: Known) -> Result<Vec<Answer>> {
     match known {
         Known::Delay => delays::fixed(),
@@ -55,10 +55,10 @@ fn check(known: Known) -> Result<Vec<Answer>> {
     }
 }
 
-/// Asks for every answer, or for these, and prints them.
+/// Measures all answers, or those to the given questions, and prints them.
 ///
 /// # Errors
-/// What keeps it from measuring at all.
+/// Whatever prevents a measurement.
 pub fn selftest(known: &[Known]) -> Result<Exit> {
     let begun = Instant::now();
     let asked = if known.is_empty() { &Known::ALL[..] } else { known };
@@ -69,7 +69,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"))?;
     for known in asked {
         match check(*known) {
-            // What a signal cut short proves nothing.
+            // A measurement that a signal cut short proves nothing.
             _ if interrupt::requested() => return Ok(Exit::Interrupted),
             Ok(answers) => {
                 wrong += answers.iter().filter(|answer| !answer.is_right()).count();
@@ -97,7 +97,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
     })
 }
 
-/// Expected, got, tolerance.
+/// A known answer, with its expected and measured values.
 struct Answer {
     what: String,
     expected: f64,
@@ -122,7 +122,7 @@ impl Answer {
         Self { what: what.into(), expected, got, tolerance: 0.0, show: |count| format!("{count:.0}") }
     }
 
-    /// Something that is so or is not.
+    /// A statement that has to be true.
     fn fact(what: impl Into<String>, so: bool) -> Self {
         let show = |so: f64| if so == 0.0 { "no" } else { "yes" }.to_owned();
         Self { what: what.into(), expected: 1.0, got: f64::from(u8::from(so)), tolerance: 0.0, show }
@@ -154,7 +154,7 @@ impl fmt::Display for Spoiled {
 
 impl std::error::Error for Spoiled {}
 
-/// What a known answer needs of a trial.
+/// The parts of a plan that the known answers vary.
 #[derive(Clone, Debug)]
 struct Setup {
     connections: u32,
@@ -182,7 +182,7 @@ impl Setup {
         }
     }
 
-    /// The plan of it: no status lines, 64 bytes.
+    /// The whole plan: no status lines, messages of 64 bytes.
     fn plan(&self) -> Result<Plan> {
         let windows = Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: self.peak };
         let shape = Shape {
@@ -193,41 +193,35 @@ impl Setup {
             status_interval: Some(Duration::ZERO),
             cohorts: Cohorts::default(),
         };
-        checked(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
+        prepare(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
     }
 
-    /// A trial of the reference server with these arguments.
-    fn reference(&self, arguments: &[&str]) -> Result<Trial> {
+    /// A trial of the fault server with these arguments.
+    fn fault_server(&self, arguments: &[&str]) -> Result<Trial> {
         let plan = self.plan()?;
-        believable(&plan, &reference(&plan, arguments)?)
+        believable(&plan, &fault_server(&plan, arguments)?)
     }
 }
 
-/// A trial that no gate finds invalid, at the third attempt at the latest.
+/// A trial that no gate finds invalid, within the standard number of attempts.
 fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
-    const ATTEMPTS: usize = 3;
-    let mut reasons = Vec::new();
-    for _ in 0..ATTEMPTS {
+    let attempted = Retry::STANDARD.until_accepted(|_| {
         let trial = trial::run(plan, target)?;
         if interrupt::requested() {
             bail!("interrupted");
         }
         let assessment = assess(plan, &trial, &Conditions::default());
-        if assessment.validity != Validity::Invalid {
-            return Ok(trial);
-        }
-        reasons = assessment.reasons;
-    }
-    Err(Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
+        Ok(if assessment.validity == Validity::Invalid { Err(assessment.reasons) } else { Ok(trial) })
+    })?;
+    attempted.map_err(|reasons| Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
 }
 
-/// What the reference server says that it did.
+/// A value of the fault server's ground truth.
 fn truth(trial: &Trial, what: &str) -> Result<f64> {
     let said: serde_json::Value = serde_json::from_str(&trial.last_words)?;
-    said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the reference server does not say {what}"))
+    said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the fault server does not say {what}"))
 }
 
-/// Looks at the load window of a trial.
 fn load(trial: &Trial) -> Result<&trial::Loaded> {
     trial.load.as_ref().ok_or_else(|| anyhow::anyhow!("the trial has no load window"))
 }

@@ -7,34 +7,34 @@ use anyhow::{Context, Result};
 use super::{Answer, Setup, load, truth};
 use crate::{measure::trial::Trial, observe::Usage, plan::Arrivals};
 
-/// Spinning 5 ms in every 100 ms is 50 ms of CPU time a second, besides what waking up costs anyway: in a virtual machine
-/// that alone may be 1 % of it.
+/// Spinning 5 ms in every 100 ms is 50 ms of CPU time per second, in addition to the cost of waking up: in a virtual
+/// machine that alone may be 1 %.
 pub(super) fn cpu_time() -> Result<Vec<Answer>> {
     let per_second = |trial: &Trial| idle(trial).map(|usage| usage.cpu_ns as f64 / usage.at_ns as f64 * 1e9);
     let trial = at_rest(&["--wake", "100ms", "--spin", "5ms"])?;
     let waking = at_rest(&["--wake", "100ms"])?;
-    // A whole number of periods; what the spins really were is known.
+    // A whole number of periods; the real duration of the spins is known.
     let expected = truth(&trial, "spun_ns")? / truth(&trial, "wakes")? * 10.0;
     let got = per_second(&trial)? - per_second(&waking)?;
-    Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU a second", expected, got, 0.01 * expected)])
+    Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU per second", expected, got, 0.01 * expected)])
 }
 
-/// A timer of 100 Hz is 100 wake-ups a second.
+/// A timer of 100 Hz is 100 wake-ups per second.
 pub(super) fn wakeups() -> Result<Vec<Answer>> {
     let trial = at_rest(&["--wake", "10ms"])?;
     let usage = idle(&trial)?;
     let wakeups = usage.voluntary_switches.context("this host does not tell wake-ups")?;
     Ok(vec![Answer::number(
-        "timer of 100 Hz: wake-ups a second",
+        "timer of 100 Hz: wake-ups per second",
         100.0,
         wakeups as f64 / usage.at_ns as f64 * 1e9,
         2.0,
     )])
 }
 
-/// One message in a thousand goes wrong.
+/// One message in a thousand is faulty.
 pub(super) fn faults() -> Result<Vec<Answer>> {
-    // The last one is far enough from the end to be exchanged with a later one.
+    // The last faulty message is far enough from the end to be exchanged with a later one.
     let setup = Setup::open(20_000, Arrivals::Constant, Duration::from_millis(1_020));
     let mut answers = Vec::new();
     for (fault, what) in [
@@ -43,7 +43,7 @@ pub(super) fn faults() -> Result<Vec<Answer>> {
         ("corrupt", "altered 1 in 1000: corrupt"),
         ("reorder", "exchanged 1 in 1000: reordered"),
     ] {
-        let trial = Setup { warmup: Duration::ZERO, ..setup.clone() }.reference(&["--fault", fault])?;
+        let trial = Setup { warmup: Duration::ZERO, ..setup.clone() }.fault_server(&["--fault", fault])?;
         let counts = &load(&trial)?.window.tally.counts;
         let kinds = [counts.lost, counts.duplicate, counts.corrupt, counts.reordered];
         let found =
@@ -58,7 +58,7 @@ pub(super) fn faults() -> Result<Vec<Answer>> {
 /// A trial with an idle window and next to no load.
 fn at_rest(arguments: &[&str]) -> Result<Trial> {
     let setup = Setup::open(100, Arrivals::Constant, Duration::from_millis(100));
-    Setup { idle: Duration::from_secs(3), ..setup }.reference(arguments)
+    Setup { idle: Duration::from_secs(3), ..setup }.fault_server(arguments)
 }
 
 fn idle(trial: &Trial) -> Result<&Usage> {

@@ -25,13 +25,13 @@ use crate::{
 const STALL: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// SIGSTOP of an unmodified server, again and again: the open loop sees it as theory says, the closed one does not.
+/// SIGSTOP of an unmodified server, again and again: the open loop sees it as theory predicts, the closed one does not.
 pub(super) fn of_the_server() -> Result<Vec<Answer>> {
     const RATE: u64 = 2_000;
     let setup = Setup::open(RATE, Arrivals::Constant, PERIOD * 8);
     let (trial, stall_ns) = stalled(&Setup { peak: PERIOD, ..setup.clone() }.plan()?)?;
     let loaded = load(&trial)?;
-    // What a message costs a server that has enough to do, as it has while it catches up.
+    // CPU time per message of a busy server, as it is while it catches up.
     let peak = trial.peak.as_ref().context("the trial has no peak window")?;
     let cpu_ns = peak.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
     let utilisation = RATE as f64 / 1e9 * cpu_ns / peak.window.tally.counts.echoed.max(1) as f64;
@@ -49,7 +49,7 @@ pub(super) fn of_the_server() -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
-/// A trial of mio that is stopped regularly, and how long it really stood still each time.
+/// A trial of mio that is stopped regularly, and the mean duration of its stops in nanoseconds.
 fn stalled(plan: &Plan) -> Result<(Trial, f64)> {
     let running = Target::Server(server("mio", plan)?).start()?;
     let pid = running.pid().and_then(Pid::from_raw).context("a child has a process")?;
@@ -65,7 +65,7 @@ fn stalled(plan: &Plan) -> Result<(Trial, f64)> {
     Ok((trial?, stalls.iter().sum::<u64>() as f64 / stalls.len().max(1) as f64))
 }
 
-/// Stops the process for a while, period by period without drift; returns how long each time, in nanoseconds.
+/// Stops the process once per period, without drift; returns the durations in nanoseconds.
 fn stop_regularly(pid: Pid, over: &AtomicBool) -> Vec<u64> {
     let begun_ns = clock::now_ns();
     let mut stalls = Vec::new();
@@ -73,7 +73,7 @@ fn stop_regularly(pid: Pid, over: &AtomicBool) -> Vec<u64> {
         let period = stalls.len() as u64 + 1;
         sleep_until(begun_ns + period * PERIOD.as_nanos() as u64);
         let stopped_ns = clock::now_ns();
-        // It may be gone: then the trial says so.
+        // The process may be gone: then the trial reports it.
         let _ = kill_process(pid, Signal::STOP);
         sleep_until(stopped_ns + STALL.as_nanos() as u64);
         let _ = kill_process(pid, Signal::CONT);
@@ -86,7 +86,7 @@ fn sleep_until(at_ns: u64) {
     thread::sleep(Duration::from_nanos(at_ns.saturating_sub(clock::now_ns())));
 }
 
-/// SIGSTOP of a generator: it says itself that its figures are not to be used, and does not blame the server.
+/// SIGSTOP of a generator: it marks its own trial as invalid, and does not blame the server.
 pub(super) fn of_the_generator() -> Result<Vec<Answer>> {
     const PAUSE: Duration = Duration::from_millis(100);
     let arguments = "run --server mio --rate 5k --idle 0s --warmup 100ms --duration 2s --json --no-calibration";

@@ -1,4 +1,4 @@
-//! Who takes part in a comparison.
+//! The arms of a comparison.
 
 use anyhow::{Result, ensure};
 
@@ -13,7 +13,7 @@ use crate::{
     record::TargetKind,
 };
 
-/// One contestant: a label, and what is behind it.
+/// A label, and the server or guest behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Arm {
     pub(super) label: String,
@@ -32,10 +32,10 @@ impl Arm {
         Self { label: name.to_owned(), contestant: Contestant::Server(name.to_owned()) }
     }
 
-    /// What to start for a plan.
+    /// The target to start for a plan.
     ///
     /// # Errors
-    /// If it cannot take the plan's connections by its nature.
+    /// If the server's model cannot take the plan's connections.
     pub(super) fn target(&self, plan: &Plan) -> Result<Target> {
         Ok(match &self.contestant {
             Contestant::Server(name) => Target::Server(server(name, plan)?),

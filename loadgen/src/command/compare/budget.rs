@@ -1,4 +1,4 @@
-//! How many blocks there is time for, and how far they are.
+//! The number of blocks that the time allows, and their progress.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{arms::Arm, cells::Profile};
 use crate::{error::Interrupted, interrupt, measure::trial, plan::Plan, terminal};
 
-/// Runs every arm once without recording it; how long that took. Finds out early what cannot work at all.
-pub(super) fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option<Duration>> {
-    if !wanted {
-        return Ok(None);
-    }
+/// Runs every arm once without recording it, so that an arm that cannot work at all is found early; returns the time that
+/// it took.
+///
+/// # Errors
+/// Those of the trials, and [`Interrupted`].
+pub(super) fn rehearse(plan: &Plan, arms: &[Arm]) -> Result<Duration> {
     let begun = Instant::now();
     for arm in arms {
         trial::run(plan, &arm.target(plan)?)?;
@@ -20,10 +21,10 @@ pub(super) fn rehearse(plan: &Plan, arms: &[Arm], wanted: bool) -> Result<Option
             return Err(Interrupted.into());
         }
     }
-    Ok(Some(begun.elapsed()))
+    Ok(begun.elapsed())
 }
 
-/// How many blocks fit into what is left of the budget.
+/// The number of blocks that fit into the rest of the budget.
 pub(super) fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
     /// Blocks take a little longer than the first one now and then.
     const MARGIN: f64 = 1.03;
@@ -45,12 +46,11 @@ pub(super) fn progress(blocks: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::ProfileName;
+    use crate::command::compare::cells::QUICK;
 
     #[test]
     fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let profile = Profile::of(ProfileName::Quick).unwrap();
-        let blocks = |seconds| affordable(&profile, Duration::ZERO, Some(Duration::from_secs(seconds)));
+        let blocks = |seconds| affordable(&QUICK, Duration::ZERO, Some(Duration::from_secs(seconds)));
         assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
     }
 }

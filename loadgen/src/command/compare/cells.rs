@@ -1,4 +1,4 @@
-//! What a profile measures: one load, or for `full` many of them.
+//! The loads of a profile: one, or for `full` many.
 
 use std::time::Duration;
 
@@ -6,19 +6,18 @@ use anyhow::Result;
 
 use super::arms::Arm;
 use crate::{
-    cli::{CompareArgs, ProfileName},
+    cli::CompareArgs,
     judge::verdicts::{FLOOR, Places},
     plan::{
-        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Windows,
-        prepare::{Shape, checked},
+        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
     },
     record::{CellRecord, DroppedCell, PlanRecord},
 };
 
-/// One load of a session, and who bears it.
+/// One load of a session, with its arms.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
-    /// What it is called in the records; `None` if a session has only one.
+    /// Name in records; `None` if a session has only one load.
     pub(super) label: Option<String>,
     pub(super) plan: Plan,
     pub(super) arms: Vec<Arm>,
@@ -41,7 +40,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-const SMOKE: Profile = Profile {
+pub(super) const SMOKE: Profile = Profile {
     blocks: 2,
     blocks_min: 2,
     budget: Duration::from_secs(60),
@@ -51,8 +50,8 @@ const SMOKE: Profile = Profile {
     status_interval: ms(50),
 };
 
-/// Trials short enough that a block fits into one spell of a shared host's mood.
-const QUICK: Profile = Profile {
+/// Trials so short that host drift within a block is negligible.
+pub(super) const QUICK: Profile = Profile {
     blocks: 40,
     blocks_min: 12,
     budget: Duration::from_secs(225),
@@ -63,15 +62,6 @@ const QUICK: Profile = Profile {
 };
 
 impl Profile {
-    /// `None` if it has many loads.
-    pub(super) fn of(name: ProfileName) -> Option<Self> {
-        match name {
-            ProfileName::Smoke => Some(SMOKE),
-            ProfileName::Quick => Some(QUICK),
-            ProfileName::Full => None,
-        }
-    }
-
     pub(super) fn plan(&self, args: &CompareArgs, seed: u64) -> Result<Plan> {
         let rate = args.rate.clone().unwrap_or(Rate::Steady(self.rate_per_sec));
         let shape = Shape {
@@ -82,23 +72,23 @@ impl Profile {
             status_interval: Some(self.status_interval),
             cohorts: Cohorts::default(),
         };
-        checked(shape, &args.host, seed)
+        prepare(shape, &args.host, seed)
     }
 }
 
 /// Percentages of the slowest server's capacity.
 const FRACTIONS: [u64; 5] = [10, 30, 50, 70, 85];
 
-/// The one at which the primary claims on latency are made.
+/// The percentage at which the primary claims on latency are made.
 const PRIMARY_FRACTION: u64 = 50;
 
-/// The one at which all else but the rate is varied: low enough for a thousand connections and for long messages.
+/// The percentage at which everything but the rate is varied: low enough for a thousand connections and long messages.
 const SWEEP_FRACTION: u64 = 30;
 
 /// Cells of the primary claims have all blocks, others this share of them, but not fewer than needed for an interval.
 const SWEEP_BLOCKS: (u64, u64) = (15, 40);
 
-/// Counts that hardly vary need few.
+/// The share of blocks for idle cells: counts that hardly vary need few.
 const IDLE_BLOCKS: (u64, u64) = (6, 40);
 
 /// The connections of the pilot, and of every cell that does not vary them.
@@ -107,11 +97,11 @@ pub(super) const CONNECTIONS: u32 = 64;
 /// The cells of `full`, made for rates of a pilot and one host.
 pub(super) struct Full<'a> {
     args: &'a CompareArgs,
-    /// Everybody but the control.
+    /// Every arm but the control.
     contestants: Vec<Arm>,
-    /// With the control.
+    /// Every arm.
     arms: Vec<Arm>,
-    /// Messages per second that the slowest server that declares no clause bears.
+    /// Messages per second that the slowest server sustains, of those that declare no clause broken.
     slowest_per_sec: f64,
     blocks: u64,
     seed: u64,
@@ -150,7 +140,7 @@ impl<'a> Full<'a> {
         Self { args, contestants, arms, slowest_per_sec, blocks: args.blocks.unwrap_or(40), seed }
     }
 
-    /// Where the primary claims come from.
+    /// The cells of the primary claims.
     pub(super) fn places() -> Places {
         Places { latency: format!("rate-{PRIMARY_FRACTION}"), cpu: "cpu".to_owned() }
     }
@@ -170,7 +160,7 @@ impl<'a> Full<'a> {
     /// The same load at several rates; and at the primary one with a client that sleeps, which the server has to wake.
     fn rates(&self) -> Vec<(String, Variant)> {
         let primary = |variant: Variant| Variant {
-            // Ten ticks: a timer wheel that is turned now and then makes a wake-up more, which among three would weigh much.
+            // Ten ticks: an occasional wake-up for a turn of a timer wheel would weigh much among three.
             windows: Windows { idle: ms(1_000), load: ms(800), peak: ms(200), ..variant.windows },
             ..variant
         };
@@ -190,15 +180,15 @@ impl<'a> Full<'a> {
     fn sweeps(&self) -> Vec<(String, Variant)> {
         let base = || Variant::new(SWEEP_FRACTION, ms(500));
         let connections = [1, 64, 1_000, 10_000].map(|connections| {
-            // How much memory they take is read when they are idle. Two ticks a window, as many statuses as messages where
-            // there are ten thousand.
+            // Their memory is read when they are idle. Two ticks per window: with ten thousand connections that is as
+            // many statuses as messages.
             let windows = Windows { idle: ms(500), ..Variant::new(0, ms(1_000)).windows };
             let variant = Variant { connections, windows, status_interval: ms(500), ..base() };
             (format!("connections-{connections}"), variant)
         });
         let payloads = [(1 << 10, "1KiB"), (8 << 10, "8KiB")]
             .map(|(payload_bytes, name)| (format!("payload-{name}"), Variant { payload_bytes, ..base() }));
-        // Any faster, and the generator waits for the server's CPU: nothing of it could be believed.
+        // At a higher rate the generator would wait for the server's CPU, and every trial would be invalid.
         let shared = Variant::new(FRACTIONS[0], ms(500));
         let shared = Variant { pacing: PacingChoice::Timer, placement: PlacementKind::Shared, ..shared };
         connections.into_iter().chain(payloads).chain([("shared".to_owned(), shared)]).collect()
@@ -258,13 +248,13 @@ impl<'a> Full<'a> {
         } else {
             host
         };
-        let plan = checked(shape, &host, self.seed)?;
+        let plan = prepare(shape, &host, self.seed)?;
         arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
         Ok(Cell { label: Some(label.to_owned()), plan, arms, blocks })
     }
 }
 
-/// A rate in whole messages a second, where that is no coarse rounding.
+/// A rate in whole messages per second, except for low rates, for which the rounding would be coarse.
 fn whole_rate(per_sec: f64) -> f64 {
     if per_sec < 100.0 { per_sec } else { per_sec.floor() }
 }
@@ -280,10 +270,10 @@ impl Cell {
         }
     }
 
-    /// About how long its blocks take, with the starts and ends of its servers.
+    /// Approximate duration of all blocks, with the starts and ends of the servers.
     pub(super) fn estimate(&self) -> Duration {
         const AROUND: Duration = ms(200);
-        /// To open and close ten thousand connections takes seconds.
+        /// Opening and closing one connection: ten thousand take seconds.
         const CONNECTION: Duration = Duration::from_micros(250);
         let windows = &self.plan.windows;
         let loads = if self.plan.cohorts.is_empty() { 1 } else { 2 };

@@ -1,8 +1,8 @@
-//! In which order the arms run. Pure.
+//! The order in which the arms run. Pure.
 //!
 //! Williams squares (E. J. Williams, Experimental designs balanced for the estimation of residual effects of treatments,
 //! Australian Journal of Scientific Research A 2, 1949): over the rows of a square every arm stands in every place equally
-//! often, and follows every other one equally often, so that what a trial leaves behind on a host favours none.
+//! often, and follows every other one equally often, so that the after-effects of a trial on the host favour none.
 
 use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -16,13 +16,13 @@ pub(super) struct Step {
     pub(super) block: u64,
     /// The order of its arms.
     pub(super) arms: Vec<usize>,
-    /// Of the schedule: the same for all arms, so that their arrivals are the same and the ratio loses that noise. (53
-    /// bits, so that every reader of JSON can hold it.)
+    /// Seed of the schedule, the same for all arms: their arrivals are equal, and do not add noise to the ratio. (53 bits,
+    /// so that every reader of JSON can hold it.)
     pub(super) seed: u64,
 }
 
 /// All blocks of a session whose cells have so many arms and blocks. Cells take turns, in an order drawn anew each time,
-/// and one with fewer blocks is spread over the whole session: what changes on a host in an hour does not fall on one cell.
+/// and one with fewer blocks is spread over the whole session: host drift over an hour does not fall on one cell.
 pub(super) fn session(random: &mut ChaCha8Rng, cells: &[(usize, u64)]) -> Vec<Step> {
     let rounds = cells.iter().map(|(_, blocks)| *blocks).max().unwrap_or(0);
     let mut orders: Vec<_> =

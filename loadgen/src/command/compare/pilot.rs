@@ -1,6 +1,9 @@
-//! How much each server bears, roughly and quickly: `full` offers all of them fractions of what the slowest does.
+//! A rough and quick measure of the rate that each server sustains: `full` offers all of them fractions of the slowest
+//! one's.
 
-use anyhow::{Result, ensure};
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result};
 
 use super::{arms::Arm, cells::CONNECTIONS};
 use crate::{
@@ -8,51 +11,39 @@ use crate::{
     error::Interrupted,
     interrupt,
     measure::{
+        ladder::{Ladder, Rounding, Top},
+        retry::Retry,
         trial::{self, Trial},
         validity::{Assessment, BUSY, Conditions, assess, busy_share},
     },
-    plan::{
-        Arrivals, Cohorts, Load, Plan, Rate, Windows,
-        prepare::{Shape, checked},
-        units::show_count,
-    },
+    plan::{Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, prepare, units::show_count},
     record::{EndedBy, Outcome, PilotEntry, Validity},
     terminal,
 };
 
-/// The lowest rate, in messages per second.
-const FROM: f64 = 5_000.0;
-
-/// Each rung is higher than the one below by this factor.
-const STEP: f64 = 1.25;
-
-/// A rung is tried so often before it counts as not borne: a shared host has bad moments.
-const TRIES: u64 = 3;
-
-/// Where a server's ladder ended.
-struct Borne {
-    rate_per_sec: u64,
-    ended_by: EndedBy,
-}
+/// The rates that are tried.
+const LADDER: Ladder = Ladder { from_per_sec: 5_000.0, step: 1.25, rounding: Rounding::Whole };
 
 /// Climbs with every arm; returns the record of it, from which [`slowest`] reads.
 ///
 /// # Errors
-/// If a server does not start, or does not bear the lowest rung.
+/// If a server does not start, or does not sustain the lowest rung.
 pub(super) fn climb(args: &CompareArgs, arms: &[Arm], seed: u64) -> Result<Vec<PilotEntry>> {
     let mut found = Vec::new();
     for arm in arms.iter().filter(|arm| !arm.is_control()) {
-        let borne = ladder(args, arm, seed)?;
-        let rate = show_count(borne.rate_per_sec as f64);
-        let ended_by = why(borne.ended_by);
+        let Top { sustained_per_sec, end, .. } = LADDER.climb(|rate_per_sec| rung(args, arm, rate_per_sec, seed))?;
+        let ended_by = why(end);
+        let rate_per_sec = sustained_per_sec.with_context(|| {
+            format!("{} does not sustain {} messages/s here: {ended_by}", arm.label, LADDER.from_per_sec)
+        })?;
+        let rate = show_count(rate_per_sec);
         terminal::say(format_args!("pilot: {} sustains {rate} messages/s, then {ended_by}", arm.label));
-        let rate_per_sec = borne.rate_per_sec as f64;
-        found.push(PilotEntry { arm: arm.label.clone(), rate_per_sec, ended_by: borne.ended_by });
+        found.push(PilotEntry { arm: arm.label.clone(), rate_per_sec, ended_by: end });
     }
     Ok(found)
 }
 
-/// What the slowest server bears that declares no clause; a guest declares none.
+/// The rate of the slowest server among those that declare no clause broken; a guest declares none.
 pub(super) fn slowest(pilot: &[PilotEntry]) -> Option<f64> {
     let sound = |entry: &&PilotEntry| servers::by_name(&entry.arm).is_none_or(|server| server.violates.is_empty());
     pilot.iter().filter(sound).map(|entry| entry.rate_per_sec).reduce(f64::min)
@@ -68,30 +59,22 @@ fn why(ended_by: EndedBy) -> &'static str {
     }
 }
 
-fn ladder(args: &CompareArgs, arm: &Arm, seed: u64) -> Result<Borne> {
-    let (mut borne, mut rate, mut tries) = (0, FROM, 0);
-    let ended_by = loop {
-        let plan = plan(args, rate as u64, seed.wrapping_add(tries))?;
+/// Whether a rate is sustained in one of the attempts; the last one says why not.
+fn rung(args: &CompareArgs, arm: &Arm, rate_per_sec: f64, seed: u64) -> Result<ControlFlow<EndedBy>> {
+    let sustained = Retry::STANDARD.until_accepted(|attempt| {
+        let plan = plan(args, rate_per_sec, seed.wrapping_add(attempt))?;
         let trial = trial::run(&plan, &arm.target(&plan)?)?;
         if interrupt::requested() {
-            // How much it bears is not known; that is no fault of the server's.
+            // A trial that was cut short says nothing about the server.
             return Err(Interrupted.into());
         }
         let assessment = assess(&plan, &trial, &Conditions::default());
-        match why_not(&plan, &trial, &assessment) {
-            None => {
-                (borne, tries) = (rate as u64, 0);
-                rate *= STEP;
-            }
-            Some(_) if tries + 1 < TRIES => tries += 1,
-            Some(reason) => break reason,
-        }
-    };
-    ensure!(borne > 0, "{} does not bear {FROM} messages/s here: {}", arm.label, why(ended_by));
-    Ok(Borne { rate_per_sec: borne, ended_by })
+        Ok(why_not(&plan, &trial, &assessment).map_or(Ok(()), Err))
+    })?;
+    Ok(sustained.map_or_else(ControlFlow::Break, ControlFlow::Continue))
 }
 
-/// Why a rung is not borne, if it is not.
+/// Why a trial does not sustain its rate, if it does not.
 fn why_not(plan: &Plan, trial: &Trial, assessment: &Assessment) -> Option<EndedBy> {
     let load = trial.load.as_ref()?;
     if busy_share(plan, load) > BUSY.flag {
@@ -107,17 +90,17 @@ fn why_not(plan: &Plan, trial: &Trial, assessment: &Assessment) -> Option<EndedB
     }
 }
 
-fn plan(args: &CompareArgs, rate: u64, seed: u64) -> Result<Plan> {
+fn plan(args: &CompareArgs, rate_per_sec: f64, seed: u64) -> Result<Plan> {
     let ms = std::time::Duration::from_millis;
     let shape = Shape {
         connections: CONNECTIONS,
-        load: Load::Open { rate: Rate::Steady(rate as f64), arrivals: Arrivals::Poisson },
+        load: Load::Open { rate: Rate::Steady(rate_per_sec), arrivals: Arrivals::Poisson },
         payloads: args.payload.clone(),
         windows: Windows { idle: ms(0), warmup: ms(100), load: ms(400), peak: ms(0) },
         status_interval: Some(ms(100)),
         cohorts: Cohorts::default(),
     };
-    checked(shape, &args.host, seed)
+    prepare(shape, &args.host, seed)
 }
 
 #[cfg(test)]

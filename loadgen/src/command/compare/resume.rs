@@ -1,4 +1,4 @@
-//! Going on with a session that was interrupted: the same command, the same order, the blocks that are missing.
+//! Resuming a session that was interrupted: the same command, the same order, the blocks that are missing.
 
 use std::path::Path;
 
@@ -12,29 +12,36 @@ use crate::{
     text::plain,
 };
 
-/// More than any session has: a record that says so is damaged.
+/// More blocks than any session has: a record with more is damaged.
 const BLOCKS_MAX: u64 = 1_000_000;
 
-/// What is left of a session.
+/// A session that was interrupted.
 pub(super) struct Interrupted {
-    /// As it was started, with the seed and the number of blocks that were drawn then.
+    /// The command line, with the seed and the number of blocks that were drawn at its start.
     pub(super) args: CompareArgs,
-    /// Its folder, locked.
+    /// The session's folder, locked.
     pub(super) place: Place,
-    /// Its session.json.
     pub(super) metadata: Metadata,
-    /// What the pilot found then.
+    /// The results of its pilot.
     pub(super) pilot: Vec<PilotEntry>,
-    /// The trials that there are.
+    /// The recorded trials.
     pub(super) trials: Trials,
 }
 
-/// Reads what a session was to be and how far it came. What it names is run, so one that this user has not begun on this
-/// host must be trusted.
+/// Which sessions may be resumed, since to resume one is to run the programs that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that this user has begun on this host since it was started.
+    Own,
+    /// Any.
+    Any,
+}
+
+/// Reads the command and the progress of a session.
 ///
 /// # Errors
-/// If the folder holds no comparison that may be gone on with.
-pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
+/// If the folder holds no comparison that may be resumed.
+pub(super) fn interrupted(folder: &Path, trust: Trust) -> Result<Interrupted> {
     let metadata = Metadata::read(folder)?;
     ensure!(metadata.state != State::Complete, "{} is complete: there is nothing to resume", folder.display());
     let place = Place::reclaim(folder)?;
@@ -43,7 +50,7 @@ pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
     let Some(Command::Compare(mut args)) = command else {
         bail!("{} is no comparison: there is nothing to resume", folder.display())
     };
-    if !trusted && !is_own(folder, &metadata) {
+    if trust == Trust::Own && !is_own(folder, &metadata) {
         bail!(
             "{} was not begun by this user on this host since it was started, and to resume it is to run what it names: \
              if {} is what you want, add --trust",
@@ -63,7 +70,7 @@ pub(super) fn interrupted(folder: &Path, trusted: bool) -> Result<Interrupted> {
     Ok(Interrupted { args: *args, place, metadata, pilot, trials })
 }
 
-/// Goes to the folder in which the session was begun: what the commands of its guests name may be relative to it.
+/// Changes to the folder in which the session was begun: the commands of its guests may be relative to it.
 fn return_to_begin(metadata: &Metadata, folder: &Path) -> Result<()> {
     ensure!(
         !metadata.command.iter().any(|word| word.contains(char::REPLACEMENT_CHARACTER)),
@@ -84,16 +91,16 @@ fn return_to_begin(metadata: &Metadata, folder: &Path) -> Result<()> {
     }
 }
 
-/// How far a block came: its attempts so far, and whether the last of them has every arm.
+/// Progress of a block: its attempts so far, and whether the last of them has every arm.
 pub(super) fn progress(rows: &[Row], cell: Option<&str>, block: u64, arms: usize) -> (u64, bool) {
     let own = rows.iter().filter(|row| row.cell_name() == cell.unwrap_or_default() && row.block == block);
-    // No more than there can be, whatever a damaged record says.
+    // Bounded, since a damaged record may hold anything.
     let attempts: Vec<u64> = own.map(|row| row.attempt.clamp(1, u64::from(u32::MAX))).collect();
     let last = attempts.iter().copied().max().unwrap_or(0);
     (last, attempts.iter().filter(|attempt| **attempt == last).count() >= arms)
 }
 
-/// One that no trial has.
+/// A trial_id that no trial has.
 pub(super) fn next_id(rows: &[Row]) -> u64 {
     rows.iter().map(|row| row.trial_id).max().unwrap_or(0).saturating_add(1)
 }

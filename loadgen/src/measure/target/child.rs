@@ -32,7 +32,7 @@ use rustix::{
 use super::{
     Stopped,
     log::{Log, Pipe},
-    wait::{Waited, wait},
+    wait::{OnSignal, Waited, wait},
 };
 use crate::{
     error::{CannotStart, Interrupted},
@@ -41,43 +41,56 @@ use crate::{
     terminal,
 };
 
-/// How long a server may take to say that it listens.
+/// Limit for a server to print its address.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of the line that says so.
+/// Limit of the line with the address, in bytes.
 const FIRST_LINE_BYTES: usize = 4096;
 
-/// How long a server may take to exit: the second that it may flush, and another for ten thousand threads.
+/// Limit for a server to exit: one second for its flush, and the rest for ten thousand threads to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a launcher may take to pass a signal on, before what it started gets one from here.
+/// Limit for a launcher to pass a signal on; then its descendants get one from here.
 const LAUNCHER_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// How long what is left in a pipe may take to be read, once everything has ended that is known to write to it.
+/// Limit for reading the rest of a pipe, once every process has ended that is known to write to it.
 const PIPE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who wrote a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This project.
+    Own,
+    /// Anyone else: the server need not print counters nor handle SIGTERM.
+    Guest,
+}
 
 #[derive(Debug)]
 pub(super) struct ServerChild {
     child: Child,
-    /// Not of this project: it need not print counters, nor handle SIGTERM.
-    guest: bool,
+    origin: Origin,
     log: Log,
     pipes: Vec<Pipe>,
     /// The processes that listen; none if they are not known.
     pub(super) listening: Vec<i32>,
-    /// Those of them that are not the child itself.
+    /// The listening processes other than the child itself.
     launched: Vec<(i32, OwnedFd)>,
     has_ended: bool,
 }
 
 impl ServerChild {
-    pub(super) fn spawn(name: &str, mut command: Command, cpus: &[usize], guest: bool) -> Result<(Self, SocketAddr)> {
+    pub(super) fn spawn(
+        name: &str,
+        mut command: Command,
+        cpus: &[usize],
+        origin: Origin,
+    ) -> Result<(Self, SocketAddr)> {
         prepare(&mut command, cpus);
         let child = command.spawn().map_err(|error| CannotStart(format!("cannot start {name}: {error}")))?;
         let listening = vec![child.id().cast_signed()];
         let mut server = Self {
             child,
-            guest,
+            origin,
             log: Log::default(),
             pipes: Vec::new(),
             listening,
@@ -106,7 +119,7 @@ impl ServerChild {
         Pid::from_child(&self.child)
     }
 
-    /// The address that it says it listens at. From then on all that it writes is read.
+    /// The address that the server prints. From then on all its output is read.
     fn greeting(&mut self) -> Result<SocketAddr> {
         let stderr = self.child.stderr.take().context("stderr is piped")?;
         let log = self.log.clone();
@@ -120,7 +133,7 @@ impl ServerChild {
     /// A launcher's own CPU time says nothing about the server.
     fn find_listening(&mut self, name: &str, addr: SocketAddr) {
         static WARN: Once = Once::new();
-        if !self.guest {
+        if self.origin == Origin::Own {
             return;
         }
         let own = self.child.id().cast_signed();
@@ -138,32 +151,33 @@ impl ServerChild {
         self.listening = listening;
     }
 
-    /// Ends it and returns what it left.
+    /// Ends the server and returns its counters and last line.
     pub(super) fn stop(mut self) -> Result<Stopped> {
+        let guest = self.origin == Origin::Guest;
         let begun = Instant::now();
-        // It may have died: its exit status tells.
+        // The server may have died: its exit status tells.
         let _ = kill_process(self.pid(), Signal::TERM);
-        if self.guest {
+        if guest {
             // Signalled at once, a server whose launcher passes signals on would get two, and the second one aborts.
             self.exits_by(begun + LAUNCHER_PATIENCE)?;
             self.signal_launched();
         }
         let status = self.wait_until(begun + STOP_PATIENCE)?;
-        // A shell tells so that what it has started was ended by a signal.
+        // The exit code of a shell whose last command was ended by a signal.
         let told = status.code() == Some(128 + Signal::TERM.as_raw());
-        let terminated = self.guest && (told || status.signal() == Some(Signal::TERM.as_raw()));
+        let terminated = guest && (told || status.signal() == Some(Signal::TERM.as_raw()));
         if !status.success() && !terminated {
             bail!("the server ended with {status}: {}", self.log.text());
         }
         let last_words = self.log.last().unwrap_or_default();
         match serde_json::from_str(&last_words) {
             Ok(counters) => Ok(Stopped { counters: Some(counters), last_words }),
-            Err(_) if self.guest => Ok(Stopped { counters: None, last_words }),
+            Err(_) if guest => Ok(Stopped { counters: None, last_words }),
             Err(_) => bail!("the server's last line is not its counters: {last_words}"),
         }
     }
 
-    /// Waits for it to exit by itself; its status and the last line of its stderr.
+    /// Waits for the server to exit by itself; returns its status and the last line of its stderr.
     pub(super) fn wait(mut self) -> Result<(ExitStatus, String)> {
         let status = self.wait_until(Instant::now() + STOP_PATIENCE)?;
         Ok((status, self.log.last().unwrap_or_default()))
@@ -173,8 +187,8 @@ impl ServerChild {
         self.log.text()
     }
 
-    /// Has everything end that was started, the child first, and all that it wrote be in the log; kills what takes too
-    /// long. A signal to this process changes nothing about that: who asked to stop did not ask to leave things behind.
+    /// Waits for every process that was started to end, the child first, and for their output to be in the log; kills
+    /// those that take too long. A signal to this process does not shorten the wait: no process may be left behind.
     fn wait_until(&mut self, deadline: Instant) -> Result<ExitStatus> {
         if !self.exits_by(deadline)? {
             self.kill();
@@ -187,11 +201,11 @@ impl ServerChild {
     }
 
     fn exits_by(&self, deadline: Instant) -> io::Result<bool> {
-        // It is not reaped before it is waited for here, so the number is still its own.
+        // The child is reaped only below, so the number is still its own.
         ends_by(&pidfd_open(self.pid(), PidfdFlags::empty())?, deadline)
     }
 
-    /// SIGTERM to what the child has started and has not ended itself.
+    /// SIGTERM to the descendants that the child has not ended itself.
     fn signal_launched(&mut self) {
         for pid in observe::group(self.pid().as_raw_nonzero().get()) {
             let is_new = pid != self.child.id().cast_signed() && self.launched.iter().all(|(known, _)| *known != pid);
@@ -206,11 +220,11 @@ impl ServerChild {
     }
 
     fn kill(&mut self) {
-        // If it fails it is gone.
+        // An error means that the child is gone.
         drop(self.end());
     }
 
-    /// Kills what is left, and takes the child's status. The group keeps its number until then.
+    /// Kills what is left and reaps the child, until which the group keeps its number.
     fn end(&mut self) -> Result<ExitStatus> {
         let _ = kill_process_group(self.pid(), Signal::KILL);
         for (_, launched) in &self.launched {
@@ -219,7 +233,7 @@ impl ServerChild {
         interrupt::has_ended(self.pid());
         self.has_ended = true;
         let status = self.child.wait()?;
-        // One that is left open is held by a process that has left the group. It may keep it.
+        // A pipe that stays open is held by a process that has left the group, and may keep it.
         let deadline = Instant::now() + PIPE_PATIENCE;
         for pipe in self.pipes.drain(..) {
             let _ = pipe.ends_by(deadline);
@@ -240,12 +254,12 @@ fn open(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
-/// Whether a process has ended by then.
+/// Whether a process ends before the deadline.
 fn ends_by(process: &OwnedFd, deadline: Instant) -> io::Result<bool> {
-    Ok(wait(process.as_fd(), PollFlags::IN, deadline, false)? == Waited::Ready)
+    Ok(wait(process.as_fd(), PollFlags::IN, deadline, OnSignal::Continue)? == Waited::Ready)
 }
 
-/// What every child has in common, whoever wrote it.
+/// Prepares what all children have in common.
 fn prepare(prepared: &mut Command, cpus: &[usize]) {
     prepared.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_scrubbed(name)) {
@@ -265,17 +279,17 @@ fn prepare(prepared: &mut Command, cpus: &[usize]) {
     unsafe { prepared.pre_exec(set_up) };
 }
 
-/// Variables that would configure a runtime behind the plan's back.
+/// Variables that would configure a runtime in ways that the plan does not state.
 fn is_scrubbed(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"TOKIO_") || name.as_bytes().starts_with(b"RUST_")
 }
 
-/// The first line of a server's stdout, waited for with a deadline however much comes.
+/// The first line of a server's stdout. The deadline holds however many bytes come without a newline.
 fn first_line(stdout: &mut ChildStdout) -> Result<String> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
-        match wait(stdout.as_fd(), PollFlags::IN, deadline, true)? {
+        match wait(stdout.as_fd(), PollFlags::IN, deadline, OnSignal::End)? {
             Waited::Ready if Instant::now() < deadline => {}
             Waited::Interrupted => return Err(Interrupted.into()),
             _ => bail!("it did not say where it listens for {}", units::show_duration(START_PATIENCE)),

@@ -1,5 +1,5 @@
-//! What a process writes, read as bytes to the end: who writes to a pipe that is not read waits, and who writes to one that
-//! is closed gets SIGPIPE.
+//! The output of a process, read as bytes to its end: a writer to a pipe that is not read blocks, and a writer to a closed
+//! one gets SIGPIPE.
 
 use std::{
     collections::VecDeque,
@@ -12,15 +12,15 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use super::wait::{Waited, wait};
+use super::wait::{OnSignal, Waited, wait};
 
 /// Lines kept for a message about a failure.
 const LINES: usize = 20;
 
-/// Bytes kept of a line. Counters take a few hundred.
+/// Bytes kept per line. Counters take a few hundred.
 const LINE_BYTES: usize = 4096;
 
-/// Characters shown of a line.
+/// Characters shown per line.
 const SHOWN: usize = 300;
 
 /// A pipe that a thread of its own reads; what is held here is one that the thread closes when it is done.
@@ -53,7 +53,7 @@ impl Pipe {
 
     /// Whether it has ended by then; if not, it goes on being read.
     pub(super) fn ends_by(&self, deadline: Instant) -> bool {
-        matches!(wait(self.0.as_fd(), PollFlags::IN, deadline, false), Ok(Waited::Ready))
+        matches!(wait(self.0.as_fd(), PollFlags::IN, deadline, OnSignal::Continue), Ok(Waited::Ready))
     }
 }
 

@@ -15,12 +15,12 @@ use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 use anyhow::{Context, Result};
 use protocol::Counters;
 
-use self::child::ServerChild;
+use self::child::{Origin, ServerChild};
 pub use self::{place::Place, template::Template};
 use crate::plan::units;
 
 /// This executable as it runs. Its path may meanwhile be that of another build: `cargo build` replaces the file.
-pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
+pub(crate) const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub enum Target {
     },
 }
 
-/// How a server of this project is started.
+/// The start of a server of this project.
 #[derive(Clone, Debug)]
 pub struct ServerCommand {
     /// [`OWN_EXECUTABLE`], or for a bench target the `loadgen` that cargo built with it: never a stale build.
@@ -47,7 +47,7 @@ pub struct ServerCommand {
     pub name: String,
     /// Time between two status lines.
     pub status_interval: Duration,
-    /// Connections that it must take.
+    /// Connections that the server must take.
     pub max_connections: u32,
     /// Worker threads of a runtime that has any.
     pub workers: usize,
@@ -55,7 +55,7 @@ pub struct ServerCommand {
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion: String,
-    /// Where it may run; empty for anywhere.
+    /// CPUs of the server; empty for all.
     pub cpus: Vec<usize>,
     /// See [`Target::padded`].
     pub padding_bytes: usize,
@@ -64,25 +64,24 @@ pub struct ServerCommand {
 /// How any other program is started that says `listening on ADDR:PORT` on its first line of stdout.
 #[derive(Clone, Debug)]
 pub struct GuestCommand {
-    /// What to start.
-    pub template: Template,
+    pub(crate) template: Template,
     /// Time between two status lines.
-    pub status_interval: Duration,
-    /// Connections that it must take.
-    pub max_connections: u32,
-    /// Where it may run; empty for anywhere.
-    pub cpus: Vec<usize>,
+    pub(crate) status_interval: Duration,
+    /// Connections that the server must take.
+    pub(crate) max_connections: u32,
+    /// CPUs of the server; empty for all.
+    pub(crate) cpus: Vec<usize>,
     /// See [`Target::padded`].
-    pub padding_bytes: usize,
+    pub(crate) padding_bytes: usize,
 }
 
-/// What a server leaves when it ends.
+/// What remains of a server after it was stopped.
 #[derive(Debug, Default)]
 pub struct Stopped {
     /// Its counters; `None` if nothing was started, or a guest that prints none.
-    pub counters: Option<Counters>,
+    pub(crate) counters: Option<Counters>,
     /// The last line of its stderr.
-    pub last_words: String,
+    pub(crate) last_words: String,
 }
 
 /// A target that listens.
@@ -90,16 +89,16 @@ pub struct Stopped {
 pub struct Running {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// The processes that serve there, in most cases one; none if they are not known.
-    pub pids: Vec<i32>,
+    /// The server's processes, in most cases one; none if they are not known.
+    pub(crate) pids: Vec<i32>,
     child: Option<ServerChild>,
 }
 
 impl Target {
-    /// The same with so many bytes more in the environment of what is started. The environment's size moves the stack, and
-    /// that alone can make a program faster or slower by more than what is compared (Mytkowicz et al., Producing wrong data
-    /// without doing anything obviously wrong, ASPLOS 2009): drawn anew for each trial it is noise, and no bias.
-    pub fn padded(mut self, bytes: usize) -> Self {
+    /// Adds so many bytes to the environment of the server. The environment's size moves the stack, and that alone can
+    /// make a program faster or slower by more than the differences in question (Mytkowicz et al., Producing wrong data
+    /// without doing anything obviously wrong, ASPLOS 2009): drawn anew for each trial it is noise and not bias.
+    pub(crate) fn padded(mut self, bytes: usize) -> Self {
         match &mut self {
             Self::Server(command) => command.padding_bytes = bytes,
             Self::Command(command) => command.padding_bytes = bytes,
@@ -108,7 +107,7 @@ impl Target {
         self
     }
 
-    /// Starts it if need be, and returns once it listens.
+    /// Starts the server if need be, and returns once it listens.
     ///
     /// # Errors
     /// [`CannotStart`](crate::error::CannotStart) if it does not start or does not say that it listens,
@@ -121,31 +120,31 @@ impl Target {
             Self::Server(command) => {
                 let mut prepared = prepare_server(command);
                 pad(&mut prepared, command.padding_bytes);
-                Running::spawn(&command.name, prepared, &command.cpus, false)
+                Running::spawn(&command.name, prepared, &command.cpus, Origin::Own)
             }
             Self::Command(command) => {
                 let words = command.template.fill(command.status_interval, command.max_connections);
                 let mut prepared = Command::new(&words[0]);
                 prepared.args(&words[1..]);
                 pad(&mut prepared, command.padding_bytes);
-                Running::spawn(&command.template.name(), prepared, &command.cpus, true)
+                Running::spawn(&command.template.name(), prepared, &command.cpus, Origin::Guest)
             }
         }
     }
 }
 
 impl Running {
-    fn spawn(name: &str, command: Command, cpus: &[usize], guest: bool) -> Result<Self> {
-        let (child, addr) = ServerChild::spawn(name, command, cpus, guest)?;
+    fn spawn(name: &str, command: Command, cpus: &[usize], origin: Origin) -> Result<Self> {
+        let (child, addr) = ServerChild::spawn(name, command, cpus, origin)?;
         Ok(Self { addr, pids: child.listening.clone(), child: Some(child) })
     }
 
-    /// The process that serves there, or the first of several; `None` if it is not known.
+    /// The server's process, or the first of several; `None` if it is not known.
     pub fn pid(&self) -> Option<i32> {
         self.pids.first().copied()
     }
 
-    /// Ends what was started and returns what it left.
+    /// Ends the server, if it was started here.
     ///
     /// # Errors
     /// If it died, had to be killed, or is of this project and printed no counters.
@@ -153,23 +152,23 @@ impl Running {
         self.child.take().map_or(Ok(Stopped::default()), ServerChild::stop)
     }
 
-    /// Waits for what was started to exit by itself, and returns its exit code and the last line of its stderr.
+    /// Waits for the server to exit by itself, and returns its exit code and the last line of its stderr.
     ///
     /// # Errors
     /// If nothing was started, or if it does not exit in time or is ended by a signal.
-    pub fn wait(mut self) -> Result<(i32, String)> {
+    pub(crate) fn wait(mut self) -> Result<(i32, String)> {
         let (status, last_words) = self.child.take().context("nothing was started")?.wait()?;
         let code = status.code().with_context(|| format!("the server ended with {status}"))?;
         Ok((code, last_words))
     }
 
-    /// Whether it was started here.
-    pub fn is_child(&self) -> bool {
+    /// Whether the server was started here.
+    pub(crate) fn is_child(&self) -> bool {
         self.child.is_some()
     }
 
-    /// What it last wrote to stderr, for a message about a failure.
-    pub fn log(&self) -> String {
+    /// The server's last lines on stderr, for a message about a failure.
+    pub(crate) fn log(&self) -> String {
         self.child.as_ref().map(ServerChild::log).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Where something listens already.
+//! The address of a running server.
 
 use std::{
     io,
@@ -11,14 +11,14 @@ use anyhow::Result;
 use rustix::{event::PollFlags, io::Errno};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::wait::{Waited, wait};
+use super::wait::{OnSignal, Waited, wait};
 use crate::error::Interrupted;
 use crate::error::Unreachable;
 
-/// How long an address may take to answer when there are others to be tried.
+/// Limit for an address to answer when there are others to be tried.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A host and port as they were written, with every address that they have.
+/// A host and port as they were written, with every address that they resolve to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     text: String,
@@ -29,8 +29,8 @@ impl Place {
     /// Resolves `HOST:PORT`.
     ///
     /// # Errors
-    /// One line that says what would be right.
-    pub fn resolve(text: &str) -> Result<Self, String> {
+    /// One line with an example of an address.
+    pub(crate) fn resolve(text: &str) -> Result<Self, String> {
         let found = text.to_socket_addrs().map_err(|error| format!("{error}; write for example 127.0.0.1:9000"))?;
         let mut addrs: Vec<SocketAddr> = Vec::new();
         for addr in found {
@@ -44,12 +44,12 @@ impl Place {
         Ok(Self { text: text.to_owned(), addrs })
     }
 
-    /// The first address that takes a connection. If there is only one, it is not tried: the server sees no client that is
-    /// none.
+    /// The first address that takes a connection. A single address is not tried, so that the server
+    /// sees measured clients only.
     ///
     /// # Errors
     /// [`Unreachable`], naming each, if none does; [`Interrupted`] if a signal comes first.
-    pub fn reach(&self) -> Result<SocketAddr> {
+    pub(crate) fn reach(&self) -> Result<SocketAddr> {
         if let [addr] = self.addrs[..] {
             return Ok(addr);
         }
@@ -73,7 +73,7 @@ fn connect(addr: &SocketAddr) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
         result => return result.map(|()| true),
     }
-    match wait(socket.as_fd(), PollFlags::OUT, Instant::now() + PATIENCE, true)? {
+    match wait(socket.as_fd(), PollFlags::OUT, Instant::now() + PATIENCE, OnSignal::End)? {
         Waited::Ready => socket.take_error()?.map_or(Ok(true), Err),
         Waited::TimeUp => Err(io::ErrorKind::TimedOut.into()),
         Waited::Interrupted => Ok(false),

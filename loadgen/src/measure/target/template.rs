@@ -1,4 +1,4 @@
-//! A command line of somebody else's server, with places for what only the generator knows.
+//! The command line of a guest, with placeholders for values that only the generator knows.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -29,8 +29,8 @@ impl Template {
     ///
     /// # Errors
     /// If there is no word, a quote is not closed, or a placeholder is not known.
-    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
-        // A character for each byte: what matters to a shell is ASCII, and no byte of anything else looks like it.
+    pub(crate) fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+        // One character per byte: the syntax of a shell is ASCII, and no byte of another character looks like it.
         let text: String = text.as_ref().as_bytes().iter().map(|byte| char::from(*byte)).collect();
         let words = shell_words::split(&text).map_err(|error| error.to_string())?;
         if words.is_empty() {
@@ -45,16 +45,16 @@ impl Template {
         Self(words.map(|word| vec![Part::Text(word.into())]).collect())
     }
 
-    /// What is started, for messages.
+    /// Name of the program, for messages.
     pub(super) fn name(&self) -> String {
         match self.0[0][..] {
-            [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen reference".to_owned(),
+            [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen fault-server".to_owned(),
             _ => self.fill(Duration::ZERO, 0)[0].to_string_lossy().into_owned(),
         }
     }
 
-    /// Whether it says where a value goes.
-    pub fn takes(&self, placeholder: &str) -> bool {
+    /// Whether the command line has this placeholder.
+    pub(crate) fn takes(&self, placeholder: &str) -> bool {
         self.0.iter().flatten().any(|part| matches!(part, Part::Value(name) if *name == placeholder))
     }
 
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_own_executable_is_no_template() {
-        let words = Template::own(&["reference", "{x}"]).fill(Duration::ZERO, 1);
-        assert_eq!(words, [OWN_EXECUTABLE, "reference", "{x}"]);
+        let words = Template::own(&["fault-server", "{x}"]).fill(Duration::ZERO, 1);
+        assert_eq!(words, [OWN_EXECUTABLE, "fault-server", "{x}"]);
     }
 }

@@ -16,14 +16,27 @@ pub(super) enum Waited {
     Ready,
     /// The time is up.
     TimeUp,
-    /// A signal asks to stop.
+    /// A signal requests a stop.
     Interrupted,
 }
 
-/// Waits until a descriptor is ready or the time is up. A signal only interrupts the wait: it goes on for the rest of the
-/// time, or ends as such if that is wanted.
-pub(super) fn wait(fd: BorrowedFd<'_>, events: PollFlags, deadline: Instant, heed: bool) -> io::Result<Waited> {
-    let wake = interrupt::wake().filter(|_| heed);
+/// The effect of a signal on a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnSignal {
+    /// The wait goes on for the rest of the time.
+    Continue,
+    /// The wait ends as interrupted.
+    End,
+}
+
+/// Waits until a descriptor is ready or the time is up.
+pub(super) fn wait(
+    fd: BorrowedFd<'_>,
+    events: PollFlags,
+    deadline: Instant,
+    on_signal: OnSignal,
+) -> io::Result<Waited> {
+    let wake = interrupt::wake().filter(|_| on_signal == OnSignal::End);
     let mut waited_for = vec![PollFd::from_borrowed_fd(fd, events)];
     waited_for.extend(wake.map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)));
     loop {

@@ -1,4 +1,4 @@
-//! What a trial leaves. Nothing is judged here.
+//! The measurements of a trial. Nothing is assessed here.
 
 use protocol::Counters;
 
@@ -7,95 +7,86 @@ use crate::{
     observe::{Memory, Usage},
 };
 
-/// Everything a trial measured; nothing is judged yet.
+/// All measurements of a trial, not yet assessed.
 #[derive(Debug)]
-pub struct Trial {
-    /// When it began, in milliseconds since 1970.
-    pub started_at_unix_ms: u64,
-    /// The same in nanoseconds of CLOCK_MONOTONIC, which is never set.
-    pub started_at_ns: u64,
+pub(crate) struct Trial {
+    /// Beginning, in milliseconds since 1970.
+    pub(crate) started_at_unix_ms: u64,
+    /// Beginning in nanoseconds of CLOCK_MONOTONIC, which is never set.
+    pub(crate) started_at_ns: u64,
     /// The connection ramp.
     pub(crate) ramp: Window,
-    /// The windows that were run.
-    pub idle: Option<Idle>,
-    /// Load that is not counted, but for what went wrong in it.
+    pub(crate) idle: Option<Idle>,
+    /// Load that is not counted, except for its failures.
     pub(crate) warmups: Vec<Window>,
-    /// The same load before the bad clients came, if there are any.
-    pub undisturbed: Option<Loaded>,
+    /// The load without the misbehaving clients, if there are any.
+    pub(crate) undisturbed: Option<Loaded>,
     /// The load window; `None` if the plan has none.
-    pub load: Option<Loaded>,
-    /// The closed loop for throughput.
-    pub peak: Option<Loaded>,
-    /// Kernel memory that the connections cost: now - before, in bytes.
-    pub kernel_memory: KernelMemory,
+    pub(crate) load: Option<Loaded>,
+    /// The closed loop that measures throughput.
+    pub(crate) peak: Option<Loaded>,
+    pub(crate) kernel_memory: KernelMemory,
     /// The most threads that any snapshot saw.
-    pub server_threads_max: Option<u64>,
-    /// What the server counted, if it was started for the trial and ended well.
-    pub counters: Option<Counters>,
-    /// The last line that it wrote to stderr.
-    pub last_words: String,
-    /// What went wrong, on the server's side.
-    pub problem: Option<String>,
-    /// What this host lacked when it first could not carry a measured connection.
-    pub shortage: Option<String>,
-    /// A signal cut it short.
-    pub interrupted: bool,
+    pub(crate) server_threads_max: Option<u64>,
+    /// The server's own counters, if it was started for the trial and ended well.
+    pub(crate) counters: Option<Counters>,
+    /// The last line that the server wrote to stderr.
+    pub(crate) last_words: String,
+    /// The first failure on the server's side.
+    pub(crate) problem: Option<String>,
+    /// The resource that this host lacked for a measured connection, the first time.
+    pub(crate) shortage: Option<String>,
+    /// A signal cut the trial short.
+    pub(crate) interrupted: bool,
 }
 
-/// The idle window.
 #[derive(Debug)]
-pub struct Idle {
-    /// Its tally.
+pub(crate) struct Idle {
     pub(crate) window: Window,
-    /// Ticks that it spans; `None` if the interval is not known or no tick came.
-    pub ticks: Option<u64>,
-    /// What the server used.
-    pub server: Option<Usage>,
-    /// What was going on around it.
-    pub surroundings: Surroundings,
-    /// The server's memory at its end.
-    pub memory: Option<Memory>,
+    /// Ticks that the window spans; `None` if the interval is not known or no tick came.
+    pub(crate) ticks: Option<u64>,
+    pub(crate) server: Option<Usage>,
+    pub(crate) surroundings: HostActivity,
+    /// The server's memory at the end of the window.
+    pub(crate) memory: Option<Memory>,
 }
 
 /// A window with load, its drain included.
 #[derive(Debug)]
-pub struct Loaded {
-    /// Its tally.
+pub(crate) struct Loaded {
     pub(crate) window: Window,
     /// From the first slot until the drain was over, in nanoseconds: what CPU times divide by.
-    pub span_ns: u64,
-    /// What the server used in that span.
-    pub server: Option<Usage>,
-    /// What was going on around it in that span.
-    pub surroundings: Surroundings,
+    pub(crate) span_ns: u64,
+    /// The server's usage in that span.
+    pub(crate) server: Option<Usage>,
+    /// The host's activity in that span.
+    pub(crate) surroundings: HostActivity,
 }
 
-/// What the rest of the machine did in a span. Read in ticks of 10 ms a CPU or process.
+/// Activity of the whole host in a span. Resolution: ticks of 10 ms per CPU or process.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
+pub(crate) struct HostActivity {
     /// Time stolen from all CPUs, in nanoseconds.
-    pub steal_ns: Option<u64>,
+    pub(crate) steal_ns: Option<u64>,
     /// Time that all CPUs were busy, in nanoseconds.
-    pub machine_busy_ns: Option<u64>,
+    pub(crate) machine_busy_ns: Option<u64>,
     /// Time that the server's CPUs were busy, in nanoseconds.
-    pub server_cpus_busy_ns: Option<u64>,
-    /// CPU time of all processes but the server and the generator; unknown if the server's process is.
-    pub foreign_cpu_ns: Option<u64>,
+    pub(crate) server_cpus_busy_ns: Option<u64>,
+    /// CPU time of all processes but the server and the generator; unknown if the server's process is not known.
+    pub(crate) foreign_cpu_ns: Option<u64>,
 }
 
-/// Kernel memory that the connections cost.
+/// Kernel memory that the connections cost: after less before, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct KernelMemory {
-    /// Kernel stacks in bytes.
-    pub stacks_bytes: Option<i64>,
-    /// Kernel objects in bytes, client's and server's side.
-    pub slab_bytes: Option<i64>,
-    /// Page tables in bytes.
-    pub page_tables_bytes: Option<i64>,
+pub(crate) struct KernelMemory {
+    pub(crate) stacks_bytes: Option<i64>,
+    /// Kernel objects of client and server.
+    pub(crate) slab_bytes: Option<i64>,
+    pub(crate) page_tables_bytes: Option<i64>,
 }
 
 impl Trial {
-    /// All its windows with their names, in the order in which they were run; a warm-up stands before all loads.
+    /// All windows with their names, in the order in which they were run, except that warm-ups stand before all loads.
     pub(crate) fn windows(&self) -> impl Iterator<Item = (&'static str, &Window)> {
         let idle = self.idle.iter().map(|idle| ("idle", &idle.window));
         let warmups = self.warmups.iter().map(|window| ("warm-up", window));
@@ -105,19 +96,18 @@ impl Trial {
         [("ramp", &self.ramp)].into_iter().chain(idle).chain(warmups).chain(undisturbed).chain(load).chain(peak)
     }
 
-    /// The tallies of all its windows.
     pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         self.windows().map(|(_, window)| &window.tally)
     }
 
     /// Connections of every kind that this host could not carry.
-    pub fn short_count(&self) -> u64 {
+    pub(crate) fn short_count(&self) -> u64 {
         let beside = |window: &Window| window.cohorts.iter().map(|cohort| cohort.short).sum::<u64>();
         self.windows().map(|(_, window)| window.tally.counts.short + beside(window)).sum()
     }
 
-    /// What this host lacked when it first could not carry one of them.
-    pub fn shortage(&self) -> Option<&str> {
+    /// The resource that this host lacked for any connection, the first time.
+    pub(crate) fn shortage(&self) -> Option<&str> {
         let mut beside = self.windows().flat_map(|(_, window)| &window.cohorts);
         self.shortage.as_deref().or_else(|| beside.find_map(|cohort| cohort.shortage.as_deref()))
     }

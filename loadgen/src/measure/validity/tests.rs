@@ -8,10 +8,7 @@ use crate::{
     },
     measure::trial::KernelMemory,
     observe::ThreadUsage,
-    plan::{
-        Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Rate, Windows,
-        prepare::{Shape, checked},
-    },
+    plan::{Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Rate, Shape, Windows, prepare},
 };
 
 fn plan(load: Load) -> Plan {
@@ -24,7 +21,7 @@ fn plan(load: Load) -> Plan {
         status_interval: None,
         cohorts: Cohorts::default(),
     };
-    checked(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
+    prepare(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
 }
 
 fn window(counts: Counts) -> Window {
@@ -35,7 +32,7 @@ fn window(counts: Counts) -> Window {
 
 /// A trial whose load came to that.
 fn trial(counts: Counts) -> Trial {
-    let surroundings = Surroundings::default();
+    let surroundings = HostActivity::default();
     let load = Loaded { window: window(counts), span_ns: 1_000_000_000, server: None, surroundings };
     Trial {
         started_at_unix_ms: 0,

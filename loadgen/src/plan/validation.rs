@@ -1,0 +1,260 @@
+//! Which plans cannot be carried out.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Load, Plan, Rate, footprint, units::show_bytes};
+use crate::observe;
+
+/// Descriptors that a process needs besides its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Descriptors that each further thread of the generator needs: its poll, its timer, copies of both.
+const THREAD_DESCRIPTORS: u64 = 4;
+
+/// The most slots of one window: their times are drawn beforehand and kept in memory.
+const SLOTS_MAX: f64 = 50e6;
+
+/// The longest message, in bytes: longer ones would only measure memcpy.
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// The most addresses to connect from: with the ports of so many, descriptors run out first.
+const SOURCE_ADDRESSES_MAX: u32 = 200;
+
+/// What this host lets the process have; `None` if there is no limit or it is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostLimits {
+    /// Open descriptors.
+    pub(super) descriptors: Option<u64>,
+    /// Connections from one address to another.
+    pub(super) ports: Option<u64>,
+    /// Memory that the process may still take, in bytes.
+    pub(super) memory_bytes: Option<u64>,
+}
+
+impl HostLimits {
+    /// The limits at this time.
+    pub(super) fn current() -> Self {
+        Self {
+            descriptors: observe::descriptor_limit(),
+            ports: observe::ephemeral_ports(),
+            memory_bytes: observe::available_memory(),
+        }
+    }
+}
+
+impl Plan {
+    /// Refuses what would make a trial impossible. Changes nothing.
+    ///
+    /// # Errors
+    /// One line that names the cause and an option that avoids it.
+    pub(super) fn check(&self, limits: &HostLimits) -> Result<()> {
+        self.check_windows()?;
+        self.check_payloads()?;
+        self.check_load()?;
+        self.check_threads()?;
+        self.check_descriptors(limits.descriptors)?;
+        self.check_ports(limits.ports)?;
+        footprint::check(self, limits.memory_bytes)
+    }
+
+    fn check_payloads(&self) -> Result<()> {
+        for (bytes, _) in self.payloads.sizes() {
+            ensure!(*bytes > 0, "a message of 0 bytes cannot come back: ask for --payload 1B or more");
+            ensure!(
+                *bytes <= PAYLOAD_BYTES_MAX,
+                "a message of {} is too long: ask for --payload {} or less",
+                show_bytes(*bytes as u64),
+                show_bytes(PAYLOAD_BYTES_MAX as u64)
+            );
+        }
+        Ok(())
+    }
+
+    fn check_windows(&self) -> Result<()> {
+        let watched_only = self.windows.load.is_zero() && self.windows.peak.is_zero();
+        ensure!(
+            self.connections > 0 || watched_only,
+            "0 connections cannot carry a load: ask for --connections 1 or more, or for none at all with --duration 0s"
+        );
+        ensure!(
+            !self.windows.load.is_zero() || !self.windows.idle.is_zero(),
+            "a load window of 0s measures nothing: ask for a longer --duration, or for an --idle window"
+        );
+        ensure!(
+            !self.windows.load.is_zero() || self.cohorts.is_empty(),
+            "misbehaving clients need a load beside them: ask for a longer --duration"
+        );
+        Ok(())
+    }
+
+    fn check_load(&self) -> Result<()> {
+        match &self.load {
+            Load::Open { rate, .. } if rate.extremes_per_sec().1 == 0.0 => {
+                bail!("a rate of 0 messages per second is no load: ask for a higher --rate, or for --closed")
+            }
+            Load::Open { rate, .. } => {
+                ensure_slots(rate, self.windows.load.max(self.windows.warmup), "--rate", "window")
+            }
+            Load::Closed { depth } => {
+                ensure!(*depth > 0, "a closed loop of depth 0 sends nothing: ask for --depth 1 or more");
+                Ok(())
+            }
+        }
+    }
+
+    fn check_threads(&self) -> Result<()> {
+        ensure!(self.threads > 0, "a generator without a thread sends nothing: ask for --threads 1 or more");
+        ensure!(
+            self.threads <= self.connections.max(1),
+            "{} threads have nothing to do with {} connections: ask for fewer --threads",
+            self.threads,
+            self.connections
+        );
+        Ok(())
+    }
+
+    fn check_descriptors(&self, limit: Option<u64>) -> Result<()> {
+        let Some(limit) = limit else { return Ok(()) };
+        let own = SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(self.threads.saturating_sub(1));
+        let needed = self.all_connections() + own;
+        ensure!(
+            needed <= limit,
+            "{} connections ({}) need {needed} descriptors and the limit is {limit}: ask for at most {}, or raise the \
+             limit (ulimit -Hn)",
+            self.all_connections(),
+            self.connection_options(),
+            limit.saturating_sub(own)
+        );
+        Ok(())
+    }
+
+    /// A server's address and one of the client's have as many connections between them as there are free ports.
+    fn check_ports(&self, ports: Option<u64>) -> Result<()> {
+        ensure!(
+            self.source_addresses > 0,
+            "without a source address there is no connection: ask for --source-addresses 1 or more"
+        );
+        ensure!(
+            self.source_addresses <= SOURCE_ADDRESSES_MAX,
+            "more than {SOURCE_ADDRESSES_MAX} source addresses are never needed: ask for fewer --source-addresses"
+        );
+        let Some(ports) = ports else { return Ok(()) };
+        let needed = self.all_connections().div_ceil(ports);
+        ensure!(
+            needed <= u64::from(self.source_addresses),
+            "{} connections ({}) need more ports than the {ports} of one address: ask for --source-addresses {needed}",
+            self.all_connections(),
+            self.connection_options()
+        );
+        Ok(())
+    }
+
+    /// The options that add up to [`Plan::all_connections`].
+    fn connection_options(&self) -> String {
+        let beside = [
+            ("--slow-readers", self.cohorts.slow_readers > 0),
+            ("--churn", self.cohorts.churn_per_sec > 0.0),
+            ("--flooders", self.cohorts.flooders > 0),
+        ];
+        let beside = beside.iter().filter(|(_, is_there)| *is_there).map(|(option, _)| *option);
+        ["--connections"].into_iter().chain(beside).collect::<Vec<_>>().join(" + ")
+    }
+}
+
+/// Refuses a rate that makes a window's schedule too long.
+///
+/// # Errors
+/// One line that names these options.
+pub(crate) fn ensure_slots(rate: &Rate, window: Duration, rate_option: &str, window_option: &str) -> Result<()> {
+    let slots = rate.mean_per_sec() * window.as_secs_f64();
+    ensure!(
+        slots <= SLOTS_MAX,
+        "{slots:.0} messages in one window are too many: at most {SLOTS_MAX:.0}, so ask for a lower {rate_option} or a \
+         shorter {window_option}"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Shape, Windows, prepare};
+
+    /// A plan that every host can carry out.
+    fn plan() -> Plan {
+        let window = Duration::from_millis(100);
+        let shape = Shape {
+            connections: 8,
+            load: Load::Open { rate: Rate::Steady(1_000.0), arrivals: Arrivals::Poisson },
+            payloads: Payloads::one(64),
+            windows: Windows { idle: window, warmup: window, load: window, peak: Duration::ZERO },
+            status_interval: None,
+            cohorts: Cohorts::default(),
+        };
+        prepare(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
+    }
+
+    /// Changes a plan that passes and returns the reason for which it is then refused.
+    fn refusal(limits: HostLimits, change: impl FnOnce(&mut Plan)) -> String {
+        let mut plan = plan();
+        plan.check(&limits).unwrap();
+        change(&mut plan);
+        plan.check(&limits).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plan_that_measures_nothing_is_refused_with_the_option_to_change() {
+        let no_limits = HostLimits::default();
+        for (change, option) in [
+            (Box::new(|plan: &mut Plan| plan.connections = 0) as Box<dyn FnOnce(&mut Plan)>, "--connections 1"),
+            (Box::new(|plan| plan.payloads = Payloads::one(0)), "--payload 1B"),
+            (Box::new(|plan| plan.payloads = Payloads::one(PAYLOAD_BYTES_MAX + 1)), "--payload 16MiB"),
+            (Box::new(|plan| (plan.windows.idle, plan.windows.load) = Default::default()), "--duration"),
+            (Box::new(|plan| plan.load = Load::Closed { depth: 0 }), "--depth 1"),
+            (Box::new(|plan| plan.threads = 0), "--threads 1"),
+            (Box::new(|plan| plan.threads = 9), "fewer --threads"),
+            (Box::new(|plan| plan.source_addresses = 0), "--source-addresses 1"),
+            (Box::new(|plan| plan.source_addresses = 201), "fewer --source-addresses"),
+        ] {
+            let reason = refusal(no_limits, change);
+            assert!(reason.contains(option), "{reason}");
+        }
+    }
+
+    #[test]
+    fn clients_that_misbehave_need_a_load() {
+        let reason = refusal(HostLimits::default(), |plan| {
+            plan.cohorts.slow_readers = 1;
+            plan.windows.load = Duration::ZERO;
+        });
+        assert!(reason.contains("--duration"), "{reason}");
+    }
+
+    #[test]
+    fn connections_are_held_against_the_descriptors_and_the_ports_of_the_host() {
+        let few = HostLimits { descriptors: Some(100), ..HostLimits::default() };
+        let reason = refusal(few, |plan| plan.connections = 37);
+        assert!(reason.contains("need 101 descriptors") && reason.contains("at most 36"), "{reason}");
+        let few = HostLimits { ports: Some(10), ..HostLimits::default() };
+        let reason = refusal(few, |plan| plan.cohorts.slow_readers = 3);
+        assert!(reason.contains("11 connections (--connections + --slow-readers)"), "{reason}");
+        assert!(reason.contains("--source-addresses 2"), "{reason}");
+    }
+
+    #[test]
+    fn a_schedule_that_exceeds_half_of_the_memory_is_refused_with_its_cause() {
+        let little = HostLimits { memory_bytes: Some(10_000_000), ..HostLimits::default() };
+        let reason = refusal(little, |plan| plan.windows.load = Duration::from_secs(1_000));
+        assert!(reason.starts_with("the messages of a window") && reason.contains("--rate"), "{reason}");
+    }
+
+    #[test]
+    fn more_messages_than_a_schedule_holds_are_refused_with_the_given_options() {
+        let rate = Rate::Steady(1e6);
+        assert!(ensure_slots(&rate, Duration::from_secs(50), "--from", "--duration").is_ok());
+        let error = ensure_slots(&rate, Duration::from_secs(51), "--from", "--duration").unwrap_err().to_string();
+        assert!(error.contains("lower --from") && error.contains("shorter --duration"), "{error}");
+    }
+}
