@@ -1,4 +1,4 @@
-//! What the echo-and-boundary state costs, without any I/O: `boundary/{what}`.
+//! The cost of the echo-and-boundary state, without any I/O: `boundary/{case}`.
 
 mod arguments;
 
@@ -39,7 +39,7 @@ fn boundary(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a server does with a read buffer when its socket takes everything.
+/// A server's handling of a read buffer if the socket accepts everything.
 fn echo(outgoing: &mut Outgoing, mut input: &[u8], counters: &mut Counters) {
     loop {
         let next = black_box(outgoing.next(input));

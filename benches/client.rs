@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-/// A connection that is accepted and served: from here on nothing but the messages costs time.
+/// A connection that is already accepted and served, so that only messages take time.
 pub(crate) struct Client {
     pub(crate) stream: BufReader<TcpStream>,
     pub(crate) message: Vec<u8>,
@@ -13,7 +13,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects and has `bytes` echoed once.
+    /// Connects and waits for one echo of `bytes`.
     pub(crate) fn connect(addr: SocketAddr, bytes: usize) -> Self {
         let stream = TcpStream::connect(addr).expect("the server listens");
         stream.set_nodelay(true).expect("a socket option");
@@ -24,19 +24,19 @@ impl Client {
         client
     }
 
-    /// Sends a message that says its number, and compares what comes back.
+    /// Sends message `number` and compares the echo.
     pub(crate) fn round_trip(&mut self, number: u64) {
         self.send(number);
         self.receive(number);
     }
 
-    /// Sends a message that says its number.
+    /// Sends message `number`.
     pub(crate) fn send(&mut self, number: u64) {
         self.label(number);
         self.stream.get_mut().write_all(&self.message).expect("the server reads");
     }
 
-    /// Compares what comes back with the message of that number.
+    /// Compares the echo with message `number`.
     pub(crate) fn receive(&mut self, number: u64) {
         self.label(number);
         self.stream.read_exact(&mut self.answer).expect("the server echoes");
@@ -44,7 +44,7 @@ impl Client {
     }
 
     pub(crate) fn label(&mut self, number: u64) {
-        // No byte of it is a newline.
+        // Without newline bytes.
         self.message[..8].copy_from_slice(&(number | 0x8080_8080_8080_8080).to_le_bytes());
     }
 }

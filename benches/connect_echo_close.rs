@@ -1,6 +1,6 @@
-//! How long it takes to connect, have a message echoed and close: `connect_echo_close/{server}`.
+//! The time to connect, echo one message and close: `connect_echo_close/{server}`.
 //!
-//! The client closes first and waits until the server has: no connection is left behind on either side.
+//! The client closes first and waits until the server has closed, so that neither side keeps a connection.
 
 mod arguments;
 mod client;

@@ -1,8 +1,8 @@
-//! How long a status takes to reach everybody: `fan_out/{server}/{connections}`.
+//! The time until a status has reached every connection: `fan_out/{server}/{connections}`.
 //!
-//! An iteration is a tick; its time is from the beginning of the fan-out, as the server says, until the last connection
-//! has it. Nothing else triggers a tick, so an iteration lasts 20 ms. The client reads one connection after the other: with
-//! a fast server that is what takes the time.
+//! An iteration is a tick, timed from the start of the fan-out (in the status) until the last connection has received it.
+//! Ticks come at their interval only, so an iteration lasts 20 ms. The client reads the connections one by one, which
+//! dominates the time with a fast server.
 
 mod arguments;
 mod support;
@@ -39,11 +39,11 @@ fn fan_out(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A connection that only listens.
+/// A connection that only receives statuses.
 struct Client(BufReader<TcpStream>);
 
 impl Client {
-    /// Connects, and waits for an echo among the status lines: then it is accepted.
+    /// Connects and waits for an echo among the status lines, which shows that the connection is accepted.
     fn connect(addr: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(addr).expect("the server listens");
         stream.write_all(b"hello\n").expect("the server reads");
@@ -64,10 +64,10 @@ impl Client {
     }
 }
 
-/// The time of one tick that everybody gets.
+/// The time of one tick, until every connection has received it.
 fn tick(clients: &mut [Client]) -> Duration {
     let mut statuses: Vec<Status> = clients.iter_mut().map(Client::status).collect();
-    // After a pause of the benchmark's some may be ahead of others: the newest is waited for.
+    // After a pause of the benchmark some connections may be ahead of others: wait for the newest tick.
     let newest = statuses.iter().map(|status| status.tick).max().expect("there are connections");
     for (client, status) in clients.iter_mut().zip(&mut statuses) {
         while status.tick < newest {

@@ -1,4 +1,4 @@
-//! How long messages take if many are under way: `pipelined/{server}/{connections}x{window}`.
+//! The round-trip time with many messages in flight: `pipelined/{server}/{connections}x{window}`.
 //!
 //! An iteration sends a window of messages on every connection, each window with one write, and then compares every echo.
 

@@ -1,8 +1,8 @@
-//! How long one message takes there and back, alone: `round_trip/{server}/{payload}`.
+//! The round-trip time of a single message: `round_trip/{server}/{payload}`.
 //!
-//! The server is a child process, started outside of what is timed; the client is a blocking socket that compares every
-//! byte. The time includes the client's cost and the wake-ups of both sides, so it is no latency of the server; and
-//! criterion's verdicts compare a server with its own past, not with another one.
+//! The server is a child process, started outside of the timed code; the client is a blocking socket that compares every
+//! byte. The time includes the client's cost and the wake-ups of both sides, so it is not the server's latency, and
+//! criterion's verdicts compare a server with its own past, not with another server.
 
 mod arguments;
 mod client;

@@ -1,20 +1,20 @@
-//! Whether criterion would run a benchmark, for one that criterion does not run: it lasts minutes and has a report of its
-//! own. To be asked once criterion has accepted the arguments.
+//! Decides whether criterion would run a benchmark, for the comparison, which criterion does not run because it lasts
+//! minutes and has its own report. To be called once criterion has accepted the arguments.
 
 use regex::Regex;
 
-/// What is asked of a benchmark.
+/// How a benchmark is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// Not to run: it is filtered out or only listed, or figures of a past run are to be shown again.
+pub(crate) enum Request {
+    /// Not to run: filtered out, only listed, or replaced by the figures of a past run.
     Nothing,
-    /// To run once, to see whether it works.
+    /// To run once, as a functional test.
     Test,
     /// To measure.
     Measure,
 }
 
-/// Criterion's options that take a value, which is no filter.
+/// Criterion's options with a value, which must not be mistaken for a filter.
 const WITH_VALUE: [&str; 20] = [
     "-b",
     "-c",
@@ -38,20 +38,20 @@ const WITH_VALUE: [&str; 20] = [
     "--warm-up-time",
 ];
 
-/// What these arguments, the program's name left out, ask of the benchmark `name`.
-pub(crate) fn asked(arguments: &[String], name: &str) -> Asked {
+/// How these arguments (without the program's name) request the benchmark `name`.
+pub(crate) fn requested(arguments: &[String], name: &str) -> Request {
     let has = |flag: &str| arguments.iter().any(|argument| argument.split('=').next() == Some(flag));
     if has("--list") || has("--ignored") || has("--load-baseline") || !is_selected(arguments, name, has("--exact")) {
-        Asked::Nothing
+        Request::Nothing
     } else if has("--test") || has("--profile-time") || !has("--bench") {
-        // `cargo test --benches` gives no --bench, and wants to know whether it works; a profile leaves nothing behind.
-        Asked::Test
+        // `cargo test --benches` passes no --bench and needs only a functional test; so does profiling.
+        Request::Test
     } else {
-        Asked::Measure
+        Request::Measure
     }
 }
 
-/// Whether the filter, if there is one, takes the benchmark. It is what is neither an option nor the value of one.
+/// Whether the benchmark matches the filter, which is the argument that is neither an option nor the value of one.
 fn is_selected(arguments: &[String], name: &str, exact: bool) -> bool {
     let before = [""].into_iter().chain(arguments.iter().map(String::as_str));
     let mut pairs = before.zip(arguments.iter().map(String::as_str));

@@ -1,5 +1,5 @@
-//! The main job: the quick comparison of the three servers. It understands the arguments that `cargo bench` hands to
-//! every target as criterion does, and leaves the session in results/.
+//! The quick comparison of the three servers. It interprets the arguments of `cargo bench` as criterion does, and records
+//! the session in results/.
 
 mod arguments;
 mod selection;
@@ -10,27 +10,27 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use selection::{Asked, asked};
+use selection::{Request, requested};
 
 const NAME: &str = "side_by_side";
 
 fn main() -> ExitCode {
     let mut criterion = arguments::criterion(10);
     let arguments: Vec<String> = env::args().skip(1).collect();
-    match asked(&arguments, NAME) {
-        Asked::Nothing => {
+    match requested(&arguments, NAME) {
+        Request::Nothing => {
             if arguments.iter().any(|argument| argument == "--list") {
-                // Lists it if the filter takes it.
+                // Lists the comparison if the filter matches.
                 criterion.bench_function(NAME, |_| ());
             }
             ExitCode::SUCCESS
         }
-        Asked::Test => test(),
-        Asked::Measure => compare(["--profile", "quick"]),
+        Request::Test => test(),
+        Request::Measure => compare(["--profile", "quick"]),
     }
 }
 
-/// Runs the comparison. Once the session is recorded a noisy host is no failed build: it says so on the screen.
+/// Runs the comparison. An invalid measurement on a noisy host is reported but is not an error, once the session is recorded.
 fn compare(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> ExitCode {
     const INVALID: i32 = 5;
     let status = Command::new(env!("CARGO_BIN_EXE_loadgen")).arg("compare").args(arguments).status();
@@ -44,7 +44,7 @@ fn compare(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> ExitCode {
     }
 }
 
-/// One small block, into a folder that does not stay.
+/// One small block, recorded in a temporary folder.
 fn test() -> ExitCode {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let session = folder.path().join("session");

@@ -1,4 +1,4 @@
-//! What the benchmarks of servers have in common: a server in a process of its own, and who runs where.
+//! Shared by the benchmarks of servers: a server in its own process, and the placement on CPUs.
 
 use std::{net::SocketAddr, path::PathBuf, sync::OnceLock, time::Duration};
 
@@ -15,7 +15,7 @@ pub(crate) fn contestants() -> impl Iterator<Item = &'static Server> {
     SERVERS.iter().filter(|server| server.violates.is_empty())
 }
 
-/// A server as a benchmark needs it.
+/// A server for a benchmark.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) server: &'static Server,
@@ -24,10 +24,10 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Benchmarks a server of its own with clients that `connect` makes; `iterate` says how long so many iterations take.
+    /// Benchmarks a fresh server with clients from `connect`; `iterate` returns the time of a number of iterations.
     ///
-    /// The server is started when criterion first asks for a time, which it does outside of what is timed, and stopped
-    /// with the benchmark: one that is filtered out or only listed starts nothing.
+    /// The server is started when criterion first requests a time, outside of the timed code, and stopped with the
+    /// benchmark: a benchmark that is filtered out or only listed starts no server.
     pub(crate) fn bench<C>(
         self,
         group: &mut BenchmarkGroup<'_, WallTime>,
@@ -67,8 +67,8 @@ impl Subject {
     }
 }
 
-/// Moves this thread to the generator's CPUs: with a CPU each, the times do not depend on where the scheduler puts the
-/// two. Returns who runs where, which is decided once: from then on this thread has no other CPUs to share out.
+/// Pins this thread to the generator's CPUs: with separate CPUs, the times do not depend on the scheduler. Returns the
+/// placement, which is decided once, because afterwards this thread sees no other CPUs.
 fn settle() -> &'static Placement {
     static PLACEMENT: OnceLock<Placement> = OnceLock::new();
     PLACEMENT.get_or_init(|| {

@@ -1,13 +1,13 @@
-//! Errors that have an exit code of their own.
+//! Errors with an exit code of their own.
 
 use std::fmt;
 
-/// The command line asks for something that cannot be.
+/// A usage error: the command line requests something impossible.
 #[derive(Debug)]
 pub struct Usage(anyhow::Error);
 
 impl Usage {
-    /// To be used with `map_err` on what is checked before anything is measured.
+    /// For `map_err`, on checks before a measurement.
     pub fn from(error: anyhow::Error) -> anyhow::Error {
         Self(error).into()
     }
@@ -21,7 +21,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// This host could not carry a connection of the generator: what it lacks. Nothing is said of any server.
+/// A shortage on this host kept the generator from opening a connection; the server is not at fault.
 #[derive(Debug)]
 pub struct Shortage(pub String);
 
@@ -33,7 +33,7 @@ impl fmt::Display for Shortage {
 
 impl std::error::Error for Shortage {}
 
-/// It listens, or is said to, and cannot be measured: it refuses every connection, or does not echo.
+/// The target cannot be measured: it refuses every connection, or does not echo.
 #[derive(Debug)]
 pub struct Unreachable(pub String);
 
@@ -45,7 +45,7 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// There is no process, or none that says where it listens: nothing can be said about it as a server.
+/// The server could not be started, or did not print its listening address.
 #[derive(Debug)]
 pub struct CannotStart(pub String);
 
@@ -57,7 +57,7 @@ impl fmt::Display for CannotStart {
 
 impl std::error::Error for CannotStart {}
 
-/// A signal came before there was anything to keep.
+/// A signal arrived before there was a result to keep.
 #[derive(Debug)]
 pub struct Interrupted;
 

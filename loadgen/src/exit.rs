@@ -1,28 +1,28 @@
-//! How a command ends: exit codes.
+//! Exit codes.
 
 use crate::error::{CannotStart, Interrupted, Shortage, Unreachable, Usage};
 
-/// Every exit code, the one that takes precedence first.
+/// Every exit code, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// The command line asks for something that cannot be.
+    /// A usage error.
     Usage,
-    /// A signal came; what there is stays recorded.
+    /// Interrupted by a signal; completed trials stay recorded.
     Interrupted,
-    /// The target cannot be reached, or breaks the protocol in a sound trial.
+    /// The target cannot be reached, or violates the protocol in a valid trial.
     Target,
-    /// The measurement may not be believed.
+    /// The measurement is invalid.
     Invalid,
-    /// The response does not keep what was asked of it.
+    /// The response misses the latency objective.
     Slo,
-    /// Anything else that went wrong.
+    /// Any other error.
     Internal,
-    /// Nothing went wrong.
+    /// Success.
     Ok,
 }
 
 impl Exit {
-    /// The code that the process returns.
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Usage => 2,
@@ -35,7 +35,7 @@ impl Exit {
         }
     }
 
-    /// That of an error.
+    /// The exit code of an error.
     pub fn of(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<Usage>().is_some() {
             Self::Usage

@@ -15,7 +15,7 @@
 //! | [`judge`] | what the rows of a session allow to claim; opens no socket |
 //! | [`measure`] | one trial: starts the server, loads and watches it, assesses the trial itself |
 //! | [`record`] | the files of a session |
-//! | [`engine`] | the client: connections, pacing and the check of every echo |
+//! | `engine` | the client: connections, pacing and the check of every echo |
 //! | [`plan`] | what is to be measured, with its units |
 //! | [`observe`] | CPU time, wake-ups and memory of processes, and the host |
 //! | [`stats`] | estimates, intervals and tests |
@@ -26,7 +26,7 @@
 
 pub mod cli;
 pub mod command;
-pub mod engine;
+pub(crate) mod engine;
 pub mod error;
 pub mod exit;
 pub mod interrupt;

@@ -14,10 +14,10 @@ use loadgen::{
 };
 
 fn main() -> ExitCode {
-    // Started anew by way of /proc/self/exe it would be called `exe` in lists of processes.
+    // A process started through /proc/self/exe would otherwise be named `exe` in process lists.
     let _ = rustix::thread::set_name(c"loadgen");
     let words: Vec<OsString> = env::args_os().collect();
-    terminal::choose(Colour::asked_for(&words));
+    terminal::choose(Colour::requested(&words));
     let result = match Cli::read(words) {
         Ok(cli) => run_command(cli.command),
         Err(error) => explain(&error),
@@ -29,17 +29,17 @@ fn main() -> ExitCode {
         }
         exit => {
             terminal::say(format_args!("error: {}", text::plain(&format!("{error:#}"))));
-            // What goes wrong after a signal may be of its making.
+            // An error after a signal may be a consequence of the signal.
             if interrupt::requested() { exit.min(Exit::Interrupted) } else { exit }
         }
     });
     ExitCode::from(exit.code())
 }
 
-/// Prints the help or the version that was asked for, or says what is wrong with the command line.
+/// Prints the requested help or version, or the usage error.
 fn explain(error: &clap::Error) -> Result<Exit> {
     if error.use_stderr() {
-        // As with all that is said on stderr: if it cannot be heard, the exit code still tells.
+        // If stderr cannot be written, the exit code still reports the error.
         let _ = error.print();
         return Ok(Exit::Usage);
     }

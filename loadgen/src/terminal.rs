@@ -1,4 +1,4 @@
-//! Printing: the only place that writes to stdout and stderr, and the only one that knows of colours.
+//! Printing: the only module that writes to stdout and stderr, and the only one that uses colours.
 
 use std::{
     ffi::OsString,
@@ -13,28 +13,28 @@ use clap::ValueEnum;
 
 use crate::text::plain_lines;
 
-/// When results are coloured.
+/// When the output is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Colour {
     /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Also in a pipe
+    /// Also in pipes
     Always,
-    /// Nowhere
+    /// Never
     Never,
 }
 
 impl Colour {
-    /// What a command line asks for, found before the rest of it is understood: what is wrong there is said in that colour.
-    pub fn asked_for(words: &[OsString]) -> Self {
+    /// The choice on a command line, read before the command line is parsed: a usage error is printed in that colour.
+    pub fn requested(words: &[OsString]) -> Self {
         let mut words = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
-        let mut asked = None;
+        let mut requested = None;
         while let Some(word) = words.next() {
             let value = if word == "--color" { words.next() } else { word.strip_prefix("--color=") };
-            asked = value.or(asked);
+            requested = value.or(requested);
         }
-        asked.and_then(|value| Self::from_str(value, false).ok()).unwrap_or_default()
+        requested.and_then(|value| Self::from_str(value, false).ok()).unwrap_or_default()
     }
 }
 
@@ -48,7 +48,7 @@ impl From<Colour> for clap::ColorChoice {
     }
 }
 
-/// Decides for all that is printed from here on.
+/// Sets the choice for everything printed later.
 pub fn choose(colour: Colour) {
     let choice = match colour {
         Colour::Auto => ColorChoice::Auto,
@@ -58,7 +58,7 @@ pub fn choose(colour: Colour) {
     choice.write_global();
 }
 
-/// Prints a result, coloured where it is read; what it quotes of others cannot command the terminal.
+/// Prints a result with keywords coloured and control characters escaped.
 ///
 /// # Errors
 /// See [`print_plain`].
@@ -66,10 +66,10 @@ pub fn print(text: &str) -> Result<()> {
     print_plain(&text.split_inclusive('\n').map(|line| painted(&plain_lines(line))).collect::<String>())
 }
 
-/// Prints a text with no colours but its own.
+/// Prints a text as it is.
 ///
 /// # Errors
-/// If it cannot be written: a result that is not there must not look like one. A reader that has seen enough is no error.
+/// If the text cannot be written, since missing output must not look like a result. A closed pipe is no error.
 pub fn print_plain(text: &str) -> Result<()> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -78,15 +78,15 @@ pub fn print_plain(text: &str) -> Result<()> {
     }
 }
 
-/// Says a line on stderr: what goes on, a warning, why it ends.
+/// Prints a line of progress, a warning or an error to stderr.
 ///
-/// Whether anybody can hear it never decides how a measurement goes on or ends, so a full disk or a closed pipe there is
-/// no error; `eprintln!` would panic.
+/// A write error (a full disk, a closed pipe) is ignored, so that it cannot affect the measurement; `eprintln!` would
+/// panic.
 pub fn say(line: impl Display) {
     servers::listen::log(format_args!("{line}"));
 }
 
-/// Whether somebody watches stderr, for whom progress is drawn.
+/// Whether stderr is a terminal, so that progress is shown.
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
@@ -99,7 +99,7 @@ const fn style(colour: AnsiColor) -> Style {
     Style::new().fg_color(Some(Color::Ansi(colour))).bold()
 }
 
-/// The words that a line is read for.
+/// Keywords and their styles.
 const WORDS: [(&str, Style); 9] = [
     ("VALID", GOOD),
     ("FLAGGED", DOUBTFUL),
@@ -112,7 +112,7 @@ const WORDS: [(&str, Style); 9] = [
     ("DISAGREE", BAD),
 ];
 
-/// A line with the first of those words coloured.
+/// A line with its first keyword coloured.
 fn painted(line: &str) -> String {
     let is_word = |word: &str| WORDS.iter().find(|(known, _)| *known == word).map(|(_, style)| *style);
     for word in line.split(|c: char| !c.is_ascii_uppercase()) {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_coloured_where_it_is_read() {
+    fn the_keyword_of_a_line_is_coloured() {
         assert_eq!(painted("validity    INVALID: late\n"), format!("validity    {BAD}INVALID{BAD:#}: late\n"));
         assert_eq!(painted("validity    VALID\n"), format!("validity    {GOOD}VALID{GOOD:#}\n"));
         for plain in ["p99 89 us, NODELAY\n", "NOTHING\n", "\n", ""] {
@@ -138,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_asks_for_colours_in_two_ways() {
-        let asked = |words: &str| Colour::asked_for(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(asked("loadgen --color never run"), Colour::Never);
-        assert_eq!(asked("loadgen run --color=always --rate"), Colour::Always);
+    fn the_colour_option_takes_its_value_in_two_ways() {
+        let requested = |words: &str| Colour::requested(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(requested("loadgen --color never run"), Colour::Never);
+        assert_eq!(requested("loadgen run --color=always --rate"), Colour::Always);
         for auto in ["loadgen list", "loadgen --color", "loadgen --color=pink", "loadgen -- --color=never"] {
-            assert_eq!(asked(auto), Colour::Auto, "{auto}");
+            assert_eq!(requested(auto), Colour::Auto, "{auto}");
         }
     }
 

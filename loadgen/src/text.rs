@@ -1,10 +1,10 @@
-//! Text from elsewhere, as it may be shown: a record, a file's name or what a server says must not command a terminal.
+//! Escapes text from elsewhere (records, file names, server output), so that it cannot control the terminal.
 
 use std::{borrow::Cow, fmt::Write};
 
 use serde_json::Value;
 
-/// The text with everything escaped that is not seen: control characters, line ends and changes of direction.
+/// The text with invisible characters escaped: control characters, line ends and changes of direction.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -13,7 +13,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     for character in text.chars() {
         match character {
             hidden if is_hidden(hidden) => {
-                // Writing to a string does not fail.
+                // Writing to a string cannot fail.
                 let _ = write!(shown, "{}", hidden.escape_default());
             }
             seen => shown.push(seen),
@@ -22,7 +22,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// The same for each of several lines.
+/// Escapes each of several lines.
 pub fn plain_lines(text: &str) -> Cow<'_, str> {
     if text.chars().all(|character| character == '\n' || !is_hidden(character)) {
         return text.into();
@@ -30,7 +30,7 @@ pub fn plain_lines(text: &str) -> Cow<'_, str> {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n").into()
 }
 
-/// The same for every text in a value, the keys included.
+/// Escapes every text in a value, including keys.
 pub fn plain_value(value: Value) -> Value {
     match value {
         Value::String(text) => plain(&text).into(),
@@ -43,7 +43,7 @@ pub fn plain_value(value: Value) -> Value {
 }
 
 fn is_hidden(character: char) -> bool {
-    // Marks and overrides of direction, and the two separators that some programs take for line ends.
+    // Direction marks and overrides, and the two separators that some programs treat as line ends.
     (character.is_control() && character != '\t')
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_command_a_terminal_is_shown_and_not_obeyed() {
+    fn terminal_control_sequences_are_shown_escaped() {
         assert_eq!(plain("\u{1b}[2J\u{1b}]0;title\u{7}"), r"\u{1b}[2J\u{1b}]0;title\u{7}");
         assert_eq!(plain("one\r\ntwo\u{9b}31m"), r"one\r\ntwo\u{9b}31m");
         assert_eq!(plain("abc\u{202e}def"), r"abc\u{202e}def");

@@ -1,4 +1,4 @@
-//! The commands as a user meets them: every server end to end, bad input, signals, and what is left behind.
+//! The commands from a user's view: every server end to end, bad input, signals, and the files left behind.
 
 mod support;
 
@@ -22,7 +22,7 @@ fn loadgen(arguments: &[&str]) -> Command {
     command
 }
 
-/// A run that is refused: its exit code, and the one line that says why.
+/// A refused run: its exit code, and its one line of explanation.
 fn refused(arguments: &[&str]) -> (i32, String) {
     let output = loadgen(arguments).output().unwrap();
     assert!(output.stdout.is_empty(), "{arguments:?} printed {}", String::from_utf8_lossy(&output.stdout));
@@ -53,16 +53,16 @@ const SHARED: [&str; 4] = ["--pacing", "timer", "--placement", "shared"];
 #[test]
 fn every_server_is_measured_end_to_end() {
     for server in SERVERS {
-        // One that serves a single connection at a time is measured with one.
+        // A server that serves a single connection at a time is measured with one.
         let connections = if server.violates.contains(&"F2") { "1" } else { "4" };
         let target = ["run", "--json", "--server", server.name, "--connections", connections];
         let arguments = [&target, &SMALL[..], &SHARED].concat();
         let output = loadgen(&arguments).output().unwrap();
         assert!(matches!(output.status.code(), Some(0 | 5)), "{}: {}", server.name, stderr(&output));
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
-        // A host that stops everybody at the end of the load leaves it unclear who was late.
-        let spoiled = row["outcome"] == "unclear" && row["validity"] == "invalid";
-        assert!(spoiled || row["outcome"] == "ok", "{row}");
+        // If the host pauses at the end of the load, the cause of late echoes is unclear.
+        let is_unclear = row["outcome"] == "unclear" && row["validity"] == "invalid";
+        assert!(is_unclear || row["outcome"] == "ok", "{row}");
         assert_eq!(row["echoed_count"], row["scheduled_count"]);
         assert_eq!(row["ticks_idle_count"], 2, "{row}");
         for measured in ["server_cpu_ns_idle", "server_cpu_ns_load", "server_pss_bytes_idle", "peak_rate_per_sec"] {
@@ -74,7 +74,7 @@ fn every_server_is_measured_end_to_end() {
 }
 
 #[test]
-fn a_server_is_watched_while_nothing_is_asked_of_it() {
+fn an_idle_server_is_observed_without_messages() {
     for connections in ["0", "3"] {
         let arguments = ["run", "--server", "mio", "--json", "--connections", connections, "--duration", "0s"];
         let arguments = [&arguments[..], &["--idle", "200ms", "--status-interval", "50ms"], &SHARED].concat();
@@ -84,7 +84,7 @@ fn a_server_is_watched_while_nothing_is_asked_of_it() {
         assert_eq!((&row["outcome"], &row["error"]), (&"ok".into(), &Value::Null), "{row}");
         assert!(row["server_cpu_ns_idle"].is_u64() && row["server_wakeups_idle"].is_u64(), "{row}");
         assert!(row["scheduled_count"].is_null() && row["response_ns_p50"].is_null(), "{row}");
-        // Nobody to send a tick to: none is seen.
+        // Without connections no tick is seen.
         let ticks = if connections == "0" { Value::Null } else { 4.into() };
         assert_eq!(row["ticks_idle_count"], ticks, "{row}");
     }
@@ -103,17 +103,17 @@ fn the_summary_fits_a_terminal() {
 }
 
 #[test]
-fn an_objective_that_is_missed_is_an_exit_code_of_its_own() {
+fn a_missed_objective_has_its_own_exit_code() {
     for (slo, code) in [("p50<1ns", 4), ("p50<60s", 0)] {
         let arguments = [&["run", "--server", "mio", "--json", "--slo", slo], &SMALL[..], &SHARED].concat();
         let code_found = loadgen(&arguments).output().unwrap().status.code();
-        // 5: a busy host; then it is not judged.
+        // 5: on a busy host the objective is not judged.
         assert!(matches!(code_found, Some(found) if found == code || found == 5), "{slo}: {code_found:?}");
     }
 }
 
 #[test]
-fn servers_are_listed_a_line_each() {
+fn servers_are_listed_one_per_line() {
     let output = loadgen(&["list"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for server in SERVERS {
@@ -124,7 +124,7 @@ fn servers_are_listed_a_line_each() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
+fn impossible_requests_are_refused_with_one_line_and_exit_2() {
     let cases: [(&[&str], &str); 25] = [
         (&["run", "--server", "blocking"], "one connection at a time"),
         (&["compare", "--servers", "mio,blocking"], "one connection at a time"),
@@ -160,7 +160,7 @@ fn what_cannot_be_is_refused_with_one_line_and_exit_2() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_what_would_be_right() {
+fn a_value_that_cannot_be_parsed_is_refused_with_the_correct_syntax() {
     let cases: [(&[&str], &str); 12] = [
         (&["run", "--server", "mioo"], "mio"),
         (&["run"], "--server"),
@@ -221,7 +221,7 @@ fn a_comparison_leaves_a_session_with_every_trial() {
     let header = trials.headers().unwrap().clone();
     let column = |name: &str| header.iter().position(|column| column == name).unwrap();
     let rows: Vec<csv::StringRecord> = trials.records().map(Result::unwrap).collect();
-    // A block with an invalid trial is run again, and its rows stay.
+    // A block with an invalid trial is repeated, and its rows stay.
     let last =
         |block: &str| rows.iter().filter(|row| &row[column("block")] == block).map(|row| &row[column("attempt")]).max();
     for block in ["1", "2"] {
@@ -259,11 +259,11 @@ fn the_seconds_of_a_session_add_up() {
 #[test]
 fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
     let fault_server = format!("{} fault-server", env!("CARGO_BIN_EXE_loadgen"));
-    let target = ["run", "--json", "--no-baseline", "--command", &fault_server, "--idle", "0s", "--duration", "20s"];
+    let target = ["run", "--json", "--no-calibration", "--command", &fault_server, "--idle", "0s", "--duration", "20s"];
     let mut command = loadgen(&[&target, &SHARED[..]].concat());
     let mut run = Killed(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut server = Vec::new();
-    // Under load: it has used CPU time (in ticks of 10 ms) for far more than the ramp.
+    // Under load: the server has used much more CPU time (in ticks of 10 ms) than the ramp takes.
     wait_for("the server's work", || {
         server = children(run.0.id());
         let stat = |pid: &String| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -277,7 +277,7 @@ fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
     let code = run.0.wait().unwrap().code();
     assert!(killed.elapsed() < Duration::from_secs(15), "it does not wait for the rest of its 20 s");
     let row: Value = serde_json::from_str(&text).unwrap();
-    // In a trial that a busy host spoiled nothing that was cut off is held against the server.
+    // In a trial that a busy host has made invalid, missing echoes are not the server's failure.
     let expected = if row["validity"] == "invalid" { (Some(5), "unclear") } else { (Some(3), "failed") };
     assert_eq!((code, row["outcome"].as_str().unwrap()), expected, "{row}");
     assert_eq!(row["reset_count"], 64, "{row}");
@@ -310,7 +310,7 @@ fn ctrl_c_keeps_finished_trials_and_marks_the_session_partial() {
 }
 
 #[test]
-fn an_interrupted_comparison_is_gone_on_with_in_the_same_order() {
+fn an_interrupted_comparison_resumes_in_the_same_order() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     let arguments = ["compare", "--profile", "smoke", "--servers", "mio,mio", "--out", out.to_str().unwrap()];
@@ -362,7 +362,7 @@ fn children(parent: u32) -> Vec<String> {
 }
 
 #[test]
-fn serve_is_what_nc_expects() {
+fn serve_works_with_nc() {
     for server in SERVERS {
         let mut command = loadgen(&["serve", server.name, "--addr", "127.0.0.1:0", "--status-interval", "20ms"]);
         let mut child = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());

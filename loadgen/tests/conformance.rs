@@ -13,12 +13,12 @@ fn main() {
         kept.chain(broken)
     });
     let mut arguments = Arguments::from_args();
-    // Most of them wait for ticks, so there may be more of them than CPUs.
+    // Most checks wait for ticks, so more of them than CPUs can run at a time.
     arguments.test_threads.get_or_insert(4);
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
-/// A clause that the server keeps, or that says nothing about it: then the test is shown as ignored.
+/// A clause that the server must keep; a check that does not apply to the server is shown as ignored.
 fn kept(server: &'static Server, check: &'static Check) -> Trial {
     let says_nothing = check.rests_on.is_some_and(|clause| server.violates.contains(&clause));
     let name = format!("{}: {} {}", server.name, check.clause, check.name);
@@ -30,7 +30,7 @@ fn kept(server: &'static Server, check: &'static Check) -> Trial {
     .with_ignored_flag(says_nothing)
 }
 
-/// A clause that the server declares broken: it must really be.
+/// A clause that the server declares broken, which must really fail.
 fn broken(server: &'static Server, clause: &'static str) -> Trial {
     Trial::test(format!("{}: {clause} is broken, as declared", server.name), move || {
         let subject = subject(server);

@@ -1,5 +1,5 @@
-//! What the documents and the help show is what a user gets: every command in a console block can be typed, and where its
-//! output stands below it, that is its output.
+//! Documents and help match the program: every command in a console block can be typed, and an output shown below a
+//! command is its output.
 
 use std::{fs, path::Path};
 
@@ -27,7 +27,7 @@ fn commands(text: &str) -> Vec<String> {
         let line = line.trim_start();
         let line = line.strip_prefix("$ ").unwrap_or(line);
         let rest = line.strip_prefix("loadgen ")?;
-        // A comment begins behind a `#` or, in a help text, behind a gap.
+        // A comment begins after a `#` or, in a help text, after a gap.
         let command = rest.split(" #").next()?.split("   ").next()?.split(" | ").next()?.split(" > ").next()?;
         Some(format!("loadgen {}", command.trim()))
     };
@@ -105,7 +105,7 @@ fn every_help_text_fits_80_columns() {
 }
 
 #[test]
-fn what_stands_below_a_command_is_its_output() {
+fn the_output_below_a_command_is_its_output() {
     trycmd::TestCases::new().case("tests/console/*.trycmd").run();
 }
 

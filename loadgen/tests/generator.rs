@@ -1,4 +1,4 @@
-//! The generator against hand-made peers that do what servers must not: it counts, explains and ends in time.
+//! The generator against hand-written faulty peers: it counts the faults, explains them and ends in time.
 
 #[path = "support/peers.rs"]
 mod peers;
@@ -18,7 +18,7 @@ fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
     let unless_given = |option, value| if arguments.contains(&option) { vec![] } else { vec![option, value] };
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--json", "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--no-baseline"])
+        .args(["--idle", "0s", "--no-calibration"])
         .args(unless_given("--duration", "300ms"))
         .args(unless_given("--connections", "2"))
         .args(unless_given("--warmup", "0s"))
@@ -27,19 +27,19 @@ fn run(addr: SocketAddr, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The same for people.
+/// The summary as text.
 fn summary(addr: SocketAddr, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--target", &addr.to_string(), "--pacing", "timer", "--placement", "shared"])
-        .args(["--idle", "0s", "--duration", "300ms", "--no-baseline", "--connections", "2"])
+        .args(["--idle", "0s", "--duration", "300ms", "--no-calibration", "--connections", "2"])
         .args(if arguments.contains(&"--warmup") { &[][..] } else { &["--warmup", "0s"] })
         .args(arguments)
         .output()
         .unwrap()
 }
 
-/// The record of a run that ended with that code, or with 5 if it is invalid: a busy host may spoil the measurement, not
-/// the counts.
+/// The record of a run that ended with `code`, or with 5 if it is invalid: a busy host may invalidate the measurement, but
+/// not the counts.
 fn record(output: &Output, code: i32) -> Value {
     let complaint = String::from_utf8_lossy(&output.stderr);
     let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no record: {complaint}"));
@@ -48,12 +48,12 @@ fn record(output: &Output, code: i32) -> Value {
     row
 }
 
-/// What a record says of the server if it says that, or on a busy host that nobody knows.
+/// The outcome in a record: the expected one, or `unclear` on a busy host.
 fn outcome<'a>(row: &Value, outcome: &'a str) -> &'a str {
     if row["validity"] == "invalid" { "unclear" } else { outcome }
 }
 
-/// The one line of a run that measured nothing.
+/// The one line of a run without a measurement.
 fn complaint(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), text.lines().count()), (Some(3), 1), "{text}");
@@ -64,19 +64,19 @@ fn complaint(output: &Output) -> String {
 const CONSTANT: [&str; 4] = ["--rate", "1k", "--arrivals", "constant"];
 
 #[test]
-fn a_faultless_peer_gets_every_message_and_returns_it() {
+fn a_correct_peer_receives_and_returns_every_message() {
     let row = record(&run(line_peer(|_, line| line.to_vec()), &CONSTANT), 0);
     assert_eq!(row["scheduled_count"], 300);
     assert_eq!(row["echoed_count"], 300);
     assert_eq!((&row["lost_count"], &row["outcome"]), (&0.into(), &"ok".into()));
-    // Not measured is null and not 0.
+    // Values that were not measured are null, not 0.
     assert!(row["server_cpu_ns_load"].is_null() && row["headroom_ppm"].is_null());
 }
 
 #[test]
 fn a_delay_shows_in_every_response() {
     let addr = line_peer(|_, line| {
-        // The fault itself, and no waiting for anything.
+        // This is the fault itself, not a wait for an event.
         thread::sleep(Duration::from_millis(3));
         line.to_vec()
     });
@@ -90,7 +90,7 @@ fn a_stall_counts_from_the_intended_time_of_every_message_that_it_delays() {
     // One stall of 100 ms at 1000 messages/s on one connection: about 100 messages wait, 50 ms on average.
     let addr = line_peer(|number, line| {
         if number == 50 {
-            // The fault itself, and no waiting for anything.
+            // This is the fault itself, not a wait for an event.
             thread::sleep(Duration::from_millis(100));
         }
         line.to_vec()
@@ -102,9 +102,9 @@ fn a_stall_counts_from_the_intended_time_of_every_message_that_it_delays() {
 
 #[test]
 fn a_server_that_cannot_keep_up_is_saturated() {
-    // Two connections bear 333 messages/s each at most, and are offered 500.
+    // Two connections sustain at most 333 messages/s each, and are offered 500.
     let addr = line_peer(|_, line| {
-        // The fault itself, and no waiting for anything.
+        // This is the fault itself, not a wait for an event.
         thread::sleep(Duration::from_millis(3));
         line.to_vec()
     });
@@ -114,10 +114,10 @@ fn a_server_that_cannot_keep_up_is_saturated() {
 
 #[test]
 fn slow_is_not_lost() {
-    // It echoes everything, a tenth of it in time: the rest is neither lost nor waited for.
+    // The peer echoes everything, a tenth of it in time: the rest is neither lost nor awaited.
     let slow = || {
         line_peer(|_, line| {
-            // The fault itself, and no waiting for anything.
+            // This is the fault itself, not a wait for an event.
             thread::sleep(Duration::from_millis(20));
             line.to_vec()
         })
@@ -128,14 +128,14 @@ fn slow_is_not_lost() {
         assert_eq!((&row["corrupt_count"], &row["reset_count"]), (&0.into(), &0.into()), "{row}");
         assert!(row["unanswered_count"].as_u64().unwrap() > 0, "{row}");
     }
-    // In a closed loop what is under way at the end is nobody's debt.
+    // In a closed loop, messages in flight at the end are not owed.
     let row = record(&run(slow(), &["--closed", "--depth", "1000"]), 0);
     assert_eq!((&row["outcome"], &row["lost_count"]), (&"ok".into(), &0.into()), "{row}");
     assert!(row["unanswered_count"].as_u64().unwrap() > 0, "{row}");
 }
 
 #[test]
-fn a_message_dropped_last_is_lost_and_not_taken_for_late() {
+fn a_dropped_last_message_is_lost_and_not_late() {
     // Each connection sends a probe and 150 messages.
     let drops = line_peer(|number, line| if number == 150 { Vec::new() } else { line.to_vec() });
     let row = record(&run(drops, &CONSTANT), 3);
@@ -145,7 +145,7 @@ fn a_message_dropped_last_is_lost_and_not_taken_for_late() {
 }
 
 #[test]
-fn what_makes_an_outcome_failed_stands_in_the_summary_with_its_count() {
+fn the_summary_shows_the_causes_of_a_failed_outcome_with_their_counts() {
     let doubles = line_peer(|number, line| if number % 10 == 5 { line.repeat(2) } else { line.to_vec() });
     let swaps = peer(|stream| {
         let mut held = Vec::new();
@@ -162,13 +162,16 @@ fn what_makes_an_outcome_failed_stands_in_the_summary_with_its_count() {
         let text = String::from_utf8(output.stdout).unwrap();
         let counts = text.lines().find(|line| line.starts_with("counts")).unwrap();
         assert!(counts.ends_with(words), "{text}");
-        assert!(text.contains("outcome     failed"), "wrong bytes are the server's, whatever the host did:\n{text}");
+        assert!(
+            text.contains("outcome     failed"),
+            "wrong bytes are the server's failure even on a busy host:\n{text}"
+        );
     }
 }
 
 #[test]
 fn the_counts_of_a_line_are_of_one_window() {
-    // It answers 40 lines and then drops 100: all in the warm-up.
+    // The peer answers 40 lines and then drops 100, all in the warm-up.
     let drops = line_peer(|number, line| if (40..140).contains(&number) { Vec::new() } else { line.to_vec() });
     let text = String::from_utf8(summary(drops, &[&CONSTANT[..], &["--warmup", "300ms"]].concat()).stdout).unwrap();
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
@@ -192,7 +195,7 @@ fn altered_lines_are_counted_one_by_one() {
 }
 
 #[test]
-fn dropped_doubled_and_exchanged_lines_are_told_apart() {
+fn lost_duplicate_and_reordered_lines_are_told_apart() {
     let drops = line_peer(|number, line| if number % 10 == 5 { Vec::new() } else { line.to_vec() });
     let row = record(&run(drops, &CONSTANT), 3);
     assert_eq!((&row["lost_count"], &row["corrupt_count"]), (&30.into(), &0.into()), "{row}");
@@ -217,7 +220,7 @@ fn a_peer_that_hangs_up_is_an_outcome_and_not_a_crash() {
     let row = record(&output, 3);
     assert_eq!((&row["reset_count"], &row["outcome"]), (&2.into(), &outcome(&row, "failed").into()), "{row}");
     assert!(row["error"].as_str().unwrap().contains("closed"), "{row}");
-    // It is the server's doing, and no gate speaks against the generator.
+    // The server is the cause, and the generator passes all gates.
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
 }
 
@@ -227,7 +230,7 @@ fn a_peer_that_closes_at_once_is_unreachable() {
 }
 
 #[test]
-fn a_peer_that_is_no_echo_server_is_told_by_its_answer() {
+fn a_peer_that_is_not_an_echo_server_is_reported_with_its_answer() {
     let addr = line_peer(|_, _| b"HTTP/1.1 400 Bad Request\r\n".to_vec());
     assert!(complaint(&run(addr, &[])).contains("HTTP/1.1 400"));
 }
@@ -239,19 +242,19 @@ fn a_peer_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_peer_that_floods_is_no_echo_server() {
+fn a_peer_that_floods_is_not_an_echo_server() {
     let addr = peer(|mut stream| while stream.write_all(&[b'f'; 4096]).is_ok() {});
     assert!(complaint(&run(addr, &[])).contains("does not echo"));
 }
 
 #[test]
-fn nobody_listening_is_unreachable() {
+fn an_address_without_a_listener_is_unreachable() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(complaint(&run(addr, &[])).contains("refused"));
 }
 
 #[test]
-fn status_lines_with_absurd_times_are_flagged_and_spoil_no_latency() {
+fn status_lines_with_absurd_times_are_flagged_and_do_not_affect_latency() {
     let addr = line_peer(|number, line| {
         let status = format!("Server status: 1 active connections tick={number} due_ns={} emit_ns=7\n", u64::MAX);
         [status.as_bytes(), line].concat()
@@ -263,7 +266,7 @@ fn status_lines_with_absurd_times_are_flagged_and_spoil_no_latency() {
 }
 
 #[test]
-fn doubled_old_and_missing_status_lines_are_told_apart() {
+fn duplicate_old_and_missing_status_lines_are_told_apart() {
     // Of a connection's lines the first to the seventh bring the ticks 1, 2, 2, 5, 4, 6, 7; another brings all from 1.
     let addr = peer({
         let connections = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -279,14 +282,14 @@ fn doubled_old_and_missing_status_lines_are_told_apart() {
     let row = record(&run(addr, &CONSTANT), 0);
     assert_eq!(row["status_duplicate_count"], 1, "{row}");
     assert_eq!(row["status_reordered_count"], 1);
-    // 3 and 4 did not come in their turn.
+    // 3 and 4 did not arrive in order.
     assert_eq!(row["status_missed_count"], 2);
     assert_eq!(row["outcome"], "ok", "an old or doubled status is no lost echo");
 }
 
 #[test]
 fn a_peer_that_stops_reading_costs_neither_time_nor_memory() {
-    // 200 messages of 1 MiB a second: what is not taken is not kept as bytes.
+    // 200 messages of 1 MiB per second: messages that are not accepted are not kept as bytes.
     let addr = peer(|mut stream| {
         let mut first = vec![0; 1 << 20];
         if stream.read_exact(&mut first).and_then(|()| stream.write_all(&first)).is_ok() {
@@ -299,7 +302,7 @@ fn a_peer_that_stops_reading_costs_neither_time_nor_memory() {
     let begun = std::time::Instant::now();
     let row = record(&run(addr, &["--rate", "200", "--arrivals", "constant", "--payload", "1MiB"]), 0);
     assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
-    // It might still answer, and nothing came out of turn.
+    // The peer might still answer, and nothing arrived out of order.
     assert_eq!((&row["unanswered_count"], &row["lost_count"]), (&60.into(), &0.into()), "{row}");
     assert_eq!(row["outcome"], outcome(&row, "saturated"), "{row}");
     assert!(!row["invalid_reasons"].as_str().unwrap().contains("slots"), "{row}");
@@ -323,7 +326,7 @@ fn a_peer_that_floods_later_is_cut_off() {
 }
 
 #[test]
-fn a_peer_that_sends_status_lines_without_end_is_borne() {
+fn a_peer_that_sends_endless_status_lines_is_tolerated() {
     let addr = peer(|stream| {
         let mut number = 0;
         serve_lines(stream, |_, line| {
@@ -342,9 +345,9 @@ fn a_peer_that_sends_status_lines_without_end_is_borne() {
 }
 
 #[test]
-fn a_peer_that_answers_twice_for_good_is_counted_and_ends() {
+fn a_peer_that_answers_everything_twice_is_counted_and_the_trial_ends() {
     let row = record(&run(line_peer(|_, line| line.repeat(2)), &CONSTANT), 3);
-    // The first echo of a connection is no message of the window, nor is its double.
+    // The first echo of a connection belongs to no window, and neither does its duplicate.
     assert_eq!((&row["echo_duplicate_count"], &row["echoed_count"]), (&300.into(), &300.into()), "{row}");
 }
 
@@ -372,7 +375,7 @@ fn connections_come_from_several_addresses() {
 }
 
 #[test]
-fn a_ramp_of_mixed_sizes_comes_back_whole() {
+fn a_ramp_of_mixed_sizes_is_echoed_completely() {
     let addr = line_peer(|_, line| line.to_vec());
     let arguments = ["--rate", "0..2k", "--arrivals", "constant", "--payload", "64B:0.5,300B:0.25,4KiB"];
     let row = record(&run(addr, &arguments), 0);
@@ -382,7 +385,7 @@ fn a_ramp_of_mixed_sizes_comes_back_whole() {
 }
 
 #[test]
-fn bad_company_is_counted_apart() {
+fn misbehaving_clients_are_counted_separately() {
     let addr = line_peer(|_, line| line.to_vec());
     let company = ["--slow-readers", "2", "--churn", "100", "--flooders", "1", "--warmup", "300ms", "--duration", "2s"];
     let row = record(&run(addr, &[&CONSTANT[..], &company].concat()), 0);
@@ -390,7 +393,7 @@ fn bad_company_is_counted_apart() {
     let count = |column: &str| row[column].as_u64().unwrap();
     assert!(count("churn_opened_count") >= 10 && count("churn_connect_ns_p50") > 0, "{row}");
     assert!(count("flooder_echoed_count") > 100, "{row}");
-    // All buffers on their way were full before the window began: what they do is read a little.
+    // All buffers were full before the window began, so slow readers only read a little.
     assert!(count("slow_reader_echoed_count") + count("slow_reader_sent_count") > 0, "{row}");
     assert_eq!(count("churn_wrong_count") + count("flooder_wrong_count") + count("slow_reader_wrong_count"), 0);
     assert_eq!(count("reset_count"), 0);
@@ -398,8 +401,8 @@ fn bad_company_is_counted_apart() {
 }
 
 #[test]
-fn a_flooder_writes_as_fast_as_the_server_reads_whatever_comes_back() {
-    // A measured connection is served, and of a flooder's only the first line is answered.
+fn a_flooder_writes_as_fast_as_the_server_reads_even_without_echoes() {
+    // Measured connections are served; of a flooder's lines only the first one is answered.
     let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let addr = peer(move |stream| {
         let measured = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 1;
@@ -407,7 +410,7 @@ fn a_flooder_writes_as_fast_as_the_server_reads_whatever_comes_back() {
     });
     let flood = ["--flooders", "1", "--connections", "1", "--duration", "2s"];
     let row = record(&run(addr, &[&CONSTANT[..], &flood].concat()), 0);
-    // What was under way when it still waited for the answers: 64 KiB.
+    // The bytes in flight when it still waited for the answers: 64 KiB.
     assert!(row["flooder_sent_count"].as_u64().unwrap() > 2 * 1_024, "{row}");
     assert_eq!((&row["echoed_count"], &row["flooder_wrong_count"]), (&2_000.into(), &0.into()), "{row}");
 }
@@ -422,7 +425,7 @@ fn a_closed_loop_keeps_its_depth_and_says_that_it_is_one() {
 }
 
 #[test]
-fn short_messages_and_long_ones_come_back() {
+fn short_and_long_messages_are_echoed() {
     for payload in ["1B", "23B", "24B", "64KiB"] {
         let addr = line_peer(|_, line| line.to_vec());
         let row = record(&run(addr, &["--rate", "100", "--payload", payload]), 0);

@@ -1,4 +1,4 @@
-//! Servers of others: `--command` in verify, run and compare.
+//! Guests: `--command` in verify, run and compare.
 
 use std::{
     path::PathBuf,
@@ -14,7 +14,7 @@ fn loadgen(arguments: &[&str]) -> Output {
 
 const ECHO: &str = "python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}";
 
-/// The guest is written in Python, which a host may lack.
+/// Whether the host has Python, in which the guest is written.
 fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
@@ -31,13 +31,13 @@ fn the_guest_keeps_every_clause() {
     let output = loadgen(&["verify", "--command", ECHO]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    // What the host cannot show is skipped (a shortage of threads needs another user than root), nothing else.
+    // Only checks that the host does not support are skipped (a shortage of threads needs a user other than root).
     let skipped = text.lines().filter(|line| line.contains(" skipped ")).all(|line| line.contains("RLIMIT_NPROC"));
     assert!(text.lines().last().unwrap().contains(" 0 fail, 0 declared, ") && skipped, "{text}");
 }
 
 #[test]
-fn what_needs_an_absent_placeholder_is_skipped_with_the_reason() {
+fn a_check_that_needs_an_absent_placeholder_is_skipped_with_the_reason() {
     if !has_python() {
         return;
     }
@@ -69,13 +69,13 @@ fn the_guest_is_measured_and_compared_like_any_other() {
     let arm = trials.headers().unwrap().iter().position(|column| column == "arm").unwrap();
     let mut arms: Vec<String> = trials.records().map(|row| row.unwrap()[arm].to_owned()).collect();
     arms.sort_unstable();
-    // A block that a busy host spoiled is run again.
+    // A block with a trial that a busy host has made invalid is repeated.
     arms.dedup();
     assert_eq!(arms, ["guest", "mio", "mio#2"]);
 }
 
 #[test]
-fn a_command_that_cannot_be_is_refused() {
+fn an_invalid_command_is_refused() {
     let cases = [
         ("", 2, "names no program"),
         ("server {adr}", 2, "{adr} is no placeholder"),

@@ -1,5 +1,5 @@
-//! A drill: peers that do the worst that TCP allows. The generator ends in time and in bounded memory, says in a line or
-//! in its counts what was wrong, and blames nothing that is not so.
+//! A drill: peers that do the worst that TCP allows. The generator ends in time and in bounded memory, reports the fault
+//! in one line or in its counts, and reports no other fault.
 
 #[path = "support/peers.rs"]
 mod peers;
@@ -22,14 +22,14 @@ const CLOSED: [&str; 3] = ["--closed", "--depth", "10"];
 
 fn run(addr: SocketAddr, arguments: &[&str]) -> Told {
     let addr = addr.to_string();
-    let run = ["run", "--target", &addr, "--pacing", "timer", "--placement", "shared", "--no-baseline"];
+    let run = ["run", "--target", &addr, "--pacing", "timer", "--placement", "shared", "--no-calibration"];
     let load = [("--connections", "2"), ("--idle", "0s"), ("--warmup", "0s"), ("--duration", "300ms")];
     let usual =
         load.iter().filter(|(option, _)| !arguments.contains(option)).flat_map(|(option, value)| [*option, value]);
     told(&[&run[..], &usual.collect::<Vec<_>>(), arguments].concat())
 }
 
-/// Nothing could be measured: one line says why, under an open and under a closed load and for the conformance suite.
+/// Nothing can be measured: one line gives the reason, in an open and a closed loop and in the conformance suite.
 fn is_no_target(addr: SocketAddr, words: &str) {
     let address = addr.to_string();
     let runs: [&(dyn Fn() -> Told + Sync); 3] =
@@ -44,7 +44,7 @@ fn is_no_target(addr: SocketAddr, words: &str) {
     });
 }
 
-/// Reads and throws away until the other side is gone.
+/// Reads and discards until the other side has closed.
 fn swallow(mut stream: TcpStream) {
     drop(std::io::copy(&mut stream, &mut std::io::sink()));
 }
@@ -60,7 +60,7 @@ fn a_peer_that_never_accepts() {
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     socket.listen(0).unwrap();
     let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    // Its backlog is full when one more is not answered.
+    // The backlog is full when one more connect is not answered.
     let mut waiting = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(300)) {
         waiting.push(stream);
@@ -85,10 +85,10 @@ fn a_peer_that_sends_one_line_of_a_gigabyte() {
 }
 
 #[test]
-fn a_peer_that_drips_what_is_no_echo() {
+fn a_peer_that_drips_bytes_that_are_not_an_echo() {
     let addr = peer(|mut stream| {
         while stream.write_all(b"x").is_ok() {
-            // The fault itself, and no waiting for anything.
+            // This is the fault itself, not a wait for an event.
             thread::sleep(Duration::from_millis(50));
         }
     });
@@ -97,7 +97,7 @@ fn a_peer_that_drips_what_is_no_echo() {
 
 #[test]
 fn a_peer_that_hangs_up_right_after_accept() {
-    // By FIN, and open the other way; by FIN both ways; by RST.
+    // By FIN in one direction, by FIN in both, by RST.
     is_no_target(
         peer(|stream| {
             stream.shutdown(Shutdown::Write).unwrap();
@@ -112,9 +112,9 @@ fn a_peer_that_hangs_up_right_after_accept() {
 
 #[test]
 fn a_hang_up_in_the_edge_of_the_connect_is_seen_at_once() {
-    // If that edge is lost nothing comes any more, and the connection counts as one on which nothing is echoed.
+    // If that edge is lost no further event arrives, and the connection counts as one without an echo.
     let addr = peer(|stream| {
-        // The peer may be gone already.
+        // The peer may have closed already.
         let _ = stream.shutdown(Shutdown::Write);
         swallow(stream);
     });
@@ -129,7 +129,7 @@ fn a_peer_that_drips_its_echo_is_slow_and_loses_nothing() {
     let addr = peer(|stream| {
         serve_lines(stream.try_clone().unwrap(), |_, line| {
             for byte in line {
-                // The fault itself, and no waiting for anything.
+                // This is the fault itself, not a wait for an event.
                 thread::sleep(Duration::from_millis(10));
                 if (&stream).write_all(&[*byte]).is_err() {
                     break;
@@ -147,7 +147,7 @@ fn a_peer_that_drips_its_echo_is_slow_and_loses_nothing() {
 }
 
 #[test]
-fn a_peer_that_falls_silent_is_not_said_to_lose() {
+fn a_peer_that_falls_silent_is_not_reported_to_lose_messages() {
     let addr = line_peer(|number, line| if number < 40 { line.to_vec() } else { Vec::new() });
     let told = run(addr, &OPEN);
     told.is("saturated", false);
@@ -191,7 +191,7 @@ fn a_peer_that_answers_in_reverse() {
         let mut held: Vec<Vec<u8>> = Vec::new();
         serve_lines(stream, |number, line| {
             held.push(line.to_vec());
-            // The probe at once, then ten at a time.
+            // The probe immediately, then ten lines at a time.
             if number % 10 == 0 { held.drain(..).rev().flatten().collect() } else { Vec::new() }
         });
     });
@@ -211,7 +211,7 @@ fn a_peer_that_puts_statuses_inside_lines() {
     });
     let told = run(addr, &OPEN);
     told.is("failed", true);
-    // What is left of a line on either side of the status.
+    // The parts of a line on either side of the status.
     told.blames(&[("corrupt", Some(600))]);
 }
 
@@ -227,10 +227,10 @@ fn a_peer_whose_statuses_are_absurd() {
         let huge = "Server status: 1 active connections tick=99999999999999999999999 due_ns=1 emit_ns=1\n";
         [absurd.as_bytes(), if number == 50 { huge.as_bytes() } else { b"" }, line].concat()
     });
-    // The idle window is to be aligned to what such a server calls a tick.
+    // The idle window is aligned to the absurd ticks of this server.
     let told = run(addr, &[&OPEN[..], &["--status-interval", "50ms", "--idle", "100ms"]].concat());
     told.is("failed", true);
-    // A status that is none is a line that is no echo.
+    // A malformed status is a line that is not an echo.
     told.blames(&[("corrupt", Some(2))]);
     assert!(told.stdout.contains("status times make no sense"), "{}", told.stdout);
     assert_eq!(told.counts()["echoed"], 300, "{}", told.stdout);
@@ -280,7 +280,7 @@ fn a_peer_that_half_closes_or_resets_under_load() {
             if reset {
                 SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             } else {
-                // The other side may have hung up by now.
+                // The other side may have closed by now.
                 let _ = stream.shutdown(Shutdown::Write);
                 swallow(stream);
             }
@@ -298,8 +298,8 @@ fn a_peer_that_half_closes_or_resets_under_load() {
 }
 
 #[test]
-fn connections_that_come_and_go_are_seen_to_be_hung_up_on() {
-    // The measured connections are served, all others are hung up on in the edge of their connect.
+fn hang_ups_on_churning_connections_are_noticed() {
+    // The measured connections are served; all others are closed within the edge of their connect.
     let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let addr = peer(move |stream| {
         if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2 {
@@ -316,7 +316,7 @@ fn connections_that_come_and_go_are_seen_to_be_hung_up_on() {
 }
 
 #[test]
-fn nobody_is_behind_the_address() {
+fn an_address_without_a_listener() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     is_no_target(addr, "refused");
 }

@@ -1,5 +1,5 @@
-//! Session folders that were damaged or made up, by 500 seeded mutations: `report` either says something of them or gives
-//! one clear line, and `compare --resume` goes on or gives one. Neither panics, hangs, or touches what was recorded.
+//! Damaged or forged session folders, from 500 seeded mutations: `report` either reports on them or prints one clear line,
+//! and `compare --resume` either resumes or prints one. Neither panics, hangs, or changes recorded files.
 
 use std::{
     fs,
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 
 const RECORDED: [&str; 5] = ["session.json", "trials.csv", "windows.csv", "quantiles.csv", "latency.hlog"];
 
-/// How an altered folder was left, and what the command said to it.
+/// The state of an altered folder, and the command's output about it.
 struct Said {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-/// A small session of two blocks, as it is recorded.
+/// A small recorded session of two blocks.
 fn recorded(folder: &Path) -> PathBuf {
     let out = folder.join("session");
     let load = ["compare", "--profile", "smoke", "--servers", "mio,mio", "--blocks", "2", "--seed", "3"];
@@ -36,7 +36,7 @@ fn recorded(folder: &Path) -> PathBuf {
     out
 }
 
-/// Its two blocks several times, so that there are enough of them for a verdict.
+/// The session with its two blocks repeated, so that there are enough for a verdict.
 fn lengthen(session: &Path) {
     let file = session.join("trials.csv");
     let mut table = csv::Reader::from_path(&file).unwrap();
@@ -53,7 +53,7 @@ fn lengthen(session: &Path) {
         };
         add("trial_id", again * rows.len());
         add("block", again * 2);
-        // No two alike: what is equal says nothing.
+        // No two alike, since ties are no evidence.
         ["response_ns_p50", "response_ns_p99", "service_ns_p50", "service_ns_p99", "server_cpu_ns_load"]
             .iter()
             .for_each(|name| add(name, again * 1000));
@@ -71,11 +71,11 @@ fn copied(from: &Path, to: &Path) {
     }
 }
 
-/// Runs a command to its end. One that goes on measuring is interrupted, which it must heed.
+/// Runs a command to its end. A command that goes on measuring is interrupted, and must then end.
 fn say(arguments: &[&str], folder: &Path) -> Said {
     const PATIENCE: Duration = Duration::from_secs(60);
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    // As on a terminal: into a pipe no sequence of others would be printed.
+    // As on a terminal, since control sequences are stripped in a pipe.
     command
         .arg("--color=always")
         .args(arguments)
@@ -112,13 +112,13 @@ fn say(arguments: &[&str], folder: &Path) -> Said {
     Said { code: status.code(), stdout: reader.join().unwrap().unwrap(), stderr: complaints.join().unwrap().unwrap() }
 }
 
-/// Every recorded file as it is: nothing, a folder, or bytes.
+/// The state of every recorded file: absent, a folder, or bytes.
 fn state(folder: &Path) -> Vec<Option<Vec<u8>>> {
     let files = RECORDED.map(|name| folder.join(name));
     files.iter().map(|file| file.is_file().then(|| fs::read(file).unwrap())).collect()
 }
 
-/// Alters a folder in one way; says how.
+/// Alters a folder in one way; returns a description.
 fn mutate(random: &mut ChaCha8Rng, folder: &Path) -> String {
     let name = *[
         "session.json",
@@ -147,7 +147,7 @@ fn mutate(random: &mut ChaCha8Rng, folder: &Path) -> String {
     format!("{name}, way {way}")
 }
 
-/// Something else in its place.
+/// Replaces a file by something else.
 fn replaced(file: &Path, way: u32) -> String {
     fs::remove_file(file).unwrap();
     match way {
@@ -186,7 +186,7 @@ fn linewise(random: &mut ChaCha8Rng, bytes: Vec<u8>) -> Vec<u8> {
     lines.concat()
 }
 
-/// What may stand where something else is expected; the second half of the last one is no text at all.
+/// Unexpected values; the second half of the last one is not valid text.
 const STRANGE: [&str; 14] = [
     "",
     "-1",
@@ -215,7 +215,7 @@ fn in_table(random: &mut ChaCha8Rng, bytes: &[u8]) -> Vec<u8> {
         1 => rows[0][column] = strange,
         2 => rows[row][column] = strange,
         3 => rows[1..].iter_mut().for_each(|row| row[column].clone_from(&strange)),
-        // Those that are read for more than a median.
+        // Columns that are read for more than a median.
         _ => {
             let told = [
                 "trial_id",
@@ -241,7 +241,7 @@ fn in_table(random: &mut ChaCha8Rng, bytes: &[u8]) -> Vec<u8> {
 fn in_json(random: &mut ChaCha8Rng, bytes: &[u8]) -> Vec<u8> {
     let mut about: Value = serde_json::from_slice(bytes).unwrap();
     let mut place = &mut about;
-    // Any place, those further up more rarely.
+    // Any position, with earlier ones less often.
     while let Some(count) = children(place).filter(|count| *count > 0 && random.random_bool(0.85)) {
         place = child(place, random.random_range(0..count));
     }
@@ -271,7 +271,7 @@ fn child(value: &mut Value, index: usize) -> &mut Value {
     }
 }
 
-/// Whether a terminal is told nothing but colours.
+/// Whether the output contains no control sequences except colours.
 fn is_plain(text: &str) -> bool {
     const COLOURS: [&str; 5] = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m"];
     let text = COLOURS.iter().fold(text.to_owned(), |text, colour| text.replace(colour, ""));
@@ -330,7 +330,7 @@ fn a_damaged_session_is_reported_or_refused_with_one_line() {
 }
 
 #[test]
-fn a_damaged_session_is_gone_on_with_or_refused_with_one_line() {
+fn a_damaged_session_is_resumed_or_refused_with_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let base = recorded(folder.path());
     let file = base.join("session.json");

@@ -12,10 +12,10 @@ use clap::CommandFactory;
 use loadgen::cli::Cli;
 use serde_json::Value;
 
-/// The address space of a command in KiB: one that takes gigabytes for a number dies of it.
+/// The address space of a command in KiB, so that a command that allocates gigabytes for a number dies.
 const ADDRESS_SPACE_KIB: u64 = 1 << 20;
 
-/// What no number, of whatever kind, may be.
+/// Values that are invalid for every kind of number.
 const NEVER: [&str; 10] =
     ["", "text", "NaN", "inf", "-1", "1e3", "0x10", "1.2.3", "\u{661}", "99999999999999999999999999"];
 
@@ -76,7 +76,7 @@ const DURATIONS: [&str; 12] = [
 const LISTS: [&str; 7] = ["0", "0-4096", "4097", "18446744073709551616", "0-18446744073709551615", "1-0", "0,,1"];
 const OBJECTIVES: [&str; 5] = ["p99<18446744073709551615s", "p99<0s", "p99<NaN", "p-1<1s", "p99<-1s"];
 
-/// What to give an option whose value is called so; `None` if it takes no number.
+/// Values for an option with this value name; `None` if it takes no number.
 fn values(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "N" | "PID" => Some(&COUNTS),
@@ -90,13 +90,13 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// What makes a command end at once if it accepts a number: nothing listens there, that server takes no 64 connections,
-/// and no kernel has that congestion control.
+/// Options that make a command end at once if it accepts a number: an address without a listener, a server that does not
+/// accept 64 connections, and a congestion control that no kernel has.
 fn dead_end(command: &str, option: &str) -> Vec<&'static str> {
     const NO_SERVER: [&str; 2] = ["--congestion", "none-such"];
     match command {
         "run" => {
-            let mut words = vec!["--target", "127.0.0.1:1", "--no-baseline"];
+            let mut words = vec!["--target", "127.0.0.1:1", "--no-calibration"];
             words.extend(if option == "depth" { &["--closed"][..] } else { &[] });
             words
         }
@@ -108,7 +108,7 @@ fn dead_end(command: &str, option: &str) -> Vec<&'static str> {
     }
 }
 
-/// Every option of every command with every value that it is to be given.
+/// Every option of every command, with every value to test.
 fn cases() -> Vec<Vec<String>> {
     let mut cases = Vec::new();
     for command in Cli::command().get_subcommands() {
@@ -127,9 +127,9 @@ fn cases() -> Vec<Vec<String>> {
     cases
 }
 
-/// Runs a command in a bounded address space until it ends; its exit status and what it said.
+/// Runs a command in a bounded address space until it ends; returns its exit status and output.
 fn run(words: &[String]) -> (ExitStatus, String) {
-    // What is left behind all the same is left here.
+    // Files that are left behind nevertheless go here.
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new("sh")
         .current_dir(folder.path())
@@ -155,18 +155,18 @@ fn run(words: &[String]) -> (ExitStatus, String) {
     (status, text)
 }
 
-/// What is wrong with the end of a command, if anything is.
+/// The fault in a command's end, if any.
 fn complaint(words: &[String]) -> Option<String> {
     let (status, text) = run(words);
     let option = words.last().unwrap();
     let (name, value) = option.split_once('=').unwrap();
     let wrong = match status.code() {
         Some(2) if text.contains("one connection at a time") && !NEVER.contains(&value) => return None,
-        // Of what is refused the option must be named, and none of what can never be is accepted.
+        // A refusal must name the option, and no invalid value may be accepted.
         Some(2) if !text.contains(name) => "refused without the option's name",
         Some(2) => return None,
         Some(0 | 1 | 3 | 5) if NEVER.contains(&value) => "accepted",
-        // Nothing listens, or the server cannot start.
+        // There is no listener, or the server cannot start.
         Some(1 | 3 | 5) if text.matches("error: ").count() <= 2 && !text.contains("panicked") => return None,
         Some(_) => "another end",
         None => "killed by a signal",
@@ -175,7 +175,7 @@ fn complaint(words: &[String]) -> Option<String> {
 }
 
 #[test]
-fn every_number_at_its_bounds_and_beyond_is_taken_or_refused_by_name_at_once() {
+fn every_number_at_its_bounds_and_beyond_is_accepted_or_refused_by_name_at_once() {
     let cases = cases();
     assert!(cases.len() > 500, "{} cases are not all", cases.len());
     let (next, complaints) = (Mutex::new(cases.iter()), Mutex::new(Vec::new()));
@@ -195,7 +195,7 @@ fn every_number_at_its_bounds_and_beyond_is_taken_or_refused_by_name_at_once() {
     assert!(complaints.is_empty(), "{} of {}:\n{}", complaints.len(), cases.len(), complaints.join("\n"));
 }
 
-/// One line of a refusal.
+/// The single line of a refusal.
 fn refused(arguments: &str) -> String {
     let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
     let (status, text) = run(&words);
@@ -204,7 +204,7 @@ fn refused(arguments: &str) -> String {
 }
 
 #[test]
-fn a_sum_that_overflows_is_refused_as_a_number_that_is_too_large_alone() {
+fn an_overflowing_sum_is_refused_like_a_single_number_that_is_too_large() {
     for arguments in [
         "run --server mio --connections 4294967295",
         "run --server mio --connections 4294967295 --slow-readers 1",
@@ -261,7 +261,7 @@ fn the_error_of_a_conversion_names_its_option_and_its_limit() {
 }
 
 #[test]
-fn memory_that_is_not_there_is_spoken_of_before_any_work() {
+fn insufficient_memory_is_reported_before_any_work() {
     for (arguments, words) in [
         ("run --server mio --closed --depth 4294967295", "--depth"),
         ("run --server mio --closed --depth 10000000 --payload 16MiB", "--depth"),
@@ -286,7 +286,7 @@ const SHARED: [&str; 4] = ["--pacing", "timer", "--placement", "shared"];
 
 #[test]
 fn an_objective_is_not_judged_on_no_or_too_few_samples() {
-    let run = ["run", "--server", "mio", "--connections", "1", "--no-baseline", "--warmup", "0s"];
+    let run = ["run", "--server", "mio", "--connections", "1", "--no-calibration", "--warmup", "0s"];
     let run = [&run[..], &["--slo", "p99<1us"], &SHARED].concat();
     let few = ["--rate", "1", "--duration", "10ms", "--idle", "0s"];
     let none = ["--duration", "0s", "--idle", "100ms", "--status-interval", "0s"];
@@ -311,7 +311,7 @@ fn a_ladder_whose_trials_are_too_short_for_its_objective_is_not_judged() {
     let short = ["--duration", "100ms", "--out", out.to_str().unwrap()];
     let output = loadgen(&[&arguments[..], &short, &SHARED].concat()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // A busy host may spoil every trial; then that is what is said.
+    // On a busy host every trial may be invalid, which is then reported.
     let few = text.contains("not judged at 100") && text.contains("p99.9 takes 30000");
     assert!(few || text.contains("not judged: the generator or the host spoiled"), "{text}");
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
@@ -319,7 +319,7 @@ fn a_ladder_whose_trials_are_too_short_for_its_objective_is_not_judged() {
 
 #[test]
 fn a_rate_below_one_per_second_is_sent_shown_and_recorded() {
-    let run = ["run", "--server", "mio", "--connections", "1", "--no-baseline", "--warmup", "0s", "--idle", "0s"];
+    let run = ["run", "--server", "mio", "--connections", "1", "--no-calibration", "--warmup", "0s", "--idle", "0s"];
     let run = [&run[..], &["--arrivals", "constant", "--duration", "500ms"], &SHARED].concat();
     for (rate, offered, shown) in
         [("0.1", 0.1, "0.1"), ("6/m", 0.1, "0.1"), ("1.5", 1.5, "1.5"), ("0.5,1.5", 1.0, "0.5,1.5")]
@@ -333,7 +333,7 @@ fn a_rate_below_one_per_second_is_sent_shown_and_recorded() {
         );
         let output = loadgen(&[&run[..], &["--rate", rate, "--json"]].concat()).output().unwrap();
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
-        // The first one is due at once.
+        // The first message is due at once.
         assert_eq!(
             (row["rate_offered_per_sec"].as_f64(), row["sent_count"].as_u64()),
             (Some(offered), Some(1)),

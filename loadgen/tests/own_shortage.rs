@@ -1,4 +1,4 @@
-//! What the generator's own host lacks (ports, descriptors, CPUs) is never held against the server.
+//! A shortage on the generator's own host (ports, descriptors, CPUs) never counts as the server's failure.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::{Killed, wait_for};
 
 const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
 
-/// Runs a script in a network of its own that has 80 ports; `None` where that is not allowed.
+/// Runs a script in its own network namespace with 80 ports; `None` if that is not allowed.
 fn with_few_ports(script: &str) -> Option<Output> {
     const NETWORK: &str = "set -e; ip link set lo up; cd /proc/sys/net/ipv4; echo 40000 40079 >ip_local_port_range; \
                            echo 0 >tcp_tw_reuse; cd /; set +e;";
@@ -25,8 +25,8 @@ fn with_few_ports(script: &str) -> Option<Output> {
     Some(unshare(&format!("{NETWORK} loadgen={LOADGEN}; {script}")).unwrap())
 }
 
-/// The record of a trial that is invalid for this reason, for which nothing is held against the server.
-fn blames_nobody(output: &Output, reason: &str) {
+/// The record of a trial that is invalid for this reason, without a failure of the server.
+fn assert_own_shortage(output: &Output, reason: &str) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{complaint}");
     let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no record: {complaint}"));
@@ -40,29 +40,29 @@ fn blames_nobody(output: &Output, reason: &str) {
 }
 
 #[test]
-fn ports_that_run_out_under_connections_that_come_and_go_are_the_generators_shortage() {
-    let load = "--connections 8 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 500 --no-baseline --json";
+fn a_shortage_of_ports_under_churn_is_the_generators() {
+    let load = "--connections 8 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 500 --no-calibration --json";
     let Some(output) = with_few_ports(&format!("exec $loadgen run --server mio {load}")) else { return };
-    blames_nobody(&output, "no free port");
+    assert_own_shortage(&output, "no free port");
 }
 
 #[test]
-fn ports_that_run_out_under_measured_connections_are_the_generators_shortage() {
-    // Those of the first run are not free for a minute.
+fn a_shortage_of_ports_for_measured_connections_is_the_generators() {
+    // The first run's ports are not free for a minute.
     let script = |then: &str| {
         format!(
             "log=$(mktemp); $loadgen serve mio --addr 127.0.0.1:7777 >$log & server=$!
             until grep -q listening $log; do :; done; rm $log
             load='--target 127.0.0.1:7777 --connections 70 --rate 100 --idle 0s --warmup 0s --duration 100ms'
-            $loadgen run $load --no-baseline >/dev/null
+            $loadgen run $load --no-calibration >/dev/null
             {then}; code=$?; kill $server; exit $code"
         )
     };
-    let run = script("$loadgen run $load --no-baseline --json");
+    let run = script("$loadgen run $load --no-calibration --json");
     let Some(output) = with_few_ports(&run) else { return };
-    blames_nobody(&output, "no free port");
-    // The conformance suite finds none either: it cannot look, and says so.
-    let verify = script("$loadgen run $load --no-baseline >/dev/null; $loadgen verify --target 127.0.0.1:7777");
+    assert_own_shortage(&output, "no free port");
+    // The conformance suite has no ports either: it reports that it cannot check.
+    let verify = script("$loadgen run $load --no-calibration >/dev/null; $loadgen verify --target 127.0.0.1:7777");
     let output = with_few_ports(&verify).unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{complaint}");
@@ -70,13 +70,13 @@ fn ports_that_run_out_under_measured_connections_are_the_generators_shortage() {
 }
 
 #[test]
-fn descriptors_that_run_out_are_the_generators_shortage() {
+fn a_shortage_of_descriptors_is_the_generators() {
     let load = ["--server", "mio", "--connections", "4", "--rate", "100", "--churn", "200", "--idle", "0s"];
-    let windows = ["--warmup", "0s", "--duration", "2s", "--no-baseline", "--json"];
+    let windows = ["--warmup", "0s", "--duration", "2s", "--no-calibration", "--json"];
     let mut command = Command::new(LOADGEN);
     command.arg("run").args(load).args(windows).args(["--pacing", "timer", "--placement", "shared"]);
     let mut running = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-    // Three of them tell of signals; the others come and go after two seconds of load without them.
+    // Three are for signals; the others are used by churning connections after two seconds of load without them.
     wait_for("the measured connections", || sockets(running.0.id()) >= 7);
     let pid = Pid::from_child(&running.0);
     let limit = Rlimit { current: Some(3), ..rustix::process::getrlimit(Resource::Nofile) };
@@ -85,10 +85,10 @@ fn descriptors_that_run_out_are_the_generators_shortage() {
     std::io::Read::read_to_end(&mut running.0.stdout.take().unwrap(), &mut stdout).unwrap();
     std::io::Read::read_to_end(&mut running.0.stderr.take().unwrap(), &mut stderr).unwrap();
     let output = Output { status: running.0.wait().unwrap(), stdout, stderr };
-    blames_nobody(&output, "too many open files");
+    assert_own_shortage(&output, "too many open files");
 }
 
-/// Sockets that a process has open.
+/// Number of open sockets of a process.
 fn sockets(pid: u32) -> usize {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     links
@@ -97,14 +97,14 @@ fn sockets(pid: u32) -> usize {
 }
 
 #[test]
-fn no_cpu_left_for_looking_on_is_no_error() {
+fn no_cpu_left_for_the_progress_thread_is_no_error() {
     let cpus = loadgen::observe::available_cpus();
     let all = cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let load = ["--rate", "500", "--connections", "4", "--idle", "0s", "--warmup", "0s", "--duration", "200ms"];
-    // The progress is shown on a terminal only.
+    // Progress is shown only on a terminal.
     const TERMINAL: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let output = Command::new("python3")
-        .args(["-c", TERMINAL, LOADGEN, "run", "--server", "mio", "--no-baseline", "--pacing", "timer"])
+        .args(["-c", TERMINAL, LOADGEN, "run", "--server", "mio", "--no-calibration", "--pacing", "timer"])
         .args(["--server-cpus", &cpus[0].to_string(), "--loadgen-cpus", &all])
         .args(load)
         .stdin(Stdio::null())

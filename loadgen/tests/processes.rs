@@ -1,4 +1,4 @@
-//! Servers that are somebody else's processes: what they start, write and do when they are to end, and who is blamed.
+//! Guests as processes: their children, their output, their shutdown, and the attribution of failures.
 
 #[path = "support/small.rs"]
 mod small;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use small::{LOAD, WINDOWS, loadgen, row, stderr, words};
 use support::{Killed, wait_for};
 
-/// An echo server that does more at two moments, and leaves its number beside itself.
+/// An echo server with extra code at two points, which writes its process ID to a file.
 const ECHO: &str = r#"
 import os, selectors, signal, socket, sys, time
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as every program in C has it
@@ -45,18 +45,18 @@ while True:
         else: selector.unregister(key.fileobj); key.fileobj.close()
 "#;
 
-/// A folder with a guest in it, and what stands there.
+/// A folder with a guest and its files.
 struct Guest(tempfile::TempDir);
 
 impl Guest {
-    /// One that does `more` before it listens.
+    /// A guest that runs `more` before it listens.
     fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("echo.py"), ECHO.replace("#BEGIN", more)).unwrap();
         Self(folder)
     }
 
-    /// The same behind a shell that does not exec, and does `before` first.
+    /// The guest behind a shell that does not exec and runs `before` first.
     fn launched(more: &str, before: &str) -> Self {
         let guest = Self::new(more);
         let script = format!("#!/bin/sh\n{before}\npython3 \"$(dirname \"$0\")/echo.py\"\necho 'server ended' >&2\n");
@@ -76,7 +76,7 @@ impl Guest {
         format!("sh {}", self.path("launch.sh").display())
     }
 
-    /// Waits until it has left a note, and returns the number in it.
+    /// Waits for the guest's file, and returns the process ID in it.
     fn pid(&self, name: &str) -> String {
         wait_for(name, || self.path(name).exists());
         fs::read_to_string(self.path(name)).unwrap()
@@ -95,7 +95,7 @@ fn has_ended(pid: &str) -> bool {
     stat.is_empty() || stat.contains(") Z ")
 }
 
-/// Some need Python, which a host may lack.
+/// Whether the host has Python, which some guests need.
 fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
@@ -108,7 +108,7 @@ fn interrupt(running: &Killed) {
     kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
 }
 
-/// What a run that was interrupted left: its exit code and its output.
+/// The exit code and the output of an interrupted run.
 fn ended(running: Killed) -> Output {
     let mut running = std::mem::ManuallyDrop::new(running);
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -123,13 +123,13 @@ fn spawn(mut command: Command) -> Killed {
 }
 
 #[test]
-fn a_launcher_ends_with_the_server_that_it_started_and_the_server_is_what_is_measured() {
+fn a_launcher_ends_with_its_server_and_the_server_is_measured() {
     if !has_python() {
         return;
     }
     let guest = Guest::launched("", "");
     let row = row(&run(&guest.launcher(), "--idle 100ms --duration 300ms").output().unwrap());
-    // Each message costs Python more than that; the launcher only waits.
+    // Each message takes Python longer than that; the launcher only waits.
     let echoed = row["echoed_count"].as_u64().unwrap();
     assert!(row["server_cpu_ns_load"].as_u64().unwrap() > 1_000 * echoed && echoed > 0, "{row}");
     assert!(row["server_pss_bytes_idle"].as_u64().unwrap() > 0 && row["server_threads_max"] == 1, "{row}");
@@ -142,7 +142,7 @@ fn a_server_of_several_processes_is_measured_as_a_whole() {
     if !has_python() {
         return;
     }
-    // The one that listens first starts another that does the work.
+    // The process that listens first starts another one that does the work.
     let guest = Guest::new(
         "import atexit\nlisten = socket.socket.listen\ndef forked(self, n):\n    listen(self, n)\n    if os.fork(): signal.pause()\nsocket.socket.listen = forked",
     );
@@ -154,7 +154,7 @@ fn a_server_of_several_processes_is_measured_as_a_whole() {
 }
 
 #[test]
-fn who_listens_outside_of_what_was_started_is_not_observed_and_that_is_said() {
+fn a_listener_outside_of_the_started_processes_is_not_observed_with_a_warning() {
     if !has_python() {
         return;
     }
@@ -172,7 +172,7 @@ fn who_listens_outside_of_what_was_started_is_not_observed_and_that_is_said() {
 }
 
 #[test]
-fn ctrl_c_ends_a_launcher_and_its_server_and_keeps_what_there_is() {
+fn ctrl_c_ends_a_launcher_and_its_server_and_keeps_the_results() {
     if !has_python() {
         return;
     }
@@ -196,7 +196,7 @@ fn a_second_ctrl_c_leaves_no_server_behind_either() {
     let running = spawn(run(&guest.launcher(), "--idle 0s --duration 60s"));
     let pid = guest.pid("accepted");
     interrupt(&running);
-    // The first one has arrived: now it waits for a server that does not end.
+    // The first signal has arrived: the command now waits for a server that does not end.
     guest.pid("stubborn");
     interrupt(&running);
     assert_eq!(ended(running).status.code(), Some(130));
@@ -204,7 +204,7 @@ fn a_second_ctrl_c_leaves_no_server_behind_either() {
 }
 
 #[test]
-fn a_process_that_holds_a_pipe_for_good_does_not_keep_the_result() {
+fn a_process_that_holds_a_pipe_open_does_not_block_the_result() {
     if !has_python() {
         return;
     }
@@ -219,7 +219,7 @@ fn a_process_that_holds_a_pipe_for_good_does_not_keep_the_result() {
 }
 
 #[test]
-fn what_a_guest_writes_is_read_to_the_end_whatever_it_is() {
+fn all_output_of_a_guest_is_read_to_the_end() {
     if !has_python() {
         return;
     }
@@ -245,7 +245,7 @@ fn a_start_that_never_ends_is_given_up() {
 }
 
 #[test]
-fn a_signal_while_a_server_ends_is_not_taken_for_the_end_of_its_time() {
+fn a_signal_while_a_server_ends_is_not_mistaken_for_its_deadline() {
     if !has_python() {
         return;
     }
@@ -261,7 +261,7 @@ fn a_signal_while_a_server_ends_is_not_taken_for_the_end_of_its_time() {
 }
 
 #[test]
-fn a_signal_before_a_server_listens_blames_nobody() {
+fn a_signal_before_a_server_listens_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let begun = folder.path().join("begun");
     let command = format!("sh -c 'touch {}; sleep 60'", begun.display());
@@ -306,7 +306,7 @@ fn count(session: &Path) -> usize {
 const COMPARE: [&str; 7] = ["compare", "--profile", "smoke", "--placement", "shared", "--pacing", "timer"];
 
 #[test]
-fn an_arm_that_cannot_start_ends_the_session_as_partial_and_it_is_gone_on_with_from_anywhere() {
+fn an_arm_that_cannot_start_ends_the_session_as_partial_and_it_resumes_from_any_folder() {
     if !has_python() {
         return;
     }

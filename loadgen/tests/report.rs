@@ -1,4 +1,4 @@
-//! `loadgen report` on a recorded session: everything is made from the files, and made again the same.
+//! `loadgen report` on a recorded session: everything is derived from the files, reproducibly.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-/// The newest session that the project keeps.
+/// The newest session in the repository.
 fn recorded() -> PathBuf {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
     let kept = Command::new("git").arg("-C").arg(&results).args(["ls-files", "*/session.json"]).output().unwrap();
@@ -16,7 +16,7 @@ fn recorded() -> PathBuf {
     results.join(kept.lines().last().expect("a session is kept")).parent().unwrap().to_owned()
 }
 
-/// A copy of it that may be written to.
+/// A writable copy of that session.
 fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in fs::read_dir(recorded()).unwrap() {
@@ -39,7 +39,7 @@ fn alter(folder: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn what_is_derived_can_be_made_again() {
+fn derived_files_can_be_regenerated() {
     let folder = copy();
     for derived in ["report.md", "verdicts.csv"] {
         let _ = fs::remove_file(folder.path().join(derived));
@@ -57,7 +57,7 @@ fn what_is_derived_can_be_made_again() {
 }
 
 #[test]
-fn the_reasons_of_invalid_trials_stand_everywhere_with_their_counts() {
+fn the_reasons_of_invalid_trials_are_shown_everywhere_with_their_counts() {
     let folder = copy();
     let file = folder.path().join("trials.csv");
     let mut reader = csv::Reader::from_path(&file).unwrap();
@@ -107,7 +107,7 @@ fn a_session_of_another_host_agrees_without_its_figures() {
 }
 
 #[test]
-fn sessions_that_may_not_be_compared_are_refused_with_the_reason() {
+fn sessions_that_cannot_be_compared_are_refused_with_the_reason() {
     type Change = fn(&mut Value);
     let changes: [(Change, &str); 2] = [
         (|about| about["build"]["debug_build"] = true.into(), "debug build"),
@@ -125,7 +125,7 @@ fn sessions_that_may_not_be_compared_are_refused_with_the_reason() {
     assert_eq!(report(&[one.path(), other.path(), third.path()]).status.code(), Some(2));
 }
 
-/// Changes every row of trials.csv: a cell by its column and what it was.
+/// Changes every row of trials.csv: each cell, given its column and old value.
 fn alter_rows(folder: &Path, change: impl Fn(&str, &str) -> Option<String>) {
     let file = folder.join("trials.csv");
     let mut table = csv::Reader::from_path(&file).unwrap();
@@ -141,7 +141,7 @@ fn alter_rows(folder: &Path, change: impl Fn(&str, &str) -> Option<String>) {
     altered.flush().unwrap();
 }
 
-/// Another name for tokio everywhere in a session.
+/// Renames tokio everywhere in a session.
 fn rename(folder: &Path, name: &str) {
     alter_rows(folder, |column, cell| (column == "arm" && cell == "tokio").then(|| name.to_owned()));
     let file = folder.join("session.json");
@@ -150,7 +150,7 @@ fn rename(folder: &Path, name: &str) {
 }
 
 #[test]
-fn an_arm_that_is_called_as_a_number_looks_is_judged_like_any_other() {
+fn an_arm_whose_name_looks_like_a_number_is_judged_like_any_other() {
     let (plain, folder) = (copy(), copy());
     let mut before = "tokio".to_owned();
     let lines = |output: Output| String::from_utf8(output.stdout).unwrap().lines().count();
@@ -171,10 +171,10 @@ fn an_arm_that_is_called_as_a_number_looks_is_judged_like_any_other() {
 }
 
 #[test]
-fn a_session_that_cannot_be_written_to_is_reported_with_a_word() {
+fn a_read_only_session_is_reported_with_a_warning() {
     let folder = copy();
     let expected = report(&[folder.path()]).stdout;
-    // Not even root can write into these.
+    // Not even root can write to these.
     for derived in ["report.md", "report.html", "verdicts.csv"] {
         let file = folder.path().join(derived);
         fs::remove_file(&file).unwrap();
@@ -188,7 +188,7 @@ fn a_session_that_cannot_be_written_to_is_reported_with_a_word() {
 }
 
 #[test]
-fn a_document_without_a_place_for_the_report_is_refused_before_anything_is_written() {
+fn a_document_without_marks_for_the_report_is_refused_before_anything_is_written() {
     let folder = copy();
     let document = folder.path().join("document.md");
     for (text, words) in [(None, "cannot read"), (Some("<!-- report -->\n"), "has no line")] {
@@ -201,7 +201,7 @@ fn a_document_without_a_place_for_the_report_is_refused_before_anything_is_writt
     }
 }
 
-/// Text without the colours that `loadgen` gives it.
+/// Text without the colours of `loadgen`.
 fn uncoloured(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -212,7 +212,7 @@ fn uncoloured(text: &str) -> String {
 }
 
 #[test]
-fn what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_page() {
+fn control_sequences_and_markup_in_a_record_are_escaped() {
     /// Clears the screen, sets the title, forges a line, turns the direction round, and three kinds of markup.
     const STRANGE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\nforged\r\u{9b}31m\u{202e}<script>alert(1)</script>```[x](y)";
     let is_text = |text: &str| {
@@ -239,7 +239,7 @@ fn what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_page() {
         fs::write(session.path().join("\u{1b}[2J<script>.svg"), &svg).unwrap();
     }
     for folders in [&[folder.path()][..], &[folder.path(), other.path()], &[Path::new(STRANGE)]] {
-        // As on a terminal, but for the colours: into a pipe no sequence is printed at all.
+        // As on a terminal, except for the colours: in a pipe no sequence is printed at all.
         let output = report(&[&[Path::new("--color=always")], folders].concat());
         is_text(&uncoloured(&String::from_utf8(output.stdout).unwrap()));
         is_text(&String::from_utf8(output.stderr).unwrap());
@@ -249,7 +249,7 @@ fn what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_page() {
     assert!(!page.contains("<script"), "{page}");
     let markdown = fs::read_to_string(folder.path().join("report.md")).unwrap();
     is_text(&markdown);
-    // Between fences it is text; a fence is longer than any in it.
+    // Inside fences it is plain text; the fence is longer than any in the text.
     let mut fence: Option<&str> = None;
     for line in markdown.lines() {
         let ticks = &line[..line.len() - line.trim_start_matches('`').len()];

@@ -1,4 +1,4 @@
-//! What no protocol clause says and everybody expects of a server: the starts, the ends and the words of `loadgen serve`.
+//! Properties of servers beyond the clauses of the protocol: start, end and log of `loadgen serve`.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use servers::SERVERS;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Kills the process when the test ends, however it ends.
+/// Kills the process when the test ends, even by a panic.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -22,7 +22,7 @@ impl Drop for Killed {
     }
 }
 
-/// A server whose stderr goes there; further words of a shell before it starts.
+/// A server with this stderr, started by a shell after `setup`.
 fn start(name: &str, shell: &str, stderr: Stdio) -> Killed {
     let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --status-interval 10ms");
     let executable = env!("CARGO_BIN_EXE_loadgen");
@@ -31,7 +31,7 @@ fn start(name: &str, shell: &str, stderr: Stdio) -> Killed {
     Killed(command.spawn().unwrap())
 }
 
-/// Its first line of stdout, without the newline; empty if it ends without one.
+/// The first line of stdout, without the newline; empty if the server ends without one.
 fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -45,7 +45,7 @@ fn connect(line: &str) -> TcpStream {
     client
 }
 
-/// Has a line echoed, passing over statuses.
+/// Sends a line and waits for its echo, skipping statuses.
 fn greet(mut client: &TcpStream) {
     client.write_all(b"hello\n").unwrap();
     let mut received = Vec::new();
@@ -62,7 +62,7 @@ fn end(mut server: Killed) -> Option<i32> {
     server.0.wait().unwrap().code()
 }
 
-/// Has a server run out of descriptors, about which it wants to say something, and be served again afterwards.
+/// Makes a server run out of descriptors, which it logs, and checks that it serves again afterwards.
 fn survives_a_shortage(name: &str, stderr: Stdio) {
     const DESCRIPTORS: u64 = 24;
     let mut server = start(name, "", stderr);
@@ -79,7 +79,7 @@ fn survives_a_shortage(name: &str, stderr: Stdio) {
 }
 
 #[test]
-fn a_log_line_that_cannot_be_written_ends_no_server_and_no_part_of_one() {
+fn a_log_line_that_cannot_be_written_affects_no_part_of_a_server() {
     for server in SERVERS {
         let full = File::options().write(true).open("/dev/full").unwrap();
         survives_a_shortage(server.name, full.into());
@@ -90,7 +90,7 @@ fn a_log_line_that_cannot_be_written_ends_no_server_and_no_part_of_one() {
 }
 
 #[test]
-fn a_server_that_is_refused_what_it_needs_does_not_say_that_it_listens() {
+fn a_server_without_its_resources_does_not_announce_that_it_listens() {
     for server in SERVERS {
         for descriptors in (4..40).step_by(3) {
             let mut child = start(server.name, &format!("ulimit -n {descriptors};"), Stdio::piped());
@@ -98,7 +98,7 @@ fn a_server_that_is_refused_what_it_needs_does_not_say_that_it_listens() {
             if line.is_empty() {
                 let mut words = String::new();
                 child.0.stderr.as_mut().unwrap().read_to_string(&mut words).unwrap();
-                // With very few the executable cannot even be loaded, which is the loader's word.
+                // With very few descriptors the loader fails, with a message of its own.
                 let understood = words.starts_with("error: ") && words.contains("ulimit -n");
                 assert!(understood || words.contains("shared libraries"), "{}: {words:?}", server.name);
                 assert_eq!(words.lines().count(), 1, "{words}");
@@ -111,7 +111,7 @@ fn a_server_that_is_refused_what_it_needs_does_not_say_that_it_listens() {
 }
 
 #[test]
-fn the_places_that_are_announced_are_those_that_there_are() {
+fn the_announced_limit_of_connections_is_the_actual_one() {
     let mut server = start("threads", "ulimit -n 64;", Stdio::piped());
     let line = first_line(&mut server.0);
     let mut words = BufReader::new(server.0.stderr.take().unwrap());
@@ -123,7 +123,7 @@ fn the_places_that_are_announced_are_those_that_there_are() {
 }
 
 #[test]
-fn a_host_name_is_an_address_to_listen_on_and_one_that_others_reach_is_said_to_be() {
+fn a_server_listens_on_a_host_name_and_warns_of_an_address_reachable_from_outside() {
     let serve = |addr: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
         command.args(["serve", "mio", "--addr", addr]).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! What a session leaves on a disk, whatever happens to it: a crash, a full disk, a second writer, a clock that is set.
+//! The files of a session after a crash, on a full disk, with a second writer, or with a clock that is set.
 
 mod support;
 
@@ -48,7 +48,7 @@ fn alter(folder: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(folder.join("session.json"), altered.to_string()).unwrap();
 }
 
-/// Cells of a column of trials.csv.
+/// The cells of a column of trials.csv.
 fn column(folder: &Path, name: &str) -> Vec<String> {
     let mut table = csv::Reader::from_path(folder.join("trials.csv")).unwrap();
     let at = table.headers().unwrap().iter().position(|column| column == name).unwrap();
@@ -62,7 +62,7 @@ fn begun(out: &Path, blocks: &str) -> Killed {
     Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
-/// A comparison that was killed when it had begun its third trial.
+/// A comparison that was killed during its third trial.
 fn killed(out: &Path) {
     let mut running = begun(out, "3");
     wait_for("two trials", || lines(&out.join("trials.csv")) >= 3);
@@ -70,7 +70,7 @@ fn killed(out: &Path) {
     running.0.wait().unwrap();
 }
 
-/// Goes on with a session until it is complete.
+/// Resumes a session until it is complete.
 fn resumed(out: &Path) -> String {
     let output = output(&["compare", "--resume", text(out)]);
     assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
@@ -80,7 +80,7 @@ fn resumed(out: &Path) -> String {
     stderr(&output)
 }
 
-/// Every trial of trials.csv is in every file, and no line of it is there twice.
+/// Every trial of trials.csv is in every file, without duplicate lines.
 fn assert_consistent(out: &Path) {
     let trials: Vec<String> = column(out, "trial_id");
     let unique: BTreeSet<String> = trials.iter().cloned().collect();
@@ -89,7 +89,7 @@ fn assert_consistent(out: &Path) {
         let mut table = csv::Reader::from_path(out.join(name)).unwrap();
         let rows: Vec<csv::StringRecord> = table.records().map(|row| row.unwrap()).collect();
         let keys: BTreeSet<Vec<&str>> = rows.iter().map(|row| row.iter().take(key).collect()).collect();
-        assert_eq!(keys.len(), rows.len(), "{name} says something twice");
+        assert_eq!(keys.len(), rows.len(), "{name} has duplicate lines");
         let found: BTreeSet<String> = rows.iter().map(|row| row[0].to_owned()).collect();
         assert_eq!(found, unique, "{name}");
     }
@@ -106,11 +106,11 @@ fn append(file: &Path, text: &str) {
 }
 
 #[test]
-fn a_torn_last_line_of_any_file_is_dropped_with_a_word_and_the_session_is_gone_on_with() {
+fn an_incomplete_last_line_of_any_file_is_dropped_with_a_warning_and_the_session_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     killed(&out);
-    // A trial that has no row yet, and the beginning of a line of each file.
+    // A trial without a row yet, and the beginning of a line in each file.
     append(&out.join("latency.hlog"), "Tag=99.response,0.1,0.2,3.4,HISTFAAA\nTag=99.serv");
     append(&out.join("quantiles.csv"), "99,response,0.5,1000,true\n99,respo");
     append(&out.join("windows.csv"), "99,0,response,10,1,2,3\n99,0,ser");
@@ -131,13 +131,13 @@ fn a_torn_last_line_of_any_file_is_dropped_with_a_word_and_the_session_is_gone_o
     assert_consistent(&out);
 }
 
-/// How many rows are there that were written to their end.
+/// Number of complete rows.
 fn column_of_whole_rows(out: &Path) -> usize {
     fs::read_to_string(out.join("trials.csv")).unwrap().matches('\n').count() - 1
 }
 
 #[test]
-fn a_session_that_was_cut_short_anywhere_is_reported_or_refused_with_one_line() {
+fn a_session_truncated_anywhere_is_reported_or_refused_with_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     killed(&out);
@@ -158,7 +158,7 @@ fn a_session_that_was_cut_short_anywhere_is_reported_or_refused_with_one_line() 
 }
 
 #[test]
-fn a_disk_that_fills_in_mid_row_leaves_whole_trials_and_is_named_and_the_session_is_gone_on_with() {
+fn a_disk_that_fills_up_within_a_row_is_named_and_leaves_whole_trials_and_the_session_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk");
     fs::create_dir(&disk).unwrap();
@@ -192,7 +192,7 @@ fn a_disk_that_fills_in_mid_row_leaves_whole_trials_and_is_named_and_the_session
 }
 
 #[test]
-fn a_session_that_is_still_running_is_not_gone_on_with() {
+fn a_session_that_is_still_running_is_not_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     let mut running = begun(&out, "40");
@@ -208,11 +208,11 @@ fn a_session_that_is_still_running_is_not_gone_on_with() {
 }
 
 #[test]
-fn a_wall_clock_that_was_set_back_does_not_reach_the_times_of_trials() {
+fn a_wall_clock_that_was_set_back_does_not_affect_the_times_of_trials() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     killed(&out);
-    // As if the clock had been a day ahead when the session began; and once more after a start of the host.
+    // As if the clock had been a day ahead when the session began; and again as after a reboot.
     alter(&out, |about| {
         about["started_at_unix_ms"] = (about["started_at_unix_ms"].as_u64().unwrap() + 86_400_000).into();
     });
@@ -256,7 +256,7 @@ fn a_failure_leaves_no_folder_behind() {
         assert!(!out.exists(), "{}: {:?}", stderr(&output), fs::read_dir(&out).unwrap().collect::<Vec<_>>());
     };
     for target in [["--target", "127.0.0.1:1"], ["--command", "true"]].repeat(2) {
-        assert_none_left(output(&[&["run", "--no-baseline", "--out", text(&out)], &target[..]].concat()));
+        assert_none_left(output(&[&["run", "--no-calibration", "--out", text(&out)], &target[..]].concat()));
     }
     for command in [&["compare"][..], &["compare", "--profile", "full"], &["capacity"]] {
         let Some(output) = without_network(&[command, &["--out", text(&out)]].concat()) else { return };
@@ -265,16 +265,16 @@ fn a_failure_leaves_no_folder_behind() {
 }
 
 #[test]
-fn an_empty_folder_is_taken_and_stays_if_nothing_was_recorded() {
+fn an_empty_folder_is_accepted_and_stays_if_nothing_was_recorded() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = output(&["run", "--target", "127.0.0.1:1", "--no-baseline", "--out", text(folder.path())]);
+    let refused = output(&["run", "--target", "127.0.0.1:1", "--no-calibration", "--out", text(folder.path())]);
     assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     small_run(folder.path(), &["--server", "mio"], &mut loadgen(&[]));
     assert_eq!(column(folder.path(), "arm"), ["mio"]);
 }
 
-/// Where nothing can be measured, since nothing can be connected to; `None` if no such place can be made here.
+/// A network namespace without any connection; `None` if it cannot be created here.
 fn without_network(arguments: &[&str]) -> Option<Output> {
     let unshare = ["--net", "--map-root-user"];
     let possible = Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success());
@@ -286,9 +286,9 @@ fn without_network(arguments: &[&str]) -> Option<Output> {
     Some(command.args(unshare).arg(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().unwrap())
 }
 
-/// A run that is recorded.
+/// A recorded run.
 fn small_run(out: &Path, target: &[&str], command: &mut Command) {
-    let load = ["run", "--connections", "4", "--rate", "200", "--no-baseline"];
+    let load = ["run", "--connections", "4", "--rate", "200", "--no-calibration"];
     let windows = ["--idle", "0s", "--warmup", "0s", "--duration", "100ms", "--out", text(out)];
     command.args(load).args(windows).args(SHARED).args(target);
     let output = command.output().unwrap();
@@ -296,7 +296,7 @@ fn small_run(out: &Path, target: &[&str], command: &mut Command) {
 }
 
 #[test]
-fn a_record_says_no_more_than_a_reader_needs() {
+fn a_record_contains_no_more_than_a_reader_needs() {
     let home = tempfile::tempdir().unwrap();
     let home_folder = home.path().canonicalize().unwrap();
     let guest = home_folder.join("guest");
@@ -321,7 +321,7 @@ fn a_record_says_no_more_than_a_reader_needs() {
 }
 
 #[test]
-fn a_host_is_called_by_a_plain_name() {
+fn a_host_name_must_be_plain() {
     for name in ["../../tmp/x", "a b", "", ".hidden", "\u{1b}[2J"] {
         let output = output(&["compare", "--host-name", name]);
         assert_eq!(output.status.code(), Some(2), "{name:?}: {}", stderr(&output));
@@ -330,7 +330,7 @@ fn a_host_is_called_by_a_plain_name() {
 }
 
 #[test]
-fn a_session_that_somebody_else_began_shows_its_command_and_runs_only_if_it_is_trusted() {
+fn a_session_begun_by_another_user_shows_its_command_and_runs_only_if_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     killed(&out);
@@ -352,9 +352,9 @@ fn a_session_that_somebody_else_began_shows_its_command_and_runs_only_if_it_is_t
 }
 
 #[test]
-fn what_a_guest_says_does_not_command_the_terminal() {
+fn control_sequences_of_a_guest_are_escaped() {
     let guest = r#"sh -c "printf '\033[2J\033]0;title\007' >&2; exit 1""#;
-    let output = output(&["run", "--no-baseline", "--command", guest]);
+    let output = output(&["run", "--no-calibration", "--command", guest]);
     let said = stderr(&output);
     assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{said}");
     assert!(said.contains("[2J") && !said.trim_end().contains(char::is_control), "{said:?}");

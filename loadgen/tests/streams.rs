@@ -1,4 +1,4 @@
-//! What is printed and said: a result that cannot be written is an error, a word on stderr that cannot be is none.
+//! Output: a result that cannot be written is an error; a message that cannot be written to stderr is not.
 
 mod support;
 
@@ -29,17 +29,17 @@ const SMALL: [&str; 13] = [
     "0s",
     "--duration",
     "50ms",
-    "--no-baseline",
+    "--no-calibration",
     "--pacing",
     "timer",
 ];
 
-/// Every write to it fails: the disk is full.
+/// A file on which every write fails: the disk is full.
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// Every write to it fails: the reader has gone.
+/// A pipe on which every write fails: the reader has closed it.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -96,7 +96,7 @@ fn a_result_that_cannot_be_written_is_an_error_of_one_line() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     for arguments in [&["list"][..], &["man"], &["completions", "bash"], &["--help"], &["--version"], &["doctor"]] {
         let output = loadgen(arguments).stdout(closed()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
@@ -105,7 +105,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn what_cannot_be_said_on_stderr_ends_nothing() {
+fn an_unwritable_stderr_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for (name, stderr) in [("full", full as fn() -> Stdio), ("closed", closed)] {
         let out = folder.path().join(name).to_str().unwrap().to_owned();

@@ -1,5 +1,5 @@
-//! What `loadgen run` tells of one trial: the summary, the record that it prints as JSON and the row that it writes are the
-//! same, in colour or not, and as far as it came when it is interrupted.
+//! The results of `loadgen run`: the summary, the JSON record and the row of trials.csv agree, in colour or not, and also
+//! after an interruption.
 
 mod support;
 
@@ -43,7 +43,7 @@ const SMALL: [&str; 20] = [
     "400ms",
     "--status-interval",
     "50ms",
-    "--no-baseline",
+    "--no-calibration",
 ];
 
 fn run(arguments: &[&str]) -> Output {
@@ -106,7 +106,7 @@ fn the_summary_shows_what_the_row_holds() {
         let quantiles = ["p50", "p90", "p99", "p999", "p9999", "max"];
         assert_eq!(shown.len(), quantiles.len(), "{text}");
         for (shown, quantile) in shown.into_iter().zip(quantiles) {
-            // An interval ends with the response; too few samples beyond a quantile are a dash.
+            // An interval ends with the response; a dash means too few samples beyond a quantile.
             let shown = shown.rsplit_once('-').map_or(shown, |(_, end)| end);
             if !shown.is_empty() {
                 assert_eq!(shown, show_us(number(&format!("{metric}_{quantile}"))), "{name} {quantile} in:\n{text}");
@@ -129,12 +129,12 @@ fn the_summary_shows_what_the_row_holds() {
 }
 
 #[test]
-fn colours_are_for_those_who_ask() {
+fn colours_are_used_on_request() {
     let plain = text(&run(&[]));
     assert!(!plain.contains('\u{1b}'), "into a pipe without colours:\n{plain}");
     let coloured = text(&run(&["--color", "always"]));
     assert!(coloured.contains('\u{1b}'), "{coloured}");
-    // What is wrong with a command line is said in the colours that it asks for.
+    // A usage error is printed in the requested colours.
     for (when, coloured) in [("always", true), ("never", false)] {
         let colour = format!("--color={when}");
         let output =
@@ -144,7 +144,7 @@ fn colours_are_for_those_who_ask() {
     }
 }
 
-/// An echo server that counts what it reads and, after so many bytes, reads on without an answer.
+/// An echo server that counts the bytes it reads and, after a number of bytes, reads without answering.
 fn peer(answered: u64) -> (SocketAddr, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -169,11 +169,11 @@ fn echo(mut stream: TcpStream, counter: &AtomicU64, answered: u64) {
     }
 }
 
-/// A minute of load on that peer.
+/// A run with a minute of load on that peer.
 fn minute(addr: SocketAddr, arguments: &[&str]) -> Killed {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.args(["run", "--target", &addr.to_string(), "--connections", "1", "--idle", "0s", "--warmup", "0s"]);
-    command.args(["--pacing", "timer", "--placement", "shared", "--no-baseline", "--duration", "60s"]);
+    command.args(["--pacing", "timer", "--placement", "shared", "--no-calibration", "--duration", "60s"]);
     Killed(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
@@ -181,7 +181,7 @@ fn interrupt(running: &Killed) {
     kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
 }
 
-/// How it ended, and what it printed.
+/// The exit code and output.
 fn ended(mut running: Killed) -> (Option<i32>, String) {
     let mut text = String::new();
     running.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
@@ -189,7 +189,7 @@ fn ended(mut running: Killed) -> (Option<i32>, String) {
 }
 
 #[test]
-fn ctrl_c_stops_the_load_and_reports_what_there_is() {
+fn ctrl_c_stops_the_load_and_reports_the_results_so_far() {
     for load in [&["--rate", "500"][..], &["--closed", "--depth", "4"]] {
         let (addr, read) = peer(u64::MAX);
         let folder = tempfile::tempdir().unwrap();
@@ -205,7 +205,7 @@ fn ctrl_c_stops_the_load_and_reports_what_there_is() {
         let row = row(&session);
         let count = |column: &str| row[column].parse::<u64>().unwrap();
         assert!(count("echoed_count") >= 50, "{text}");
-        // What was under way has been waited for, and what was not yet due is not missing.
+        // Messages in flight were awaited, and messages not yet due are not missing.
         assert_eq!((count("lost_count"), count("echoed_count")), (0, count("sent_count")), "{text}");
         if !row["scheduled_count"].is_empty() && load[0] == "--rate" {
             assert_eq!(count("scheduled_count"), count("sent_count"), "{text}");
@@ -218,9 +218,9 @@ fn ctrl_c_stops_the_load_and_reports_what_there_is() {
 
 #[test]
 fn ctrl_c_twice_ends_at_once() {
-    // A host that is slow between the two signals is given another chance: the first one alone ends within a second.
+    // Retried if the host is slow between the two signals: after the first one alone the run ends within a second.
     for _ in 0..10 {
-        // A peer that has stopped to answer is waited for after the first signal.
+        // After the first signal, the run waits for a peer that has stopped answering.
         let (addr, read) = peer(100 * 64);
         let running = minute(addr, &["--closed", "--depth", "4"]);
         wait_for("silence", || read.load(Ordering::SeqCst) >= 100 * 64);
@@ -238,7 +238,7 @@ fn ctrl_c_twice_ends_at_once() {
     panic!("ten times this host kept two signals 300 ms apart");
 }
 
-/// Whether a SIGINT has been sent to a process and not been taken yet (proc_pid_status(5)).
+/// Whether a SIGINT is pending for a process (proc_pid_status(5)).
 fn is_pending(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let pending = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")));

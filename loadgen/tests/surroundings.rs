@@ -1,4 +1,4 @@
-//! Where the generator runs: under which name and in which folder, with which arguments, git and addresses.
+//! The generator's environment: its executable and folder, arguments, git, and host names.
 
 #[path = "support/small.rs"]
 mod small;
@@ -46,7 +46,7 @@ fn an_argument_need_not_be_utf_8() {
     }
 }
 
-/// This executable in a folder of its own.
+/// A copy of this executable in a folder of its own.
 fn copied(folder: &Path) -> PathBuf {
     fs::create_dir_all(folder).unwrap();
     let copy = folder.join("loadgen");
@@ -55,16 +55,16 @@ fn copied(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_own_executable_may_stand_anywhere() {
+fn the_executable_may_be_in_any_folder() {
     let folder = tempfile::tempdir().unwrap();
     let copy = copied(&folder.path().join(OsStr::from_bytes(b"{x} 'a \"b \xff")));
-    // With a baseline, which starts it as well.
-    let small = format!("run --server mio --json {LOAD} {WINDOWS}").replace(" --no-baseline", "");
+    // With a calibration, which starts the executable as well.
+    let small = format!("run --server mio --json {LOAD} {WINDOWS}").replace(" --no-calibration", "");
     row(&Command::new(&copy).args(words(&small)).output().unwrap());
 }
 
 #[test]
-fn a_session_goes_on_when_its_executable_is_replaced() {
+fn a_session_continues_when_its_executable_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let (copy, out) = (copied(folder.path()), folder.path().join("session"));
     let small = "compare --profile smoke --placement shared --pacing timer --servers mio --blocks 2 --out";
@@ -100,7 +100,7 @@ fn no_part_of_an_interval_is_cut_off() {
 }
 
 #[test]
-fn a_revision_that_git_does_not_tell_is_no_silence() {
+fn a_missing_git_revision_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let git = folder.path().join("git");
     let says = "fatal: detected dubious ownership in repository at '/x'";
@@ -127,7 +127,7 @@ fn a_revision_that_git_does_not_tell_is_no_silence() {
     }
 }
 
-/// Runs with another /etc/hosts, which takes root; `None` without it.
+/// Runs with another /etc/hosts, which needs root; otherwise `None`.
 fn with_hosts(hosts: &str, folder: &Path, arguments: &[&str]) -> Option<Output> {
     let file = folder.join("hosts");
     fs::write(&file, hosts).unwrap();
@@ -161,7 +161,7 @@ fn every_address_of_a_name_is_tried_and_named() {
     assert_eq!((output.status.code(), text.lines().count()), (Some(3), 1), "{text}");
     assert!(text.contains(&format!("[::1]:{port}")) && text.contains(&format!("127.0.0.2:{port}")), "{text}");
     let output = with_hosts(hosts, folder.path(), &["verify", "--target", &target]).unwrap();
-    // It was reached, and then there is nothing that can be asked of it with another status interval.
+    // The server was reached, but cannot be checked with another status interval.
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.code() == Some(5) && text.contains("not judged: no clause could be checked"), "{text}");
 }

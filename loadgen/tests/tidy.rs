@@ -1,4 +1,4 @@
-//! What the documents say is what the code does.
+//! Documents match the code.
 
 use std::{
     fs,
@@ -87,7 +87,7 @@ fn every_clause_of_the_specification_is_checked() {
 }
 
 #[test]
-fn files_stay_small_enough_to_be_held_in_mind() {
+fn no_file_has_more_than_450_lines() {
     for folder in ["servers", "loadgen", "benches"] {
         for (path, text) in sources(&workspace().join(folder)) {
             let lines = text.lines().count();
@@ -96,7 +96,7 @@ fn files_stay_small_enough_to_be_held_in_mind() {
     }
 }
 
-/// Every Rust file of a folder and those below, with its text.
+/// Every Rust file of a folder and its sub-folders, with its text.
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -113,7 +113,7 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn every_folder_says_what_it_is() {
+fn every_folder_has_a_readme() {
     for folder in [".", "servers", "servers/protocol", "loadgen", "benches", "results", "scripts"] {
         assert!(read(&format!("{folder}/README.md")).lines().count() >= 3, "{folder}/README.md");
     }
@@ -121,7 +121,7 @@ fn every_folder_says_what_it_is() {
 
 #[test]
 fn only_the_terminal_writes_to_stdout_and_stderr() {
-    // `print!` and `eprintln!` panic where a disk is full or a pipe closed, and a forgotten result hides it.
+    // `print!` and `eprintln!` panic on a full disk or a closed pipe, and an ignored result hides the error.
     let writes = ["println!(", "print!(", "io::stdout()", "io::stderr()", "dbg!("];
     for (path, text) in sources(&workspace().join("loadgen/src")) {
         for line in text.lines().filter(|_| !path.ends_with("terminal.rs")) {

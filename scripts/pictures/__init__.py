@@ -1,7 +1,8 @@
 """The pictures of a session: one module each, with a TITLE and a function `draw(session)` that returns a figure.
 
-A module picks columns of the session's tables, takes medians and quartiles over trials, and draws them; it judges
-nothing. A picture without data raises `LeftOut`. Only session.py and values.py may be imported without matplotlib.
+A module reads columns of the session's tables, takes medians and quartiles over trials, and draws them; it judges
+nothing. A picture without data raises `LeftOut`. Only session.py, values.py and style.py can be imported without
+matplotlib.
 """
 
 import os
@@ -24,7 +25,7 @@ NAMES = (
 
 
 class LeftOut(Exception):
-    """A picture cannot be drawn from this session; the text says why."""
+    """A picture cannot be drawn from this session, with the reason as text."""
 
 
 def say(text):
@@ -32,7 +33,7 @@ def say(text):
 
 
 def tell(text, stream=None):
-    """Prints a line; a reader that has gone is no error. What others have written cannot command the terminal."""
+    """Prints a line with control characters escaped; a closed pipe is no error."""
     stream = stream or sys.stdout
     if stream is not None:
         unless_gone(stream, lambda: print(plain(text), file=stream, flush=True))
@@ -42,12 +43,12 @@ def unless_gone(stream, write):
     try:
         write()
     except BrokenPipeError:
-        # Nor is it one at the end, when Python writes out what is left.
+        # Python flushes the stream again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def plain(text):
-    """Text without what is not seen: control characters, line ends, and changes of direction are shown as escapes."""
+    """Text with invisible characters escaped: control characters, line ends and changes of direction."""
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in HIDDEN and c != "\t" else c for c in text)
 
 

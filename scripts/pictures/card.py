@@ -1,4 +1,4 @@
-"""The card around every picture: title, one sentence how to read it, the facts of its trials, and footnotes."""
+"""The text around every picture: title, a sentence on how to read it, facts about its trials, and footnotes."""
 
 import re
 import textwrap
@@ -13,9 +13,9 @@ from .values import grouped
 
 WIDTH, MARGIN, LINE = 9.0, 0.3, 0.175  # inches; 9 inches are about 900 px in a README
 TITLE_HEIGHT, LEAD_HEIGHT = 0.32, 0.26
-LINE_LETTERS = 122  # as many stand side by side
+LINE_LETTERS = 122  # letters per line
 
-RESPONSE = "response counts from the intended send time"
+RESPONSE = "response is measured from the intended send time"
 BAND = "band: middle half of the trials"
 BARS = "bars: middle half of the trials"
 MEDIAN_LINE = "line: median of the trials"
@@ -34,13 +34,13 @@ class Grid:
     right: float
     gap: float
     left: float = 0.85
-    between: float = None  # of two rows; without it there is room for headings and axes
+    between: float = None  # between two rows; by default, room for headings and axes
     heights: tuple = None  # relative, if the rows differ
     widths: tuple = None  # relative, if the columns differ
 
 
 def card(title, lead, session, trials, notes, grid, counts=lambda trial: trial.counts, conditions=None):
-    """A figure with its texts, and the free cells of the grid between them."""
+    """A figure with its texts, and the empty cells of the grid."""
     subtitle = [*wrap(trial_facts(session, trials, counts, conditions)), *wrap(session_facts(session))]
     footnote = wrap(notes)
     texts = MARGIN + TITLE_HEIGHT + LEAD_HEIGHT
@@ -72,7 +72,7 @@ def card(title, lead, session, trials, notes, grid, counts=lambda trial: trial.c
 
 
 def wrap(facts):
-    """Lines of facts; a line ends between two facts, never within one."""
+    """Lines of facts, broken between facts and never within one."""
     text = " · ".join(fact.replace(" ", "\u00a0") for fact in facts)
     lines = textwrap.wrap(text, LINE_LETTERS, break_long_words=False, break_on_hyphens=False)
     return [line.removeprefix("· ").removesuffix(" ·").replace("\u00a0", " ") for line in lines]
@@ -118,11 +118,11 @@ CONDITIONS = [
     ("pacing", 1, "pacing {}"),
     ("status_interval_ms", 1, "status every {} ms"),
 ]
-IDLE_CONDITIONS = [("idle_ms", 1000, "{} s without a message each"), CONDITIONS[3], CONDITIONS[5], CONDITIONS[7]]
+IDLE_CONDITIONS = [("idle_ms", 1000, "{} s without messages each"), CONDITIONS[3], CONDITIONS[5], CONDITIONS[7]]
 
 
 def several(values):
-    """Two values are named; of more the ends."""
+    """Names one or two values; of more, the first and the last."""
     return " / ".join(values) if len(values) < 3 else f"{values[0]} to {values[-1]}"
 
 
@@ -138,7 +138,7 @@ def session_facts(session):
 
 def control_notes(arms):
     return [
-        f"{arm.label} is {arm.server} measured once more: its distance from {arm.server} is noise"
+        f"{arm.label} is {arm.server} measured a second time: the difference between the two is noise"
         for arm in arms
         if arm.is_control
     ]

@@ -1,4 +1,4 @@
-"""CPU time per message: against the rate, and what it costs that the client sleeps and has to be woken."""
+"""CPU time per message: against the rate, and with a client that spins or sleeps."""
 
 from . import LeftOut
 from .card import BAND, MEDIAN_LINE, Grid, card
@@ -7,14 +7,14 @@ from .session import distinct
 from .values import cpu_us_per_message, curves_of, extent, swept, thousand_messages_per_sec
 
 TITLE = "CPU per message"
-LEAD = "CPU time that each server uses for a message, its share of the status lines included: lower is better"
-CLIENTS = ("spin", "timer")  # how a client waits: awake, or asleep so that the server has to wake it
+LEAD = "CPU time of each server per message, status lines included: lower is better"
+CLIENTS = ("spin", "timer")  # how a client waits: spinning, or asleep so that the server has to wake it
 WAITS = {"spin": "spins", "timer": "sleeps"}
 
 
 def draw(session):
     if not session.cpu_cell:
-        raise LeftOut("no cell cpu, and trials shows the only load")
+        raise LeftOut("no cell cpu; the picture trials shows the only load")
     sweep, asleep = session.trials_in(r"rate-\d+"), session.trials_in(session.cpu_cell)
     both = [*session.trials_in(session.latency_cell), *asleep]
     by_rate = swept(curves_of(session, sweep, thousand_messages_per_sec, cpu_us_per_message), "offered rates")

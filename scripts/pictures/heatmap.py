@@ -1,4 +1,4 @@
-"""Latency over time: block after block of a session, or second after second of trials that are long."""
+"""Latency over time: by block of a session, or by second of long trials."""
 
 import math
 from collections import defaultdict
@@ -13,12 +13,12 @@ from .card import RESPONSE, WIDTH, Grid, card, control_notes
 from .lines import log_ticks
 from .percentiles import eligible_quantiles, nines, percent
 from .session import number
-from .style import FAINT_INK
+from .style import FAINT_INK, colour_of
 from .values import grouped, point_of
 
 TITLE = "Echo latency over time"
-LEAD = "Dark is slow: a column that is dark in every panel is a slow moment of the host; compare rows across panels"
-LONG_SECONDS = 10  # from here on a trial has a history of its own
+LEAD = "Dark is slow: a column that is dark in every panel is a slow phase of the host; compare rows across panels"
+LONG_SECONDS = 10  # minimum length of a trial that is shown by second
 QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
 BLANK = float("nan")
 COLOURS = "cividis_r"
@@ -26,11 +26,11 @@ COLOURS = "cividis_r"
 
 @dataclass(frozen=True)
 class Field:
-    rows: list  # their names, from the bottom
-    ticks: list  # (place, text) along the time
+    rows: list  # names of the rows, from the bottom
+    ticks: list  # (place, text) along the time axis
     time: str
     notes: list
-    values: dict  # arm -> row -> column, in microseconds; blank where nothing counts
+    values: dict  # arm -> row -> column, in microseconds; blank without a trial that counts
 
 
 def draw(session):
@@ -49,7 +49,7 @@ def draw(session):
     for cell, arm in zip(cells, arms):
         axes = figure.add_subplot(cell)
         mesh = draw_panel(axes, field, field.values[arm], norm)
-        axes.set_title(arm.label, loc="left", pad=5, color=arm.colour)
+        axes.set_title(arm.label, loc="left", pad=5, color=colour_of(arm))
         axes.tick_params(labelbottom=arm is arms[-1])
     axes.set_xlabel(field.time)
     draw_scale(figure, mesh, min(values), max(values))
@@ -70,13 +70,13 @@ def by_block(session, trials, arms):
         arm: [[found.get((arm.label, block), {}).get(quantile, BLANK) for block in blocks] for quantile in rows]
         for arm in arms
     }
-    notes = ["one column a block", "blank: no trial that counts"]
+    notes = ["one column per block", "blank: no trial that counts"]
     names, time = [percent(quantile) for quantile in rows], "block, and minute of the session"
     return Field(names, block_ticks(trials, blocks), time, notes, values)
 
 
 def rows_of(samples):
-    """The quantiles nearest to the wanted ones, of those that most trials have."""
+    """Of the quantiles that most trials have, those nearest to the wanted ones."""
     shared = [
         quantile
         for quantile in sorted(set().union(*samples))
@@ -86,10 +86,10 @@ def rows_of(samples):
 
 
 def block_ticks(trials, blocks):
-    """The numbers of some blocks, and the minute of the session at which each began."""
+    """The numbers of some blocks, with the minute of the session in which each began."""
     started = defaultdict(list)
     for trial in trials:
-        # The wall clock of sessions of before that column may have been set meanwhile.
+        # Older sessions have only the wall clock, which may have been set during the session.
         moment = trial.number("started_after_ms")
         moment = trial.number("started_at_unix_ms") if moment is None else moment
         if moment is not None:
@@ -125,7 +125,7 @@ def by_second(session, trials, arms):
     }
     step = max(1, round(len(seconds) / 8))
     ticks = [(i + 0.5, f"{i}") for i in range(0, len(seconds), step)]
-    notes = ["one column a second of the load, the median of the trials"]
+    notes = ["one column per second of the load, median of the trials"]
     return Field(["p50", "p99", "max"], ticks, "second of the load", notes, values)
 
 
@@ -137,7 +137,7 @@ def median(values):
 
 
 def draw_panel(axes, field, rows, norm):
-    # Edges of their own colour close the hairlines that renderers leave between neighbours.
+    # Coloured edges close the hairlines that renderers leave between neighbours.
     mesh = axes.pcolormesh(
         numpy.ma.masked_invalid(rows), norm=norm, cmap=COLOURS, edgecolors="face", linewidth=0.3, antialiased=False
     )

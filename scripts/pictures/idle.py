@@ -1,4 +1,4 @@
-"""CPU time and wake-ups without a message, with and without a status a second."""
+"""CPU time and wake-ups without messages, with one status per second and without statuses."""
 
 from . import LeftOut
 from .card import BARS, MEDIAN_DOT, Grid, card
@@ -6,8 +6,8 @@ from .lines import draw_ranges, label_room, linear_axis, zero_log_axis
 from .values import connections, curves_of, extent, grouped, idle_cpu_us_per_sec, idle_wakeups_per_sec
 
 TITLE = "Idle cost against connections"
-LEAD = "What each server uses while nobody sends a message: lower is better, and a silent server should use nothing"
-COLUMNS = (("a status line a second", r"idle-\d+"), ("silent: no status lines", r"idle-\d+-silent"))
+LEAD = "CPU time and wake-ups without messages: lower is better, and a silent server should use nothing"
+COLUMNS = (("one status per second", r"idle-\d+"), ("silent: no statuses", r"idle-\d+-silent"))
 
 
 def draw(session):
@@ -18,7 +18,7 @@ def draw(session):
     trials = [trial for _, group in groups for trial in group]
     room = label_room(session.arms_in(trials))
     notes = [MEDIAN_DOT, BARS, "servers stand side by side at each number of connections"]
-    notes += ["the steps between these are not to scale", "CPU: linear below 100 µs/s"]
+    notes += ["the horizontal axis is not to scale", "CPU: linear below 100 µs/s"]
     grid = Grid(2, len(groups), 2.3, above=0.45, below=0.5, right=room, gap=room + 0.7)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     for row, (what, unit, value_of) in enumerate(ROWS):

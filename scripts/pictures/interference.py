@@ -1,4 +1,4 @@
-"""What a fan-out of status lines does to the echoes that meet it."""
+"""The effect of a fan-out of status lines on echoes during it."""
 
 from . import LeftOut
 from .card import BARS, MEDIAN_DOT, RESPONSE, Grid, card
@@ -7,7 +7,7 @@ from .percentiles import eligible_quantiles
 from .values import extent, point_of
 
 TITLE = "Echoes during a status broadcast"
-LEAD = "An echo that meets a broadcast waits for it: the steeper the line, the more; lower is better"
+LEAD = "An echo during a broadcast waits for it: the steeper the line, the longer; lower is better"
 SIDES = ("response_outside_fanout", "response_in_fanout")
 PANELS = ((0.5, "response p50"), (0.9, "response p90"))
 
@@ -20,7 +20,7 @@ def draw(session):
     room = label_room(arms)
     grid = Grid(1, len(panels), 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     notes = [RESPONSE, MEDIAN_DOT, BARS]
-    notes += ["in a broadcast: intended between a tick's due time and its last arrival"]
+    notes += ["during a broadcast: intended between a tick's due time and its last arrival"]
     notes += [f"load {cell}"] if cell else []
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     for place, (heading, curves) in zip(cells, panels):
@@ -28,12 +28,12 @@ def draw(session):
         log_axis(axes, *extent(*(curves for _, curves in panels)))
         axes.set_title(heading, loc="left", pad=10)
         axes.set_ylabel("latency (µs, log scale)")
-        draw_ranges(axes, curves, ("outside\nbroadcasts", "in a\nbroadcast").__getitem__, dodge=0.06)
+        draw_ranges(axes, curves, ("outside\nbroadcasts", "during a\nbroadcast").__getitem__, dodge=0.06)
     return figure
 
 
 def best_cell(session, samples):
-    """The cell with ten ticks for every one elsewhere, or else that of the claims: few echoes meet a broadcast."""
+    """The cell with ten times as many ticks, because few echoes meet a broadcast; else the cell of the verdicts."""
     for cell in ("ticks", session.latency_cell):
         trials = session.trials_in(cell)
         panels = [(heading, curves_at(session, trials, samples, quantile)) for quantile, heading in PANELS]

@@ -1,11 +1,11 @@
-"""Axes, and curves of medians with their quartiles, each labelled at its end."""
+"""Axes, and curves of medians with quartiles, each labelled at its end."""
 
 import math
 from itertools import pairwise
 
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-from .style import FONT_POINTS
+from .style import FONT_POINTS, colour_of, dashes_of, marker_of
 from .values import grouped
 
 LEADER = {"arrowstyle": "-", "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 3}
@@ -24,7 +24,7 @@ def log_ticks(bottom, top, at_least=4):
 
 def log_axis(axes, low, high, which="y", ticks_at_least=4):
     bottom, top = low / 1.1, high * 1.1
-    if top / bottom < 2:  # lest noise fill the panel
+    if top / bottom < 2:  # so that noise does not fill the panel
         widened = math.sqrt(2 * bottom / top)
         bottom, top = bottom / widened, top * widened
     axes.set(**{f"{which}scale": "log", f"{which}lim": (bottom, top)})
@@ -68,37 +68,37 @@ def connections_axis(axes, curves):
 
 
 def draw_bands(axes, curves, marks_each=1):
-    """Lines over bands between the quartiles; a marker at one point in so many, staggered lest one hides another."""
+    """Lines over bands between the quartiles, with staggered markers at one of every `marks_each` points."""
     for i, (arm, curve) in enumerate(curves.items()):
         xs = [point.x for point in curve]
         axes.plot(
             xs,
             [point.median for point in curve],
-            color=arm.colour,
-            linestyle=arm.dashes,
+            color=colour_of(arm),
+            linestyle=dashes_of(arm),
             linewidth=1.0 if arm.is_control else 1.8,
-            marker=arm.marker,
+            marker=marker_of(arm),
             markersize=3.0 if arm.is_control else 4.5,
             markevery=(min(2 * i, len(curve) - 1), marks_each) if marks_each > 1 else 1,
             clip_on=False,
         )
         if not arm.is_control:
             low, high = [point.low for point in curve], [point.high for point in curve]
-            axes.fill_between(xs, low, high, color=arm.colour, alpha=0.13, linewidth=0)
+            axes.fill_between(xs, low, high, color=colour_of(arm), alpha=0.13, linewidth=0)
 
 
 def draw_ranges(axes, curves, names, dodge=0.13):
-    """Markers with bars from quartile to quartile, side by side over each of the named places, joined by thin lines."""
+    """Markers with bars between the quartiles, side by side over each named place and joined by thin lines."""
     places = sorted({point.x for curve in curves.values() for point in curve})
     moved = {}
     for i, (arm, curve) in enumerate(curves.items()):
         shift = (i - (len(curves) - 1) / 2) * dodge
         xs, ys = [places.index(point.x) + shift for point in curve], [point.median for point in curve]
         moved[arm] = list(zip(xs, ys))
-        axes.plot(xs, ys, color=arm.colour, linestyle=arm.dashes, linewidth=0.9, alpha=0.6, clip_on=False)
+        axes.plot(xs, ys, color=colour_of(arm), linestyle=dashes_of(arm), linewidth=0.9, alpha=0.6, clip_on=False)
         low, high = [point.low for point in curve], [point.high for point in curve]
-        axes.vlines(xs, low, high, color=arm.colour, linewidth=2.2, clip_on=False)
-        axes.plot(xs, ys, color=arm.colour, linestyle="none", marker=arm.marker, markersize=5.5, clip_on=False)
+        axes.vlines(xs, low, high, color=colour_of(arm), linewidth=2.2, clip_on=False)
+        axes.plot(xs, ys, color=colour_of(arm), linestyle="none", marker=marker_of(arm), markersize=5.5, clip_on=False)
     half = dodge * (len(curves) - 1) / 2
     axes.set_xlim(-half - 0.25, len(places) - 1 + half + 0.05)
     axes.set_xticks(range(len(places)), [names(place) for place in places])
@@ -128,15 +128,15 @@ def label_ends(axes, ends):
             textcoords="offset points",
             va="center",
             linespacing=1.0,
-            color=arm.colour,
+            color=colour_of(arm),
             fontweight="normal" if arm.is_control else "bold",
             annotation_clip=False,
-            arrowprops={"color": arm.colour, **LEADER},
+            arrowprops={"color": colour_of(arm), **LEADER},
         )
 
 
 def pushed_apart(heights, sizes, floor, ceiling):
-    """Moves things at sorted heights apart until none overlaps another, and no farther (least squares)."""
+    """Moves labels at sorted heights apart, by least squares, so that none overlaps another."""
     offsets = [0.0]
     for below, above in pairwise(sizes):
         offsets.append(offsets[-1] + (below + above) / 2)

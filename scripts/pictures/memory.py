@@ -1,4 +1,4 @@
-"""Memory of user and kernel, and threads, against connections."""
+"""User memory, kernel memory and threads against the number of connections."""
 
 from . import LeftOut
 from .card import BAND, IDLE_CONDITIONS, MEDIAN_LINE, Grid, card
@@ -7,7 +7,7 @@ from .style import FAINT_INK
 from .values import MIB, column, connections, curves_of, extent, kernel_mib, swept
 
 TITLE = "Memory and threads against connections"
-LEAD = "What open connections cost while nobody sends: lower is better"
+LEAD = "Cost of open connections without messages: lower is better"
 PANELS = (
     ("memory of the server", "MiB (log scale)", column("server_pss_bytes_idle", MIB)),
     ("memory of the kernel", "MiB (log scale above 1)", kernel_mib),
@@ -19,11 +19,11 @@ size at the end of the idle window
 
 memory of the kernel: thread stacks, page
 tables and slab objects of the whole host,
-after the connections less before; sockets
-of the generator are in it, and below
-1 MiB it is mostly the host's own noise
+with the connections minus before; it
+includes the generator's sockets, and below
+1 MiB it is mostly noise of the host
 
-threads: the most seen in a trial"""
+threads: the maximum seen in a trial"""
 
 
 def draw(session):
@@ -35,7 +35,7 @@ def draw(session):
     swept(panels[0][-1], "numbers of connections")
     room = label_room(session.arms_in(trials))
     grid = Grid(2, 2, 2.5, above=0.45, below=0.5, right=room, gap=room + 0.7)
-    # All but the most threads is read before the load.
+    # All figures but the maximum of threads are read before the load.
     figure, cells = card(TITLE, LEAD, session, trials, [MEDIAN_LINE, BAND], grid, conditions=IDLE_CONDITIONS)
     for cell, (heading, unit, value_of, curves) in zip(cells, panels):
         axes = figure.add_subplot(cell)

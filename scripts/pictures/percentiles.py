@@ -1,4 +1,4 @@
-"""Latency against percentile on an axis of nines; echo and status are never pooled."""
+"""Latency against percentile, on an axis of nines; echo and status are never pooled."""
 
 import functools
 import math
@@ -11,7 +11,9 @@ from .session import number
 from .values import extent, point_of
 
 TITLE = "Latency against percentile"
-LEAD = "Within what time the given share of the answers came: lower is better, and the right end is the slow tail"
+LEAD = (
+    "Time within which the given share of echoes or statuses arrived: lower is better; the right end is the slow tail"
+)
 
 
 def draw(session):
@@ -29,7 +31,7 @@ def draw(session):
         raise LeftOut("nothing to draw")
     arms = session.arms_in(trials)
     notes = [RESPONSE, "status from the tick's due time", MEDIAN_LINE, BAND]
-    notes += ["a line ends where fewer than 100 samples of a trial lie beyond", *control_notes(arms)]
+    notes += ["a line ends where fewer than 100 samples of a trial lie beyond the percentile", *control_notes(arms)]
     room = label_room(arms)
     grid = Grid(1, len(panels), 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
@@ -44,7 +46,7 @@ def draw(session):
     return figure
 
 
-@functools.cache  # three pictures read this longest of the tables
+@functools.cache  # three pictures read this table, the longest
 def eligible_quantiles(session):
     """Eligible latencies in microseconds: metric -> trial -> quantile."""
     samples = defaultdict(lambda: defaultdict(dict))
@@ -52,7 +54,7 @@ def eligible_quantiles(session):
         quantile, value = number(row.get("quantile")), number(row.get("value_ns"))
         if (row.get("eligible") or "").lower() != "true" or quantile is None or not 0 <= quantile < 1:
             continue
-        if value is not None and value > 0:  # nothing else has a place on a log axis
+        if value is not None and value > 0:  # other values have no place on a log axis
             samples[row.get("metric")][row.get("trial_id")][quantile] = value / 1000
     return samples
 
@@ -63,7 +65,7 @@ def curve_of(arm, trials, samples):
     points = []
     for quantile in sorted(set().union(*measured)):
         values = [sample[quantile] for sample in measured if quantile in sample]
-        # The few longest trials alone would not be the same population as the rest of the line.
+        # A few long trials alone would be another population than the rest of the line.
         if 2 * len(values) > len(measured):
             points.append(point_of(nines(quantile), values))
     return points
@@ -79,7 +81,7 @@ def nines_axis(axes, last):
     ticks = [0.5, *whole] if len(whole) > 1 else [q for q in (0, 0.5, 0.8, 0.9, 0.95) if nines(q) <= last + 1e-9]
     axes.set_xlim(0, last)
     axes.set_xticks([nines(quantile) for quantile in ticks], [percent(quantile) for quantile in ticks])
-    axes.set_xlabel("percentile (log scale of what is beyond)")
+    axes.set_xlabel("percentile (log scale of the share beyond)")
 
 
 def percent(quantile):

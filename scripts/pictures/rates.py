@@ -1,20 +1,20 @@
-"""Response against offered rate: where each server bends, and where it gives in."""
+"""Response against offered rate, up to saturation."""
 
 from collections import Counter
 
 from .card import BAND, MEDIAN_LINE, RESPONSE, Grid, card
 from .lines import draw_bands, label_curve_ends, label_room, log_axis
-from .style import FAINT_INK
+from .style import FAINT_INK, colour_of
 from .values import column, curves_of, extent, grouped, swept, thousand_messages_per_sec
 
 TITLE = "Response against offered rate"
-LEAD = "How long an answer takes the more is asked of each server: lower is better"
+LEAD = "Response time of each server as the offered rate increases: lower is better"
 PANELS = (("p50", "response_ns_p50"), ("p99", "response_ns_p99"))
 
 
 def draw(session):
     trials = session.trials_in(r"rate-\d+")
-    # Without its saturated trials a server would look the better the more of them it has.
+    # Saturated trials are included: without them, a server would look better the more often it is saturated.
     panels = [
         (f"response {name}", swept(points(session, trials, latency), "offered rates")) for name, latency in PANELS
     ]
@@ -22,9 +22,9 @@ def draw(session):
     arms = list(panels[0][1])
     room = label_room(arms)
     grid = Grid(1, 2, 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
-    notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has a scale of its own"]
+    notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has its own scale"]
     if session.slowest_rate_per_sec is not None:
-        notes.append("dotted: the rate that the others are fractions of")
+        notes.append("dotted: the 100 % rate, of which the others are fractions")
     notes += saturation_notes(saturated)
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid, counts)
     for cell, (heading, curves) in zip(cells, panels):
@@ -64,7 +64,7 @@ def mark_limit(axes, rate_per_sec):
 
 
 def saturated_counts(session, trials):
-    """(arm, rate) -> (saturated trials, all that were not invalid)."""
+    """(arm, rate) -> (number of saturated trials, number of valid trials)."""
     counted = Counter()
     saturated = Counter()
     for trial in trials:
@@ -79,7 +79,7 @@ def mark_saturation(axes, curves, saturated):
     for arm, curve in curves.items():
         rings = [(point.x, point.median) for point in curve if (arm.label, point.x) in saturated]
         if rings:
-            axes.plot(*zip(*rings), **RING, markeredgecolor=arm.colour)
+            axes.plot(*zip(*rings), **RING, markeredgecolor=colour_of(arm))
 
 
 RING = {

@@ -1,4 +1,4 @@
-"""The session folder as it was written: trials, arms, and what session.json says of them. Draws nothing."""
+"""Reads a session folder: its trials, its arms and the metadata in session.json. Draws nothing."""
 
 import csv
 import gzip
@@ -12,28 +12,27 @@ from functools import cached_property
 from pathlib import Path
 
 from . import LeftOut, plain, say
-from .style import CONTROL_COLOUR, FURTHER_IDENTITIES, IDENTITIES
+
+SERVERS = ("mio", "threads", "tokio", "tokio-current-thread")  # in display order, before all others
 
 
 @dataclass(frozen=True)
 class Arm:
     label: str
     server: str
-    colour: str
-    dashes: object
-    marker: str
+    further: int  # index among the servers that are not in SERVERS, for the choice of a colour; else 0
 
     @property
     def is_control(self):
-        """A server that runs a second time, to show how far apart equals are."""
+        """The second arm of a server that runs twice, to show the noise."""
         return "#" in self.label
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
     row: dict
-    is_repeated: bool  # its block was run again
-    is_counted: bool  # as the column says; see results/README.md
+    is_repeated: bool  # a later attempt of its block replaces it
+    is_counted: bool  # the column `counted`; see results/README.md
 
     def text(self, column):
         return self.row.get(column) or ""
@@ -43,11 +42,11 @@ class Trial:
 
     @cached_property
     def why_not(self):
-        """Why the trial is in no median, in a word; None if it is."""
+        """The reason, in a word or two, why the trial is excluded from medians; None if it is included."""
         if not self.is_counted:
             if self.is_repeated:
-                return "run again"
-            return "invalid" if self.text("validity") == "invalid" else "beside an invalid one"
+                return "repeated"
+            return "invalid" if self.text("validity") == "invalid" else "in a block with an invalid trial"
         return None if self.text("outcome") in ("ok", "") else self.text("outcome")
 
     @property
@@ -67,9 +66,9 @@ class Session:
     revision: str
     trials: list
     arms: list
-    latency_cell: str  # where the claims on latency come from; empty if the session has one load only
-    cpu_cell: str  # where those on CPU per message come from
-    slowest_rate_per_sec: object  # what the pilot found that the slowest server bears, or None
+    latency_cell: str  # the cell of the verdicts on latency; empty if the session has only one load
+    cpu_cell: str  # the cell of the verdicts on CPU per message
+    slowest_rate_per_sec: object  # the rate that the slowest server sustained in the pilot, or None
 
     def trials_in(self, cells):
         """The trials of the cells whose names match a regular expression."""
@@ -80,7 +79,7 @@ class Session:
         return [arm for arm in self.arms if arm.label in labels and (with_control or not arm.is_control)]
 
     def rows_of(self, name):
-        """The rows of another table of the session, one after the other; a large one may be kept as NAME.gz."""
+        """The rows of another table of the session, which may be compressed as NAME.gz."""
         path, packed = self.folder / name, self.folder / f"{name}.gz"
         path = packed if packed.exists() and not path.exists() else path
         try:
@@ -129,7 +128,7 @@ def is_complete(row):
 
 
 def read_table(path, needed=()):
-    """The rows of a CSV file, every cell as text. What stands behind the last whole line was never finished."""
+    """The rows of a CSV file, every cell as text. An incomplete last line is dropped."""
     packed = path.suffix == ".gz"
     text = (unpacked(path) if packed else path.read_bytes()).decode("utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]
@@ -138,16 +137,16 @@ def read_table(path, needed=()):
     if missing:
         raise ValueError(f"{path.name} has no column {', '.join(sorted(missing))}")
     rows = list(reader)
-    is_torn = bool(rows) and None in rows[-1].values()  # a cell that is not there, other than an empty one
+    is_torn = bool(rows) and None in rows[-1].values()  # a missing cell, as opposed to an empty one
     if is_torn:
         rows.pop()
     if is_torn or whole != text:
-        say(f"{path.name}: the last row is torn and left out")
+        say(f"{path.name}: the last row is incomplete and left out")
     return [{column: plain(cell or "") for column, cell in row.items() if column} for row in rows]
 
 
 def unpacked(path):
-    """The content of a compressed file as far as it goes."""
+    """The content of a compressed file, up to where it is truncated."""
     content = b""
     with gzip.open(path, "rb") as file:
         try:
@@ -168,7 +167,7 @@ def read_facts(path):
 
 
 def shown(value):
-    """A value of a record whose texts can be shown as they are."""
+    """A value of a record, with its texts escaped for display."""
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, list):
@@ -182,7 +181,7 @@ def branch(facts, key):
 
 
 def place(named, usual, cells):
-    """The cell that session.json names, the usual one without it, or the only load of a session without cells."""
+    """The cell that session.json names, else the usual one; empty for a session without cells."""
     return next((str(cell) for cell in (named, usual) if cell in cells), "")
 
 
@@ -194,9 +193,9 @@ def trials_of(rows):
     pairs = list(zip(rows, repeated))
     if any(row.get("counted") for row in rows):
         return [Trial(row, again, is_counted=row.get("counted") == "true") for row, again in pairs]
-    # A session that has not ended, or is older than the column: as loadgen fills it in.
-    spoiled = {block(row) for row, again in pairs if not again and row["validity"] == "invalid"}
-    return [Trial(row, again, is_counted=not again and block(row) not in spoiled) for row, again in pairs]
+    # A session that has not ended, or that is older than the column: the rule of loadgen.
+    invalid_blocks = {block(row) for row, again in pairs if not again and row["validity"] == "invalid"}
+    return [Trial(row, again, is_counted=not again and block(row) not in invalid_blocks) for row, again in pairs]
 
 
 def block(row):
@@ -211,16 +210,10 @@ def arms_of(trials):
     server_by_label = {
         trial.text("arm"): trial.text("server") or trial.text("arm").partition("#")[0] for trial in trials
     }
-    further = sorted(set(server_by_label.values()) - set(IDENTITIES))
-    identities = IDENTITIES | {
-        server: FURTHER_IDENTITIES[i % len(FURTHER_IDENTITIES)] for i, server in enumerate(further)
-    }
-    order = list(identities)
-    arms = []
-    for label, server in sorted(server_by_label.items(), key=lambda item: (order.index(item[1]), item[0])):
-        colour, dashes, marker = identities[server]
-        arms.append(Arm(label, server, CONTROL_COLOUR if "#" in label else colour, dashes, marker))
-    return arms
+    further = sorted(set(server_by_label.values()) - set(SERVERS))
+    order = [*SERVERS, *further]
+    arms = sorted(server_by_label.items(), key=lambda item: (order.index(item[1]), item[0]))
+    return [Arm(label, server, further.index(server) if server in further else 0) for label, server in arms]
 
 
 def warn_of_mixed_conditions(trials):

@@ -1,9 +1,9 @@
-"""What all pictures have in common: colours, identities, fonts."""
+"""The common style of all pictures: colours, line styles, markers and fonts."""
 
 INK, FAINT_INK, GRID = "#222222", "#555555", "#E3E3E3"
 FONT_POINTS = 9
 
-# Colour, dashes and marker: each alone tells the servers apart, in print and for the colour-blind.
+# Colour, dashes and marker by server: each alone tells the servers apart, in print and for the colour-blind.
 IDENTITIES = {
     "mio": ("#0072B2", "-", "o"),
     "threads": ("#D55E00", "--", "s"),
@@ -18,13 +18,29 @@ FURTHER_IDENTITIES = [
 CONTROL_COLOUR = "#5B7A94"
 
 
+def colour_of(arm):
+    return CONTROL_COLOUR if arm.is_control else identity(arm)[0]
+
+
+def dashes_of(arm):
+    return identity(arm)[1]
+
+
+def marker_of(arm):
+    return identity(arm)[2]
+
+
+def identity(arm):
+    return IDENTITIES.get(arm.server) or FURTHER_IDENTITIES[arm.further % len(FURTHER_IDENTITIES)]
+
+
 def set_style():
     import matplotlib
 
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(
         {
-            # Names in an SVG are hashes: with a salt of their own they are the same each time.
+            # Identifiers in an SVG are hashes; a fixed salt makes them reproducible.
             "svg.hashsalt": "iomodels",
             "svg.fonttype": "none",
             "text.parse_math": False,

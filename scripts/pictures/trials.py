@@ -8,7 +8,7 @@ from .style import FONT_POINTS
 from .values import column, cpu_us_per_message, idle_cpu_ms_per_sec
 
 TITLE = "Every trial, and the median of each server"
-LEAD = "A dot is a trial, the black line the median of its server: lower is better, but for the peak throughput"
+LEAD = "A dot is a trial, the black line its server's median: lower is better, except for peak throughput"
 
 PEAK = "peak throughput"
 CPU = "CPU per message"
@@ -24,7 +24,7 @@ STRIP_HEIGHT = 0.46  # inches
 
 def draw(session):
     primary = session.trials_in(session.latency_cell)
-    # Where a cell of its own has a client that sleeps, the claims on CPU per message are made there.
+    # Verdicts on CPU per message come from a cell of their own, whose client sleeps, if there is one.
     places = {CPU: session.trials_in(session.cpu_cell)}
     arms = session.arms_in([trial for trials in (primary, *places.values()) for trial in trials])
     panels = []
@@ -34,7 +34,7 @@ def draw(session):
         if any(strips.values()):
             panels.append((heading, unit, strips, trials))
         else:
-            say(f"trials: no panel for {heading}: no trial has it")
+            say(f"trials: no panel for {heading}: no trial has the value")
     if not panels:
         raise LeftOut("nothing to draw")
     everything = unique([trial for *_, trials in panels for trial in trials])
@@ -54,20 +54,20 @@ def draw(session):
         is_log = strip_axis(axes, strips)
         draw_strips(axes, strips, at_least(trials) if heading == PEAK else lambda arm: "")
         name_rows(axes, arms, is_first=index == 0)
-        axes.set_title(heading, loc="left", pad=8, fontsize=FONT_POINTS)  # longer ones would touch
+        axes.set_title(heading, loc="left", pad=8, fontsize=FONT_POINTS)  # larger headings would touch
         axes.set_xlabel(f"{unit} (log scale)" if is_log else unit, loc="left")
     return figure
 
 
 def notes(session, trials, arms, primary):
-    facts = [RESPONSE, "a block has the same height in every strip", "the axes do not start at 0"]
+    facts = [RESPONSE, "a block is at the same height in every strip", "the axes do not start at 0"]
     if not all(trial.counts for trial in trials):
-        facts.append("cross: a trial that does not count, on the edge if off the scale")
+        facts.append("cross: a trial that does not count, at the edge if off the scale")
     if any(map(is_bounded, primary)):
-        facts.append("≥ the generator's CPU was full, the server's often as well")
+        facts.append("≥ lower bound: the generator's CPU was fully busy, the server's often as well")
     if session.cpu_cell != session.latency_cell:
-        others = f"all else of {session.latency_cell}"
-        facts.append(f"{CPU} is of cell {session.cpu_cell}, with a client that sleeps; {others}")
+        others = f"all others are from {session.latency_cell}"
+        facts.append(f"{CPU} is from cell {session.cpu_cell}, with a client that sleeps; {others}")
     return facts + control_notes(arms)
 
 
@@ -76,7 +76,7 @@ def unique(trials):
 
 
 def at_least(trials):
-    """A sign before a median that the generator's own limit made: the server's is no lower."""
+    """A prefix for medians that are lower bounds, because the generator was the limit."""
 
     def prefix(arm):
         own = [trial for trial in trials if trial.text("arm") == arm.label and trial.counts]

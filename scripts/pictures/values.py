@@ -1,4 +1,4 @@
-"""What is drawn of a trial, and its median and quartiles over trials: all that the pictures compute."""
+"""Values of a trial, and their medians and quartiles over trials: everything that the pictures compute."""
 
 import statistics
 from collections import defaultdict
@@ -25,7 +25,7 @@ def point_of(x, values):
 
 
 def curves_of(session, trials, x_of, value_of, counts=lambda trial: trial.counts, with_control=False):
-    """For every arm that has them the points of its trials with the same x, from left to right."""
+    """Per arm, one point for all its trials with the same x, from left to right; arms without points are left out."""
     curves = {}
     for arm in session.arms_in(trials, with_control):
         values = defaultdict(list)
@@ -40,7 +40,7 @@ def curves_of(session, trials, x_of, value_of, counts=lambda trial: trial.counts
 
 
 def swept(curves, what):
-    """Curves, if they are any: one point is no curve."""
+    """Returns the curves; raises LeftOut if they have fewer than two points."""
     if len({point.x for curve in curves.values() for point in curve}) < 2:
         raise LeftOut(f"fewer than two {what}")
     return curves
@@ -53,7 +53,7 @@ def extent(*groups):
 
 
 def column(name, unit=1):
-    """The function that reads a column of a trial, in so many of its units."""
+    """A function that returns a column of a trial, divided by `unit`."""
     return lambda trial: ratio(trial, name, unit)
 
 
@@ -76,7 +76,7 @@ def cpu_us_per_message(trial):
 
 
 def idle_cpu_us_per_sec(trial):
-    # ns of CPU for each ms of idling
+    # ns of CPU per ms of idling is us per s
     span = idle_span_ms(trial)
     return ratio(trial, "server_cpu_ns_idle", span)
 
@@ -93,7 +93,7 @@ def idle_wakeups_per_sec(trial):
 
 def idle_span_ms(trial):
     span = trial.number("idle_span_ns")
-    # Sessions of before that column: the planned length of the window.
+    # Older sessions lack that column: the planned length of the window.
     return trial.number("idle_ms") if span is None else span / 1e6
 
 
@@ -106,7 +106,7 @@ KERNEL_PARTS = ("kernel_stack_bytes_delta", "slab_bytes_delta", "page_tables_byt
 
 
 def readable(value):
-    """Three digits or so."""
+    """About three digits."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{digits}f}"
 

@@ -1,4 +1,4 @@
-"""Forest plot of the claims: every primary metric of every pair, with its interval and the margin."""
+"""Forest plot of the verdicts: every primary metric of every pair, with its confidence interval and the margin."""
 
 import re
 
@@ -7,13 +7,13 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from . import LeftOut
 from .card import Grid, card
 from .session import number
-from .style import CONTROL_COLOUR, FAINT_INK, INK
+from .style import CONTROL_COLOUR, FAINT_INK, INK, colour_of, marker_of
 from .values import grouped
 
-TITLE = "What may be claimed"
-LEAD = "Left of the line the first of the two is lower, right of it the second; the grey band is the margin of equality"
+TITLE = "Verdicts"
+LEAD = "Left of the line the first server is lower, right of it the second; the grey band is the margin of equivalence"
 RATIO_MARGIN = 0.03
-# Metrics that may be 0 compare by differences: unit and margin.
+# Metrics that may be 0 are compared by differences: unit and margin.
 DIFFERENCES = {"idle wake-ups": ("wake-ups per second", 1.0)}
 RATIO_TICKS = (0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 100)
 ROW = 0.195  # inches
@@ -31,7 +31,7 @@ def draw(session):
     ]
     panels = [panel for panel in panels if any(interval(finding) for _, group in panel for finding in group)]
     if not panels:
-        raise LeftOut("no claim has an interval")
+        raise LeftOut("no verdict has an interval")
     arms = {arm.label: arm for arm in session.arms}
     trials = [trial for trial in session.trials if trial.text("cell") in (session.latency_cell, session.cpu_cell)]
     heights = [ROW * sum(len(group) + 1.4 for _, group in panel) for panel in panels]
@@ -49,10 +49,10 @@ def draw(session):
         between=0.6,
         heights=heights,
     )
-    notes = ["lower is better everywhere", "the intervals of the servers hold together with 95 %"]
-    notes += ["grey band: a ratio within 3 %, a difference within 1 a second", f"blocks compared: {blocks(findings)}"]
+    notes = ["lower is better", "simultaneous 95 % confidence intervals (Bonferroni)"]
+    notes += ["grey band: ratios within 3 %, differences within 1 per second", f"blocks compared: {blocks(findings)}"]
     notes += ["in grey blue: a server against itself"] if any(f.get("family") == "control" for f in findings) else []
-    figure, cells = card(TITLE, silence(findings) or LEAD, session, trials, notes, grid)
+    figure, cells = card(TITLE, withheld_reason(findings) or LEAD, session, trials, notes, grid)
     for cell, panel in zip(cells, panels):
         axes = figure.add_subplot(cell)
         draw_panel(axes, session, panel, arms)
@@ -124,22 +124,22 @@ def draw_finding(axes, y, finding, arms):
 
 
 def look(finding, arms):
-    """The identity of the server that is claimed to be lower, if one is."""
+    """Colour and marker of the server that is claimed to be lower, if any."""
     if finding.get("family") == "control":
         return CONTROL_COLOUR, "o"
     lower = arms.get(claim(finding).split(" ")[0])
     if lower:
-        return lower.colour, lower.marker
+        return colour_of(lower), marker_of(lower)
     return (INK if "equivalent" in claim(finding) else FAINT_INK), "d"
 
 
 def claim(finding):
-    """The sentence of verdicts.csv without what the picture shows anyway."""
+    """The sentence of verdicts.csv, without the names and the interval, which the picture shows."""
     sentence = finding.get("verdict") or ""
     if "no claim" in sentence:
         return "no claim"
-    if "undecided" in sentence:
-        return "undecided"
+    if "inconclusive" in sentence or "undecided" in sentence:
+        return "inconclusive"
     if "equivalent" in sentence:
         return re.sub(r"^.*(equivalent within [^(]*?) *(\(.*)?$", r"\1", sentence)
     return re.sub(r" than [^ ,]*| *\(.*$", "", sentence)
@@ -158,8 +158,8 @@ def ends(panel):
     return [end for _, group in panel for finding in group for end in interval(finding) or ()]
 
 
-def silence(findings):
-    """Why nothing at all is claimed, if so: then every verdict gives the same reason."""
+def withheld_reason(findings):
+    """The reason why nothing is claimed, if every verdict gives the same one."""
     reasons = {(finding.get("verdict") or "").removeprefix("no claim: ") for finding in findings}
     everywhere = all((finding.get("verdict") or "").startswith("no claim: ") for finding in findings)
     return f"Nothing is claimed: {reasons.pop()}" if everywhere and len(reasons) == 1 else None
@@ -175,7 +175,7 @@ def ratio_axis(axes, values):
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     ticks = [tick for tick in RATIO_TICKS if low <= tick <= high]
-    if high / low > 8:  # the finer ones would run into each other
+    if high / low > 8:  # finer ticks would overlap
         ticks = [tick for tick in ticks if tick not in (0.7, 0.8, 0.9, 1.1, 1.25, 1.5)]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())

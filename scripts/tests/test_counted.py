@@ -3,20 +3,19 @@
 # requires-python = ">=3.11"
 # dependencies = ["pandas==3.1.1", "duckdb==2.0.1"]
 # ///
-"""Does everything that takes medians mean the same trials? `python3 scripts/tests/test_counted.py LOADGEN`.
+"""Check that everything that takes medians uses the same trials: `python3 scripts/tests/test_counted.py LOADGEN`.
 
-LOADGEN records a small session, in which a block is then made to have been run again, another one to end with an invalid
-trial, and a trial to be saturated. Once LOADGEN has ended that session, its report, scripts/pictures, and the queries for
+LOADGEN records a small session, which is then edited: one block is repeated, another ends with an invalid trial, and one
+trial is saturated. After LOADGEN has completed that session, its report, scripts/pictures, and the queries for
 DuckDB and pandas that scripts/README.md shows must give the same medians.
 
-Without the packages the script installs them into .venv at the root of the repository and runs itself there.
+Without the packages, environment.py installs them and restarts the script.
 """
 
 import contextlib
 import csv
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -26,21 +25,20 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(SCRIPTS))
 
+from environment import import_or_restart  # noqa: E402
 from pictures import tell  # noqa: E402
 from pictures.session import read_session  # noqa: E402
 from pictures.values import column, curves_of  # noqa: E402
 
-VENV = SCRIPTS.parent / ".venv"
-RESTARTED = "IOMODELS_COUNTED_RESTARTED"
 COMPARE = ["compare", "--profile", "smoke", "--servers", "mio,mio", "--blocks", "5", "--pacing", "timer"]
 
 
 def main(loadgen):
-    duckdb, pandas = load_packages()
+    duckdb, pandas = import_or_restart(__file__, "duckdb", "pandas")
     with tempfile.TemporaryDirectory() as folder:
         session = Path(folder) / "session"
         run(loadgen, *COMPARE, "--placement", "shared", "--out", session)
-        spoil(session)
+        edit(session)
         run(loadgen, "compare", "--trust", "--resume", session)
         found = {
             "report": of_report(loadgen, session),
@@ -61,13 +59,13 @@ def main(loadgen):
 
 def run(loadgen, *arguments):
     done = subprocess.run([loadgen, *map(str, arguments)], capture_output=True, text=True, check=False)
-    # 5: the host spoiled a trial, which then does not count.
+    # 5: a trial is invalid because of the host, and does not count.
     if done.returncode not in (0, 5):
         sys.exit(f"loadgen {arguments[0]}: {done.stderr}")
     return done.stdout
 
 
-def spoil(session):
+def edit(session):
     """As if the session had been interrupted behind its last trial, and had had a bad host."""
     table = rows(session)
     last = {block: max(int(row["attempt"]) for row in table if row["block"] == block) for block in "12345"}
@@ -130,26 +128,6 @@ def readme():
 def rows(session):
     with open(session / "trials.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def load_packages():
-    try:
-        import duckdb
-        import pandas
-    except ImportError:
-        return restart_in_venv()
-    return duckdb, pandas
-
-
-def restart_in_venv():
-    if os.environ.get(RESTARTED):
-        sys.exit("pandas or duckdb is missing in .venv as well: see the lines above")
-    python = VENV / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    requirements = re.findall(r'"(\w+==[\w.]+)"', Path(__file__).read_text(encoding="utf-8").partition('///\n"')[0])
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
-    os.execve(python, [str(python), __file__, *sys.argv[1:]], os.environ | {RESTARTED: "1"})
 
 
 if __name__ == "__main__":

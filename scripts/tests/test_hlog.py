@@ -3,32 +3,28 @@
 # requires-python = ">=3.11"
 # dependencies = ["hdrhistogram==0.10.8"]
 # ///
-"""Read latency.hlog of a session with somebody else's library: `python3 scripts/tests/test_hlog.py DIR`.
+"""Read latency.hlog of a session with another library: `python3 scripts/tests/test_hlog.py DIR`.
 
 The Python package of HdrHistogram must find every histogram, with the counts of trials.csv and windows.csv and the values
 of quantiles.csv. A quantile q of n samples is the sample of rank ceil(q n), so the two are compared at equal ranks: the
 package takes the rank by rounding, the Rust crate by rounding up.
 
-Without the package the script installs it into .venv at the root of the repository and runs itself there.
+Without the package, environment.py installs it and restarts the script.
 """
 
 import csv
 import math
-import os
-import re
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from environment import import_or_restart  # noqa: E402
 from pictures import tell  # noqa: E402
 
-VENV = Path(__file__).resolve().parent.parent.parent / ".venv"
-RESTARTED = "IOMODELS_HLOG_RESTARTED"
 
-# latency.hlog keeps these with three digits, the others with two: half a unit of the last one.
+# latency.hlog keeps these with three significant digits, the others with two: half a unit of the last digit.
 FINE = {"response", "send_lag"}
 TOLERANCE = {True: 0.0, False: 0.01}
 
@@ -36,8 +32,9 @@ SIGNIFICANT, HIGHEST_NS = 3, 60_000_000_000
 
 
 def main(folder):
-    hdrh_log, hdrh_histogram = load_hdrhistogram()
-    reader = hdrh_log.HistogramLogReader(str(folder / "latency.hlog"), hdrh_histogram(1, HIGHEST_NS, SIGNIFICANT))
+    hdrh_log, hdrh_histogram = import_or_restart(__file__, "hdrh.log", "hdrh.histogram")
+    empty = hdrh_histogram.HdrHistogram(1, HIGHEST_NS, SIGNIFICANT)
+    reader = hdrh_log.HistogramLogReader(str(folder / "latency.hlog"), empty)
     histograms = {}
     while (histogram := reader.get_next_interval_histogram()) is not None:
         trial, _, metric = histogram.get_tag().partition(".")
@@ -87,28 +84,6 @@ def wrong_quantiles(folder, histograms):
 def rows(path):
     with path.open(newline="", encoding="utf-8") as file:
         yield from csv.DictReader(file)
-
-
-def load_hdrhistogram():
-    try:
-        import hdrh.log
-        from hdrh.histogram import HdrHistogram
-        from hdrh.log import HistogramLogReader  # noqa: F401
-    except ImportError as error:
-        if RESTARTED in os.environ:
-            sys.exit(f"hdrhistogram still cannot be imported in {VENV}: {error}")
-        restart_in_venv()
-    return hdrh.log, HdrHistogram
-
-
-def restart_in_venv():
-    requirement = re.search(r'"(hdrhistogram==[\w.]+)"', Path(__file__).read_text(encoding="utf-8")).group(1)
-    python = VENV / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement], check=True)
-    arguments = [str(python), os.path.abspath(__file__), *sys.argv[1:]]
-    os.execve(python, arguments, os.environ | {RESTARTED: "1"})
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class WithSession(unittest.TestCase):
 class ManyLoads(WithSession):
     fixture = "fixture_full"
 
-    def test_every_picture_is_drawn_and_says_what_it_is_made_of_and_the_same_input_gives_the_same_bytes(self):
+    def test_every_picture_states_its_data_and_is_reproducible_byte_for_byte(self):
         done = self.drawn()
         self.assertEqual(done.stderr, "")
         self.assertEqual(done.stdout.split(), [str(self.session / file) for file in files(NAMES)])
@@ -111,16 +111,16 @@ class ManyLoads(WithSession):
         for file in files(NAMES):
             self.assertEqual((self.session / file).read_bytes(), (again / file).read_bytes(), file)
 
-    def test_an_attempt_that_was_repeated_is_not_counted(self):
+    def test_a_repeated_attempt_is_not_counted(self):
         def repeat(row):
             if row["cell"] == "rate-50" and row["block"] == "1":
                 row["attempt"] = "2" if row["arm"] == "mio" else "1"
 
         self.rewrite_rows("trials.csv", repeat)
         self.drawn("--only", "percentiles")
-        self.assertIn("not counted: 4 run again", "\n".join(texts(self.session / "percentiles.svg")))
+        self.assertIn("not counted: 4 repeated", "\n".join(texts(self.session / "percentiles.svg")))
 
-    def test_a_saturated_server_is_marked_where_it_bends_and_left_out_elsewhere(self):
+    def test_a_saturated_server_is_marked_in_rates_and_left_out_elsewhere(self):
         def saturate(row):
             if row["cell"] == "rate-85" and row["arm"] == "threads" and row["block"] == "1":
                 row["outcome"] = "saturated"
@@ -133,7 +133,7 @@ class ManyLoads(WithSession):
         self.drawn("--only", "cpu")
         self.assertIn("not counted: 1 saturated", "\n".join(texts(self.session / "cpu.svg")))
 
-    def test_a_session_that_claims_nothing_says_why_instead(self):
+    def test_a_session_that_claims_nothing_shows_the_reason(self):
         self.drawn("--only", "verdicts")
         self.assertIn("mio 10 % lower", texts(self.session / "verdicts.svg"))
         reason = "UNTRUSTED: a server differs from itself"
@@ -143,7 +143,7 @@ class ManyLoads(WithSession):
         self.assertIn(f"Nothing is claimed: {reason}", claims)
         self.assertFalse(any(text.endswith(" % lower") for text in claims))
 
-    def test_what_a_session_does_not_have_leaves_out_its_pictures_with_a_word_why(self):
+    def test_a_picture_without_data_is_left_out_with_the_reason(self):
         (self.session / "quantiles.csv").unlink()
         (self.session / "verdicts.csv").unlink()
         self.rewrite_rows("trials.csv", lambda row: row.update(cell=row["cell"].replace("idle-", "other-")))
@@ -159,10 +159,10 @@ class ManyLoads(WithSession):
         done = self.drawn("--only", "trials")
         self.assertIn("session.json not used", done.stderr)
         everything = "\n".join(texts(self.session / "trials.svg"))
-        self.assertIn("CPU per message is of cell cpu", everything)
+        self.assertIn("CPU per message is from cell cpu", everything)
         self.assertIn("session 2026-01-01T000000Z-elsewhere · host elsewhere", everything)
 
-    def test_a_session_that_is_still_running_is_drawn_as_far_as_it_is(self):
+    def test_a_session_that_is_still_running_is_drawn(self):
         lines = (self.session / "trials.csv").read_text(encoding="utf-8").splitlines()
         (self.session / "trials.csv").write_text("\n".join(lines[:40]) + "\n", encoding="utf-8")
         done = self.drawn()
@@ -173,7 +173,7 @@ class ManyLoads(WithSession):
 
 
 class OneLoad(WithSession):
-    def test_what_there_is_data_for_is_drawn_beside_it_and_the_names_are_printed(self):
+    def test_pictures_are_drawn_into_the_session_and_their_paths_printed(self):
         done = self.drawn()
         self.assertEqual(done.stdout.split(), [str(self.session / file) for file in files(OF_ONE_LOAD)])
         for name in NAMES:
@@ -182,7 +182,9 @@ class OneLoad(WithSession):
         for name in OF_ONE_LOAD:
             path = self.session / f"{name}.svg"
             self.assertLessEqual({"mio", "mio#2", "threads", "tokio"}, set(texts(path)), name)
-            self.assertTrue(any("response counts from the intended send time" in text for text in texts(path)), name)
+            self.assertTrue(
+                any("response is measured from the intended send time" in text for text in texts(path)), name
+            )
             self.assert_no_nan(path)
 
     def test_pictures_go_into_a_new_folder_given_with_o(self):
@@ -206,34 +208,34 @@ class OneLoad(WithSession):
     def test_an_invalid_trial_is_not_counted(self):
         self.drawn("--only", "trials")
         text = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("trials per arm: n = 1 · not counted: 3 beside an invalid one, 1 invalid", text)
+        self.assertIn("trials per arm: n = 1 · not counted: 3 in a block with an invalid trial, 1 invalid", text)
 
-    def test_what_counts_is_what_the_column_says(self):
+    def test_the_column_decides_which_trials_count(self):
         self.rewrite_rows("trials.csv", lambda row: row.update(counted=str(row["arm"] == "tokio").lower()))
         self.drawn("--only", "trials")
         text = (self.session / "trials.svg").read_text(encoding="utf-8")
-        self.assertIn("not counted: 5 beside an invalid one, 1 invalid", text)
+        self.assertIn("not counted: 5 in a block with an invalid trial, 1 invalid", text)
 
-    def test_an_arm_that_is_called_as_a_number_looks_is_drawn_like_any_other(self):
+    def test_an_arm_whose_name_looks_like_a_number_is_drawn_like_any_other(self):
         names = {"threads": "007", "tokio": "nan", "mio": "true"}
         self.rewrite_rows("trials.csv", lambda row: row.update(arm=names.get(row["arm"], row["arm"])))
         self.drawn("--only", "trials")
         self.assertLessEqual({*names.values(), "mio#2"}, set(texts(self.session / "trials.svg")))
 
-    def test_a_torn_last_line_is_left_out_with_a_word_and_the_others_are_drawn(self):
+    def test_an_incomplete_last_line_is_left_out_with_a_note_and_the_others_are_drawn(self):
         self.rewrite("trials.csv", lambda text: text + "2026-01-01T000000Z-fixture,99,3,1,mio,mio,0,false,open")
         self.rewrite("quantiles.csv", lambda text: text[:-7])
         done = self.drawn("--only", "percentiles")
         for table in ("trials.csv", "quantiles.csv"):
-            self.assertIn(f"plot.py: {table}: the last row is torn and left out", done.stderr)
+            self.assertIn(f"plot.py: {table}: the last row is incomplete and left out", done.stderr)
         packed = gzip.compress((self.session / "quantiles.csv").read_bytes())
         (self.session / "quantiles.csv").unlink()
         (self.session / "quantiles.csv.gz").write_bytes(packed[:-40])
         done = self.drawn("--only", "percentiles")
-        self.assertIn("quantiles.csv.gz: the last row is torn and left out", done.stderr)
+        self.assertIn("quantiles.csv.gz: the last row is incomplete and left out", done.stderr)
         self.assertEqual(self.names_drawn(done), ["percentiles"])
 
-    def test_what_others_wrote_into_a_record_commands_neither_a_terminal_nor_a_picture(self):
+    def test_control_characters_of_a_record_are_escaped_in_terminal_and_pictures(self):
         strange = "$x^{\x1b[2J\x07\u202e<script>"
         self.rewrite_rows("trials.csv", lambda row: row.update(server=strange) if row["arm"] == "tokio" else None)
         self.rewrite_rows("trials.csv", lambda row: row.update(arm=strange) if row["arm"] == "tokio" else None)
@@ -241,7 +243,7 @@ class OneLoad(WithSession):
         self.assertNotRegex(done.stderr + done.stdout, "[\x00-\x08\x0b-\x1f\u202e]")
         self.assertTrue(any(r"$x^{\x1b[2J\x07\u202e<script>" in text for text in texts(self.session / "trials.svg")))
 
-    def test_a_reader_that_has_gone_is_no_error(self):
+    def test_a_closed_pipe_is_no_error(self):
         command = [sys.executable, str(PLOT), str(self.session)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
             running.stdout.close()
@@ -258,7 +260,7 @@ class OneLoad(WithSession):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("cannot print the names", done.stderr)
 
-    def test_long_trials_are_drawn_second_by_second(self):
+    def test_long_trials_are_drawn_by_second(self):
         self.rewrite_rows("trials.csv", lambda row: row.update(load_ms="12000"))
         seconds = [(trial, second) for trial in range(1, 9) for second in range(12)]
         rows = [f"{trial},{second},response,9,{20 + second}000,90000,99000" for trial, second in seconds]
@@ -267,7 +269,7 @@ class OneLoad(WithSession):
         self.drawn("--only", "heatmap")
         self.assertIn("second of the load", texts(self.session / "heatmap.svg"))
 
-    def test_a_metric_that_no_trial_has_leaves_out_its_panel_with_a_word_why(self):
+    def test_a_panel_without_data_is_left_out_with_the_reason(self):
         self.rewrite("quantiles.csv", lambda text: text.replace("status_delivery", "service"))
         self.rewrite("trials.csv", lambda text: text.replace("peak_rate_per_sec", "unknown"))
         stderr = self.drawn().stderr
@@ -277,7 +279,7 @@ class OneLoad(WithSession):
         self.assertIn("idle CPU", text)
         self.assertNotIn(">peak throughput", text)
 
-    def test_a_session_without_trials_draws_nothing_with_a_word_why(self):
+    def test_a_session_without_trials_draws_nothing_and_gives_the_reason(self):
         self.rewrite("trials.csv", lambda text: text.splitlines()[0] + "\n")
         done = self.drawn()
         self.assertEqual(done.stdout, "")
@@ -311,18 +313,28 @@ class Refusals(WithSession):
         for name in NAMES:
             self.assertIn(name, done.stderr)
 
-    def test_an_environment_that_cannot_be_made_is_exit_1_with_a_clear_last_line(self):
+    def test_an_environment_that_cannot_be_created_is_exit_1_with_a_clear_last_line(self):
         script = self.temporary / "scripts" / "plot.py"
         shutil.copytree(SCRIPTS / "pictures", script.parent / "pictures")
+        shutil.copy(SCRIPTS / "environment.py", script.parent)
         shutil.copy(PLOT, script)
-        done = plot(self.session, script=script, PYTHONPATH=self.broken_matplotlib(), PIP_NO_INDEX="1")
+        without_uv = str(self.temporary)
+        broken = self.broken_matplotlib()
+        done = plot(self.session, script=script, PATH=without_uv, PYTHONPATH=broken, PIP_NO_INDEX="1")
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertRegex(done.stderr.splitlines()[-1], "^plot.py: cannot install matplotlib==")
         self.assertNotIn("Traceback", done.stderr)
 
     def test_a_restarted_script_without_matplotlib_does_not_restart_again(self):
-        done = plot(self.session, PYTHONPATH=self.broken_matplotlib(), IOMODELS_PLOT_RESTARTED="1")
-        self.assert_one_line(done, 1, "still cannot be imported")
+        done = plot(self.session, PYTHONPATH=self.broken_matplotlib(), IOMODELS_RESTARTED="1")
+        self.assert_one_line(done, 1, "still cannot import")
+
+    def test_uv_runs_the_script_if_matplotlib_is_missing(self):
+        uv = self.temporary / "uv"
+        uv.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+        uv.chmod(0o755)
+        done = plot(self.session, PATH=str(self.temporary), PYTHONPATH=self.broken_matplotlib())
+        self.assertEqual(done.stdout, f"run --quiet --script {PLOT} {self.session}\n", done.stderr)
 
     def broken_matplotlib(self):
         package = self.temporary / "broken" / "matplotlib"
@@ -337,8 +349,8 @@ class Refusals(WithSession):
         self.assertIn(word, done.stderr)
 
 
-class House(unittest.TestCase):
-    def test_no_file_is_longer_than_a_mind_holds(self):
+class Size(unittest.TestCase):
+    def test_no_file_is_longer_than_450_lines(self):
         for path in SCRIPTS.rglob("*.py"):
             self.assertLessEqual(len(path.read_text(encoding="utf-8").splitlines()), 450, path)
 

@@ -3,21 +3,19 @@
 # requires-python = ">=3.11"
 # dependencies = ["scipy==1.17.0"]
 # ///
-"""Compute a session's verdicts with somebody else's library: `python3 scripts/tests/test_statistics.py DIR`.
+"""Recompute a session's verdicts with another library: `python3 scripts/tests/test_statistics.py DIR`.
 
-From trials.csv and session.json alone, scipy and a few lines must come to the numbers of verdicts.csv: the Hodges-Lehmann
+From trials.csv and session.json alone, scipy and a few lines must reproduce the numbers of verdicts.csv: the Hodges-Lehmann
 estimate, the exact signed-rank interval with its level, the exact p value, and Holm's adjustment over the family.
 Comparisons with ties or zeros are left out: scipy has no exact distribution for them.
 
-Without scipy the script installs it into .venv at the root of the repository and runs itself there.
+Without scipy, environment.py installs it and restarts the script.
 """
 
 import csv
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from itertools import combinations_with_replacement
@@ -25,10 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from environment import import_or_restart  # noqa: E402
 from pictures import tell  # noqa: E402
 
-VENV = Path(__file__).resolve().parent.parent.parent / ".venv"
-RESTARTED = "IOMODELS_STATISTICS_RESTARTED"
 ALPHA = 0.05
 
 METRICS = {
@@ -39,7 +36,7 @@ METRICS = {
 
 
 def main(folder):
-    wilcoxon = load_wilcoxon()
+    wilcoxon = import_or_restart(__file__, "scipy.stats")[0].wilcoxon
     verdicts = list(rows(folder / "verdicts.csv"))
     about = json.loads((folder / "session.json").read_text(encoding="utf-8"))["configuration"]
     checked, failures = 0, []
@@ -132,24 +129,6 @@ def wrong_adjustments(verdicts):
 def rows(file):
     with file.open(newline="", encoding="utf-8") as text:
         yield from csv.DictReader(text)
-
-
-def load_wilcoxon():
-    try:
-        from scipy.stats import wilcoxon
-    except ImportError:
-        return restart_in_venv()
-    return wilcoxon
-
-
-def restart_in_venv():
-    if os.environ.get(RESTARTED):
-        sys.exit("scipy is missing in .venv as well: see the lines above")
-    python = VENV / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "scipy==1.17.0"], check=True)
-    os.execve(python, [str(python), __file__, *sys.argv[1:]], os.environ | {RESTARTED: "1"})
 
 
 if __name__ == "__main__":

@@ -33,14 +33,14 @@ counters = dict.fromkeys(
 
 
 class Connection:
-    """What one client is owed. A status stands only where what was sent ends with a newline (B2)."""
+    """A client, with pending output. A status is sent only where the stream so far ends with a newline (B2)."""
 
     def __init__(self, sock, serial):
         self.sock = sock
         self.serial = serial
-        self.unsent = b""  # echo that a full socket did not take
+        self.unsent = b""  # echo that a full socket did not accept
         self.status = b""  # held or partly sent
-        self.newer = b""  # came while `status` was partly sent
+        self.newer = b""  # arrived while `status` was partly sent
         self.status_begun = self.inside_line = self.ended = False
         self.leaving = self.lingering = False
 
@@ -62,7 +62,7 @@ class Connection:
             self.status = b""
 
     def flush(self):
-        """Sends what is owed; false if the socket is full."""
+        """Sends pending output; false if the socket is full."""
         while True:
             if self.status and (self.status_begun or not self.inside_line):
                 sent = self.send(self.status)
@@ -90,7 +90,7 @@ class Connection:
             return 0
 
     def serve(self):
-        """Echoes what can be read. One read is sent before the next is made (F1). False once it is over."""
+        """Reads and echoes, sending each read's bytes before the next read (F1); false once the connection is over."""
         for _ in range(TURN_READS):
             if not self.flush():
                 counters["backlog_max_bytes"] = max(counters["backlog_max_bytes"], len(self.unsent))
@@ -111,13 +111,13 @@ class Connection:
                 self.leaving = False
             elif not self.lingering:
                 self.unsent = received
-        # Sent or blocked, never just left: whoever has more to read is told so again.
+        # Everything is sent or the socket is blocked; the level-triggered selector reports further input again.
         self.flush()
         return True
 
 
 def is_settled(sock):
-    """Whether a close takes nothing back: all that was sent is acknowledged, and nothing is unread (F4)."""
+    """Whether a close loses no data: all output is acknowledged and no input is unread (F4)."""
     queues = (termios.FIONREAD, termios.TIOCOUTQ)
     return not any(int.from_bytes(fcntl.ioctl(sock, queue, bytes(4)), sys.byteorder) for queue in queues)
 
@@ -129,7 +129,7 @@ class Server:
         self.listener, self.interval_ns, self.places = listener, interval_ns, places
         self.connections = {}
         self.serial = self.tick = self.accept_again_ns = 0
-        self.fan_out = []  # connections that the tick under way has not reached
+        self.fan_out = []  # connections that the current tick has not reached
         self.line = b""
         self.accepting = False
         self.stop = False
@@ -190,7 +190,7 @@ class Server:
         try:
             alive = connection.serve()
         except OSError:
-            alive = False  # its own affair (F2)
+            alive = False  # an error ends this connection alone (F2)
         if not alive:
             self.close(connection)
             return
@@ -206,10 +206,10 @@ class Server:
         self.selector.unregister(connection.sock)
         connection.sock.close()
         del self.connections[connection.serial]
-        self.accept_again_ns = 0  # after a shortage there is a descriptor again
+        self.accept_again_ns = 0  # after a shortage, a descriptor is free again
 
     def send_tick(self):
-        """A late server sends only the newest tick (B4), to a chunk of the connections at a time (B5)."""
+        """Sends the newest due tick only (B4), to one chunk of the connections at a time (B5)."""
         now_ns = time.monotonic_ns()
         if self.interval_ns and not self.fan_out:
             newest = (now_ns - self.start_ns) // self.interval_ns

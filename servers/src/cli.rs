@@ -16,13 +16,13 @@ use crate::{
     listen::{self, log},
 };
 
-/// Descriptors that are needed to begin with, whichever server it is: with fewer some runtime would panic while it starts.
+/// Descriptors that every server needs at start: with fewer, some runtime would panic.
 const DESCRIPTORS_MIN: usize = 32;
 
-/// What one server is to do.
+/// Options of one server.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Which server
+    /// Server to run
     #[arg(value_name = "NAME", value_parser = names())]
     pub name: String,
 
@@ -30,19 +30,19 @@ pub struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:9000", value_name = "HOST:PORT", value_parser = Addrs::resolve)]
     pub addr: Addrs,
 
-    /// Time between two status lines; 0s turns them off, otherwise 10ms or more
+    /// Interval between status lines, at least 10ms; 0s for none
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = status_interval)]
     pub status_interval: Duration,
 
-    /// Connections served at a time; further ones wait in the listen backlog
+    /// Maximum number of concurrent connections; further ones wait in the listen backlog
     #[arg(long, default_value = "16000", value_name = "N", value_parser = max_connections)]
     pub max_connections: NonZeroUsize,
 
-    /// Worker threads (tokio) [default: one for each CPU of this process]
+    /// Number of worker threads (tokio) [default: one per CPU of this process]
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
-    /// Leave Nagle's algorithm on: an ablation, an echo right after a status then waits for the peer's ACK
+    /// Leave Nagle's algorithm on (an ablation): an echo right after a status then waits for the peer's ACK
     #[arg(long)]
     pub nagle: bool,
 
@@ -51,7 +51,7 @@ pub struct ServeArgs {
     pub congestion: String,
 }
 
-/// The addresses of a host's name; a server listens on the first that it can have.
+/// The addresses that a host name resolves to; a server listens on the first that can be bound.
 #[derive(Clone, Debug)]
 pub struct Addrs(Vec<SocketAddr>);
 
@@ -59,24 +59,24 @@ impl Addrs {
     /// Resolves `HOST:PORT`.
     ///
     /// # Errors
-    /// One line that says what would be right.
+    /// One line with the correct syntax.
     pub fn resolve(text: &str) -> Result<Self, String> {
         let addrs = text.to_socket_addrs().map_err(|error| format!("{error}; write for example 127.0.0.1:9000"))?;
         let addrs: Vec<SocketAddr> = addrs.collect();
-        if addrs.is_empty() { Err("it has no address".to_owned()) } else { Ok(Self(addrs)) }
+        if addrs.is_empty() { Err("the name has no address".to_owned()) } else { Ok(Self(addrs)) }
     }
 }
 
-/// Binds, says `listening on ADDR:PORT`, serves until a signal, and prints the counters.
+/// Binds, prints `listening on ADDR:PORT`, serves until a signal, and prints the counters.
 ///
 /// # Errors
-/// What kept the server from starting: an address in use, an unknown congestion control.
+/// If the server cannot start: the address is in use, or the congestion control unknown.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
-    let server = by_name(&args.name).with_context(|| format!("no server is called {}", args.name))?;
+    let server = by_name(&args.name).with_context(|| format!("there is no server {}", args.name))?;
     let descriptor_limit = listen::raise_descriptor_limit();
     ensure!(
         descriptor_limit >= DESCRIPTORS_MIN,
-        "{descriptor_limit} descriptors are too few to serve anybody: ulimit -n {DESCRIPTORS_MIN} or more"
+        "{descriptor_limit} descriptors are too few for a server: ulimit -n {DESCRIPTORS_MIN} or more"
     );
     let options = listen::SocketOptions { nodelay: !args.nagle, congestion: Some(args.congestion.clone()) };
     let listener = listen::bind(&args.addr.0, &options)?;
@@ -89,39 +89,38 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 
     let addr = listener.local_addr()?;
     if !addr.ip().is_loopback() {
-        log(format_args!("warning: {addr} is no loopback address: every host that reaches this one can connect"));
+        log(format_args!("warning: {addr} is not a loopback address: any host that reaches it can connect"));
     }
     let counters = (server.run)(listener, &config).with_context(|| format!("{} cannot serve", server.name))?;
     log(format_args!("{}", serde_json::to_string(&counters)?));
     Ok(())
 }
 
-/// Reads a duration such as `500ms`, `5s` or `2m`.
+/// Parses a duration such as `500ms`, `5s` or `2m`.
 ///
 /// # Errors
-/// One line that says what would be right.
+/// One line with the correct syntax.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text.parse::<f64>().is_ok_and(|number| number.is_finite() && number >= 0.0) {
-        return Err(format!("it has no unit; write {text}ms or {text}s"));
+        return Err(format!("no unit; write {text}ms or {text}s"));
     }
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= DURATION_MAX => Ok(duration),
-        Ok(_) => Err("it is too long; at most 365days".to_owned()),
+        Ok(_) => Err("too long; at most 365days".to_owned()),
         Err(humantime::DurationError::NumberOverflow) => {
-            Err("it is too long, or finer than a nanosecond; write from 1ns to 365days".to_owned())
+            Err("too long, or finer than a nanosecond; write from 1ns to 365days".to_owned())
         }
         Err(error) => Err(format!("{error}; write for example 500ms, 5s or 2m")),
     }
 }
 
-/// The longest duration that a command line may ask for: sums of several such with the clock, in nanoseconds, do not wrap
-/// in 64 bits.
+/// The longest duration of an option: the sum of several and the clock, in nanoseconds, fits in 64 bits.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// The most worker threads: more than any host has CPUs.
+/// Maximum number of worker threads: more than any host has CPUs.
 const WORKERS_MAX: u64 = 4096;
 
-/// The most connections: 2^30 is more than the kernel has descriptors for one process.
+/// Maximum number of connections: 2^30 is more than the kernel allows descriptors per process.
 const CONNECTIONS_MAX: u64 = 1 << 30;
 
 fn workers(text: &str) -> Result<NonZeroUsize, String> {
@@ -138,14 +137,14 @@ fn bounded(text: &str, most: u64) -> Result<NonZeroUsize, String> {
     number.ok_or_else(|| format!("write a number from 1 to {most}"))
 }
 
-/// Reads the time between two status lines (B4): a duration, of 10 ms or more unless it is zero.
+/// Parses the interval between status lines (B4): zero, or at least 10 ms.
 ///
 /// # Errors
-/// One line that says what would be right.
+/// One line with the correct syntax.
 pub fn status_interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         interval if !interval.is_zero() && interval < STATUS_INTERVAL_MIN => {
-            Err("it is too short; write 10ms or more, or 0s for no status lines".to_owned())
+            Err("too short; write 10ms or more, or 0s for no status lines".to_owned())
         }
         interval => Ok(interval),
     }

@@ -1,9 +1,9 @@
 //! `mio`: one thread, one edge-triggered event loop.
 //!
-//! An event says once that a socket became ready, so whoever stops before the socket is drained must come back by
-//! itself: a connection that had its share of a turn goes to a run queue, one whose peer does not read is driven again
-//! when it becomes writable, and a listener that was left with clients in its backlog is asked again when a place frees.
-//! The time of the next tick is the poll's timeout.
+//! An edge-triggered event reports only once that a socket became ready, so a socket that is not drained needs another
+//! reason to be visited: a connection that used up its turn goes to a run queue, one whose peer does not read is
+//! visited again when it becomes writable, and a listener with clients left in its backlog when a connection ends.
+//! The poll's timeout ends at the next tick.
 
 use std::{
     collections::VecDeque,
@@ -35,10 +35,11 @@ use crate::{
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 
-/// Connections accepted before I/O has its turn again.
+/// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
 
-/// What an event costs at least, in bytes that could be echoed in that time; the clock is looked at once in a turn's worth.
+/// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
+/// turn's worth of work.
 const EVENT_BYTES: u64 = TURN_BYTES as u64 / 64;
 
 /// Serves `listener` from this thread alone.
@@ -57,7 +58,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             result => result?,
         }
-        // Before the events, of which those for connections that are queued again are passed over: one turn a pass.
+        // Before the events, which skip connections that are queued again: one turn per connection and pass.
         server.take_turns();
         for event in &events {
             match event.token() {
@@ -75,22 +76,22 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
 
 struct Server {
     registry: Registry,
-    /// `None` once the server ends.
+    /// `None` once the server stops.
     listener: Option<TcpListener>,
     backlog: Backlog,
     connections: Slab<Connection>,
-    /// Connections accepted so far: the serial number of the next one.
+    /// Connections accepted so far, and the serial number of the next one.
     accepted: u64,
     schedule: Schedule,
     fan_out: Option<FanOut>,
-    /// Connections that had their share of a turn and may have more to read, each of them once.
+    /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<Token>,
-    /// Work since the clock was looked at, in bytes.
+    /// Work since the clock was read, in bytes.
     since_look: u64,
-    /// What is read from any connection; an idle one holds no buffer.
+    /// Read buffer shared by all connections, so that an idle one holds none.
     buffer: Box<[u8]>,
     counters: Counters,
-    /// Once it is set, nothing more is accepted or echoed.
+    /// If set, nothing more is accepted or echoed.
     stop: Option<Stop>,
 }
 
@@ -98,18 +99,18 @@ struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
     serial: u64,
-    /// The socket was full.
+    /// The last write found the socket full.
     blocked: bool,
-    /// WRITABLE is registered, which it is only while the socket is full.
+    /// WRITABLE is registered (only while the socket is full).
     watched: bool,
-    /// It is in the run queue.
+    /// The connection is in the run queue.
     queued: bool,
-    /// The end of input is announced, so a short read does not mean that the socket is drained.
+    /// The end of input was reported, so a short read does not mean that the socket is drained.
     closing: bool,
     stage: Stage,
 }
 
-/// A tick on its way to the connections that were open when it began.
+/// A fan-out under way, to the connections that were open when it began.
 struct FanOut {
     line: StatusLine,
     cursor: usize,
@@ -117,19 +118,19 @@ struct FanOut {
 }
 
 impl FanOut {
-    /// Whether it counts a connection and has not come to it yet (B1).
+    /// Whether the fan-out counts the connection and has not reached it yet (B1).
     fn awaits(&self, key: usize, connection: &Connection) -> bool {
         key >= self.cursor && connection.serial < self.before_serial
     }
 }
 
-/// What became of a connection's turn.
+/// The outcome of a connection's turn.
 enum Turn {
     /// Nothing to do until the next event.
     Drained,
-    /// It had its share and may have more.
+    /// The turn is used up, and there may be more to do.
     Unfinished,
-    /// It is over.
+    /// The connection is over.
     Closed,
 }
 
@@ -158,7 +159,7 @@ impl Server {
         self.stop.is_none_or(|stop| !self.connections.is_empty() && clock::now_ns() < stop.by_ns)
     }
 
-    /// How long the poll may wait: not at all if work is left, else until whatever the clock has to start.
+    /// How long the poll may wait: not at all if work is left, otherwise until the next event of the clock.
     fn timeout(&self, now_ns: u64) -> Option<Duration> {
         if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
             return Some(Duration::ZERO);
@@ -173,13 +174,13 @@ impl Server {
         let Some(key) = self.key(token) else { return };
         let connection = &mut self.connections[key];
         connection.closing |= event.is_read_closed() || event.is_error();
-        // What a full socket's peer sends meanwhile is read once the socket has room.
+        // While the socket is full, input waits until there is room.
         if !connection.queued && (!connection.blocked || event.is_writable() || event.is_error()) {
             self.drive(key);
         }
     }
 
-    /// Gives one more turn to the connections that did not finish theirs.
+    /// Gives one turn to each connection in the run queue.
     fn take_turns(&mut self) {
         for _ in 0..self.turns.len() {
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
@@ -208,7 +209,7 @@ impl Server {
                 connection.queued = true;
                 self.turns.push_back(token(key, connection.serial));
             }
-            // Whatever went wrong concerns this connection alone (F2).
+            // An error concerns this connection alone (F2).
             Ok(Turn::Closed) | Err(_) => self.close(key),
         }
     }
@@ -221,14 +222,14 @@ impl Server {
         self.backlog.freed();
     }
 
-    /// The connection that a token was made for, unless it is gone and the slot empty or taken by a successor.
+    /// The connection of a token; `None` if it is gone, even if a successor has taken its slot.
     fn key(&self, wanted: Token) -> Option<usize> {
         let key = wanted.0 & KEY_MASK;
         let connection = self.connections.get(key)?;
         (token(key, connection.serial) == wanted).then_some(key)
     }
 
-    /// Begins the fan-out of a tick that is due, or goes on with one; a chunk at a time, so that I/O has its turn (B5).
+    /// Begins the fan-out of a due tick or continues the current one, by one chunk, so that I/O is served in between (B5).
     fn tick(&mut self, now_ns: u64) {
         self.since_look = 0;
         if self.stop.is_some() {
@@ -273,7 +274,7 @@ impl Server {
         }
     }
 
-    /// Accepts what waits in the backlog, as long as there is room.
+    /// Accepts clients from the backlog, as long as there is room.
     fn accept(&mut self, now_ns: u64) {
         for _ in 0..ACCEPT_CHUNK {
             let Some(listener) = &self.listener else { return };
@@ -301,7 +302,7 @@ impl Server {
         }
     }
 
-    /// Accepts and echoes no more; what is queued is still flushed (F4).
+    /// Stops accepting and echoing; queued output is still flushed (F4).
     fn stop(&mut self, now_ns: u64) {
         self.stop = Some(Stop::new(now_ns));
         self.listener = None;
@@ -319,7 +320,7 @@ impl Server {
         }
     }
 
-    /// Now and then closes connections whose peers have got everything and are silent, though they do not close.
+    /// Periodically closes connections whose peers have acknowledged everything, yet neither send nor close.
     fn close_settled(&mut self, now_ns: u64) {
         let Some(stop) = self.stop.filter(|stop| now_ns >= stop.look_ns) else { return };
         self.stop = Some(stop.after_a_look(now_ns));
@@ -337,11 +338,11 @@ impl Server {
 }
 
 impl Connection {
-    /// Writes what is owed, then echoes what can be read: until nothing is left, the socket is full or the turn is over.
+    /// Writes pending output, then reads and echoes, until the input is drained, the socket full or the turn over.
     fn drive(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<Turn> {
         self.write(&[], counters)?;
         let mut turn_bytes = 0;
-        // One read buffer is written before the next is read: that bounds what a connection holds (F1).
+        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
         while !self.blocked {
             if self.stage.is_over(&self.stream)? {
                 return Ok(Turn::Closed);
@@ -359,7 +360,7 @@ impl Connection {
                     if self.stage == Stage::Open {
                         self.write(&buffer[..count], counters)?;
                     }
-                    // Less than asked for: drained (epoll(7)), unless the end of input is still to be read.
+                    // A short read means drained (epoll(7)), unless the end of input is still to be read.
                     if count < buffer.len() && !self.closing && !self.blocked {
                         return Ok(Turn::Drained);
                     }
@@ -372,7 +373,7 @@ impl Connection {
         Ok(Turn::Drained)
     }
 
-    /// Writes what is owed and `input`; if the socket is full it keeps the rest and becomes `blocked`.
+    /// Writes pending output and `input`; if the socket is full, keeps the rest and sets `blocked`.
     fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<()> {
         self.blocked = false;
         loop {
@@ -396,12 +397,12 @@ impl Connection {
         }
     }
 
-    /// Has the poll say when a full socket has room again, and no longer than that.
+    /// Watches for writability while the socket is full, and no longer.
     fn watch(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
         if self.blocked != self.watched {
             let writable = self.blocked.then_some(Interest::WRITABLE);
             let interest = writable.map_or(Interest::READABLE, |writable| Interest::READABLE | writable);
-            // If the socket has got room in the meantime, registering anew reports that as well.
+            // Registering again also reports room that became free in the meantime.
             registry.reregister(&mut self.stream, token, interest)?;
             self.watched = self.blocked;
         }
@@ -411,7 +412,7 @@ impl Connection {
 
 const KEY_MASK: usize = 0xffff_ffff;
 
-/// A connection's place in the slab and, in the upper half, its serial number: a stale event never hits a successor.
+/// A connection's slab key and, in the upper half, its serial number, so that a stale event never reaches a successor.
 fn token(key: usize, serial: u64) -> Token {
     Token(key | (serial as usize) << 32)
 }

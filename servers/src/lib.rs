@@ -1,7 +1,7 @@
-//! Echo-and-status servers, one per concurrency model, that keep the same [specification](protocol).
+//! Echo-and-status servers, one per concurrency model, that all implement the same [specification](protocol).
 //!
-//! They share the protocol, the bound listener and nothing else; each is written the way its library wants it.
-//! To add one: a file with a `run` function and a line in [`SERVERS`].
+//! They share the protocol and the bound listener, nothing else; each is written in the idiom of its library.
+//! To add one, write a file with a `run` function and add a line to [`SERVERS`].
 
 pub mod cli;
 pub mod clock;
@@ -24,23 +24,23 @@ use protocol::Counters;
 /// A server: its name, and the function that runs it.
 #[derive(Debug)]
 pub struct Server {
-    /// What it is called on the command line and in records.
+    /// Its name on the command line and in records.
     pub name: &'static str,
-    /// Its concurrency model in a line.
+    /// Its concurrency model, in one line.
     pub summary: &'static str,
     /// The clauses of the specification that it breaks by its nature.
     pub violates: &'static [&'static str],
-    /// Its source, so that it can be counted.
+    /// Its source text, from which lines are counted.
     pub source: &'static str,
-    /// Says that it listens once all stands that it needs, signal handlers above all; serves the listener until SIGTERM or
-    /// SIGINT, and returns what it counted.
+    /// Sets up everything it needs (signal handlers above all), announces that it listens, serves the listener until
+    /// SIGTERM or SIGINT, and returns its counters.
     ///
     /// # Errors
-    /// Only what keeps it from starting; whatever happens to a connection ends that connection alone (F2).
+    /// Only if it cannot start; an error on a connection ends that connection alone (F2).
     pub run: fn(TcpListener, &Config) -> io::Result<Counters>,
 }
 
-/// Every server, in the order in which they are shown.
+/// Every server, in display order.
 pub const SERVERS: &[Server] = &[
     Server {
         name: "mio",
@@ -51,14 +51,14 @@ pub const SERVERS: &[Server] = &[
     },
     Server {
         name: "threads",
-        summary: "one blocking thread a connection, and one that broadcasts",
+        summary: "one blocking thread per connection plus a broadcaster",
         violates: &[],
         source: include_str!("thread_per_connection.rs"),
         run: thread_per_connection::run,
     },
     Server {
         name: "tokio",
-        summary: "one task a connection on tokio's multi-thread runtime",
+        summary: "one task per connection on tokio's multi-thread runtime",
         violates: &[],
         source: include_str!("task_per_connection.rs"),
         run: task_per_connection::run_multi_thread,
@@ -73,41 +73,41 @@ pub const SERVERS: &[Server] = &[
     #[cfg(target_os = "linux")]
     Server {
         name: "epoll",
-        summary: "the algorithm of mio on epoll itself: what mio costs",
+        summary: "the algorithm of mio on bare epoll: the cost of mio",
         violates: &[],
         source: include_str!("raw_epoll.rs"),
         run: raw_epoll::run,
     },
     Server {
         name: "blocking",
-        summary: "one connection at a time: the floor of the latency",
+        summary: "one connection at a time: the lower bound of latency",
         violates: &["F2"],
         source: include_str!("one_connection.rs"),
         run: one_connection::run,
     },
     Server {
         name: "busy-loop",
-        summary: "asks every socket again and again without a pause",
+        summary: "polls every socket in turn, without a pause",
         violates: &["I1"],
         source: include_str!("polling_loop.rs"),
         run: polling_loop::run_busy,
     },
     Server {
         name: "sleep-loop",
-        summary: "the same with a pause of 1 ms",
+        summary: "polls every socket in turn, with a pause of 1 ms",
         violates: &["I1"],
         source: include_str!("polling_loop.rs"),
         run: polling_loop::run_sleepy,
     },
 ];
 
-/// The server of that name.
+/// The server named `name`.
 pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
 }
 
 impl Server {
-    /// Lines of its file that are logic: no blank ones, comments, imports and tests.
+    /// Lines of logic in its file, without blank lines, comments, imports and tests.
     pub fn logic_lines(&self) -> usize {
         let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
         let mut importing = false;
@@ -121,14 +121,14 @@ impl Server {
     }
 }
 
-/// What a server is told besides its listener.
+/// A server's configuration, besides its listener.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Time between two status lines; zero turns them off.
+    /// Interval between status lines; zero for none.
     pub status_interval: Duration,
-    /// How many connections are served at a time; more wait in the listen backlog.
+    /// Maximum number of concurrent connections; further ones wait in the listen backlog.
     pub max_connections: NonZeroUsize,
-    /// Worker threads of a runtime that has any.
+    /// Number of worker threads, if the runtime has any.
     pub workers: NonZeroUsize,
 }
 

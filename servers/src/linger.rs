@@ -1,8 +1,8 @@
 //! The end of a connection whose peer may still be sending (F4).
 //!
-//! Closing over unread input resets the connection (RFC 1122, 4.2.2.13), and a reset makes the kernel throw away what it
-//! has not sent yet. So a server that ends shuts down its sending side, and reads and drops what still comes until the
-//! peer's FIN, as RFC 9112, 9.6 describes it for HTTP.
+//! Closing a socket with unread input resets the connection (RFC 1122, 4.2.2.13), and on a reset the kernel discards
+//! unsent data. A server that stops therefore shuts down its sending side first, then reads and discards input until
+//! the peer's FIN, as RFC 9112, 9.6 describes for HTTP.
 
 use std::{io, net::Shutdown};
 
@@ -10,21 +10,21 @@ use protocol::limits::{LINGER_PAUSE, SHUTDOWN_FLUSH};
 use rustix::{fd::AsFd, io::ioctl_fionread};
 use socket2::SockRef;
 
-/// How far a connection has come that is driven step by step.
+/// The phase of a connection that is driven step by step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Its input is echoed.
+    /// Input is echoed.
     Open,
-    /// The end of input was read: it is closed once nothing is owed any more.
+    /// The end of input was read: the connection is closed as soon as nothing is left to send.
     Ended,
-    /// The server ends: its sending side is shut down once nothing is owed any more.
+    /// The server is stopping: the sending side is shut down as soon as nothing is left to send.
     Leaving,
-    /// That was done; what still comes is dropped, until the peer's end of input.
+    /// The sending side is shut down; input is discarded until the peer's FIN.
     Lingering,
 }
 
 impl Stage {
-    /// Whether a connection is over that owes nothing; if not, and the server ends, it begins to linger.
+    /// Whether a connection with nothing left to send is over; if the server is stopping, it begins to linger instead.
     pub(crate) fn is_over(&mut self, socket: impl AsFd) -> io::Result<bool> {
         if *self != Self::Leaving || is_settled(&socket) {
             return Ok(matches!(self, Self::Ended | Self::Leaving));
@@ -35,12 +35,12 @@ impl Stage {
     }
 }
 
-/// The end of a server, in nanoseconds of its clock.
+/// A server's shutdown, in nanoseconds of its clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stop {
-    /// When it ends, whatever is left.
+    /// The deadline, even if connections are left.
     pub(crate) by_ns: u64,
-    /// When to look for connections whose peers are silent, have got everything and yet do not close.
+    /// When to look for connections whose peers have acknowledged everything, yet neither send nor close.
     pub(crate) look_ns: u64,
 }
 
@@ -50,13 +50,13 @@ impl Stop {
         Self { by_ns, look_ns: now_ns }.after_a_look(now_ns)
     }
 
-    /// The next look is a pause later.
+    /// Schedules the next look, one pause later.
     pub(crate) fn after_a_look(self, now_ns: u64) -> Self {
         Self { look_ns: self.by_ns.min(now_ns + LINGER_PAUSE.as_nanos() as u64), ..self }
     }
 }
 
-/// Whether a close takes nothing back: the peer has acknowledged all that was sent, and nothing that it sent is unread.
+/// Whether a close loses no data: the peer has acknowledged everything, and no input is unread.
 pub(crate) fn is_settled(socket: impl AsFd) -> bool {
     ioctl_fionread(&socket).is_ok_and(|unread| unread == 0) && unacknowledged(&socket) == Some(0)
 }
@@ -67,7 +67,7 @@ fn unacknowledged(socket: impl AsFd) -> Option<u32> {
     use rustix::ioctl::{Getter, Opcode, ioctl};
     use std::ffi::c_int;
 
-    /// Called TIOCOUTQ for terminals; the same number on all architectures but these.
+    /// TIOCOUTQ for terminals; the number is the same on all architectures but these.
     #[cfg(not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc", target_arch = "sparc64")))]
     const SIOCOUTQ: Opcode = 0x5411;
     #[cfg(any(target_arch = "mips", target_arch = "mips64"))]
@@ -94,14 +94,14 @@ mod tests {
     };
 
     #[test]
-    fn unread_input_and_what_a_full_peer_has_not_taken_keep_a_connection_from_being_settled() {
+    fn a_connection_with_unread_input_or_unacknowledged_output_is_not_settled() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         assert!(is_settled(&server));
 
         client.write_all(b"unread").unwrap();
-        // It has arrived once it can be seen.
+        // Peeking waits until the byte has arrived.
         server.peek(&mut [0; 6]).unwrap();
         assert!(!is_settled(&server));
         server.read_exact(&mut [0; 6]).unwrap();

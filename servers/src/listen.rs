@@ -22,20 +22,20 @@ pub struct SocketOptions {
     pub congestion: Option<String>,
 }
 
-/// Says `listening on ADDR:PORT`, the first line on stdout.
+/// Prints `listening on ADDR:PORT`, the first line on stdout.
 ///
-/// From then on clients come and a signal may: whatever a server needs to survive them has to stand before.
+/// Clients and signals may arrive as soon as the line is out, so a server must be ready for both before.
 ///
 /// # Errors
-/// If stdout cannot be written: then no client would learn of the address.
+/// If stdout cannot be written: no client would learn the address.
 pub(crate) fn announce(addr: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on {addr}")
         .and_then(|()| stdout.flush())
-        .map_err(|error| explain(&error, "cannot say on stdout where it listens"))
+        .map_err(|error| explain(&error, "cannot write the listening address to stdout"))
 }
 
-/// Binds and listens, with the options of S1; of several addresses the first that can be had.
+/// Binds the first of `addrs` that is available and listens, with the socket options of S1.
 ///
 /// # Errors
 /// Names the addresses or the option that the kernel refused.
@@ -77,21 +77,21 @@ pub fn raise_descriptor_limit() -> usize {
 
 /// Grows the descriptor table for `connections` sockets before there is a second thread.
 ///
-/// In a process with several threads the kernel grows the table under synchronize_rcu, and accept stalls for tens of
-/// milliseconds at 64, 128, 256 ... descriptors; a single-threaded one does not notice. Grown here, all servers start
-/// alike. Under a small descriptor limit it grows as far as that allows.
+/// In a multi-threaded process the kernel grows the table under synchronize_rcu, and accept stalls for tens of
+/// milliseconds at 64, 128, 256 ... descriptors; a single-threaded process does not stall. Growing the table here gives
+/// all servers the same start. Under a small descriptor limit the table grows as far as the limit allows.
 pub fn grow_descriptor_table(listener: &TcpListener, connections: usize, descriptor_limit: usize) {
     let highest = connections.saturating_add(64).min(descriptor_limit.saturating_sub(1));
-    // Bounded for the sake of hosts without a limit: 8 bytes of kernel memory a descriptor.
+    // Bounded for hosts without a limit: each descriptor takes 8 bytes of kernel memory.
     let highest = i32::try_from(highest.min(1 << 20)).unwrap_or(i32::MAX);
-    // An error only means that the table stays small.
+    // On an error the table merely stays small.
     drop(fcntl_dupfd_cloexec(listener, highest));
 }
 
-/// Whether an error of accept(2) concerns only the client that was to be accepted, so that the next one may do better.
+/// Whether an error of accept(2) concerns only the connection that was to be accepted, so that the next accept may succeed.
 ///
-/// Every other error is taken for a shortage (descriptors, memory) that passes: accepting again at once would spin (F3).
-pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
+/// Every other error is treated as a temporary shortage (descriptors, memory), where accepting again at once would spin (F3).
+pub(crate) fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(
@@ -108,13 +108,13 @@ pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Whether there is any use in asking a listener that says only once that clients wait (F3).
+/// Decides when to accept from an edge-triggered listener, which reports waiting clients only once (F3).
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    /// The last accept did not say that it is empty.
+    /// Clients may be waiting: the last accept did not find the backlog empty.
     pub(crate) has_clients: bool,
     max_connections: usize,
-    /// When to try again after a shortage, if no place frees before.
+    /// When to try again after a shortage, unless a connection ends before.
     pub(crate) retry_ns: Option<u64>,
     warning: Warning,
 }
@@ -124,7 +124,7 @@ impl Backlog {
         Self { has_clients: false, max_connections, retry_ns: None, warning: Warning::default() }
     }
 
-    /// The next client, if one waits and there is room beside `connections`.
+    /// Accepts the next client, if one is waiting and there is room beside the `connections` open ones.
     pub(crate) fn next<T>(
         &mut self,
         connections: usize,
@@ -136,7 +136,7 @@ impl Backlog {
             match accept() {
                 Ok(client) => return Some(client),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.has_clients = false,
-                Err(error) if concerns_one_client(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     self.warning.print("cannot accept", &error);
                     self.retry_ns = Some(now_ns + limits::ACCEPT_RETRY.as_nanos() as u64);
@@ -150,41 +150,41 @@ impl Backlog {
         self.has_clients && self.retry_ns.is_none() && connections < self.max_connections
     }
 
-    /// A client was accepted and cannot be served.
+    /// Reports that an accepted client cannot be served.
     pub(crate) fn refused(&mut self, error: &io::Error) {
         self.warning.print("cannot register a connection", error);
     }
 
-    /// A place and a descriptor are free again.
+    /// Reports that a connection has ended and its descriptor is free.
     pub(crate) fn freed(&mut self) {
         self.retry_ns = None;
     }
 
-    /// No client is accepted any more.
+    /// Stops accepting clients.
     pub(crate) fn close(&mut self) {
         (self.has_clients, self.retry_ns) = (false, None);
     }
 }
 
-/// A warning on stderr, at most one in ten seconds.
+/// A warning on stderr, printed at most once in ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Warning {
     last: Option<Instant>,
 }
 
 impl Warning {
-    /// Prints what failed and what becomes of it, unless it was said a moment ago.
+    /// Prints the failure and its consequence, unless a warning was printed within the last ten seconds.
     pub(crate) fn print(&mut self, what: &str, error: &io::Error) {
         const PAUSE: Duration = Duration::from_secs(10);
         if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
             self.last = Some(Instant::now());
-            log(format_args!("{what}: {error}; connections wait in the backlog until there is room"));
+            log(format_args!("{what}: {error}; further connections wait in the backlog"));
         }
     }
 }
 
-/// Writes a line to stderr. That it cannot be written (a full disk, a reader that has gone) is no reason to stop serving,
-/// and there is no other place to say so.
+/// Writes a line to stderr. A write error (a full disk, a closed pipe) is ignored: it is no reason to stop serving, and
+/// there is no other place to report it.
 pub fn log(line: std::fmt::Arguments<'_>) {
     drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_a_listener_that_closed_a_moment_ago_can_be_taken_again() {
+    fn the_port_of_a_listener_that_has_just_closed_can_be_bound_again() {
         let listener = bind(&[ANYWHERE], &options(true)).unwrap();
         let addr = listener.local_addr().unwrap();
         let client = TcpStream::connect(addr).unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_addresses_the_first_that_can_be_had_is_taken_and_else_all_are_named() {
+    fn the_first_available_address_is_bound_and_an_error_names_them_all() {
         let taken = [(); 2].map(|()| bind(&[ANYWHERE], &options(true)).unwrap());
         let [first, second] = taken.each_ref().map(|listener| listener.local_addr().unwrap());
         let listener = bind(&[first, ANYWHERE], &options(true)).unwrap();
@@ -241,21 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_refuses_is_named() {
+    fn an_error_names_the_option_that_the_kernel_refused() {
         let options = SocketOptions { nodelay: true, congestion: Some("no-such".to_owned()) };
         let error = bind(&[ANYWHERE], &options).unwrap_err().to_string();
         assert!(error.contains("congestion control no-such"), "{error}");
     }
 
     #[test]
-    fn after_a_shortage_a_listener_is_asked_again_when_a_place_frees_or_some_time_has_passed() {
+    fn after_a_shortage_accepting_resumes_when_a_connection_ends_or_after_a_pause() {
         let mut backlog = Backlog::new(2);
         let shortage = || Err::<(), _>(Errno::MFILE.into());
-        assert_eq!(backlog.next(0, 0, || Ok(())), None, "nothing said that a client waits");
+        assert_eq!(backlog.next(0, 0, || Ok(())), None, "no client was reported");
         backlog.has_clients = true;
         assert_eq!(backlog.next(2, 0, || Ok(())), None, "there is no room");
         assert_eq!(backlog.next(1, 0, shortage), None);
-        assert_eq!(backlog.next(1, 1, || Ok(())), None, "it is waited for better times");
+        assert_eq!(backlog.next(1, 1, || Ok(())), None, "the shortage is waited out");
         backlog.freed();
         assert_eq!(backlog.next(1, 1, || Ok(())), Some(()));
         assert_eq!(backlog.next(1, 1, shortage), None);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_the_descriptor_table_keeps_within_small_limits() {
+    fn the_descriptor_table_grows_within_a_small_limit() {
         let listener = bind(&[ANYWHERE], &options(true)).unwrap();
         grow_descriptor_table(&listener, usize::MAX, 256);
         grow_descriptor_table(&listener, 10, 0);

@@ -1,4 +1,4 @@
-//! `servers NAME`: one server alone, for nc, strace and perf. The same command is `loadgen serve NAME`.
+//! `servers NAME` runs one server, for use with nc, strace and perf. `loadgen serve NAME` does the same.
 
 use std::process::ExitCode;
 

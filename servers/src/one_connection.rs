@@ -1,8 +1,8 @@
 //! `blocking`: one connection at a time, with plain blocking reads and writes.
 //!
-//! It is the floor of the latency: nothing stands between the socket and the echo. The price is that a connection waits
-//! in the backlog until the one before it has ended (F2). The time of the next tick is the timeout of a poll on the one
-//! socket; a client that does not read holds its status up, which is nobody else's affair here.
+//! The lower bound of latency: nothing stands between the socket and the echo. The price is that a connection waits in
+//! the backlog until the previous one has ended (F2). The next tick is the timeout of a poll on the one socket; a client
+//! that does not read delays its own status, and there is no other client to delay.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -25,11 +25,11 @@ use signal_hook::low_level::pipe;
 use crate::{
     Config, clock,
     linger::is_settled,
-    listen::{Warning, announce, concerns_one_client},
+    listen::{Warning, announce, is_connection_error},
     shutdown,
 };
 
-/// Serves `listener` from this thread, one connection after the other.
+/// Serves `listener` from this thread, one connection at a time.
 pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
     let mut server = Server {
         schedule: Schedule::new(clock::now_ns(), config.status_interval),
@@ -44,10 +44,10 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
         match listener.accept() {
             Ok((stream, _)) => {
                 server.counters.accepts += 1;
-                // Whatever goes wrong ends this connection alone.
+                // An error ends this connection alone.
                 drop(server.serve(&stream));
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock || concerns_one_client(&error) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock || is_connection_error(&error) => {}
             Err(error) => {
                 warning.print("cannot accept", &error);
                 std::thread::sleep(ACCEPT_RETRY);
@@ -59,7 +59,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
 
 struct Server {
     schedule: Schedule,
-    /// Readable once a signal has come.
+    /// Readable once a signal has arrived.
     stop: UnixStream,
     buffer: Box<[u8]>,
     counters: Counters,
@@ -68,7 +68,7 @@ struct Server {
 impl Server {
     fn serve(&mut self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nonblocking(false)?;
-        // A peer that does not read must not keep the server from seeing a signal.
+        // Non-blocking, so that a peer that does not read cannot keep the server from noticing a signal.
         stream.set_write_timeout(Some(SHUTDOWN_FLUSH))?;
         let mut outgoing = Outgoing::default();
         let result = self.echo_all(stream, &mut outgoing);
@@ -104,7 +104,7 @@ impl Server {
         result
     }
 
-    /// Shuts down the sending side, and drops what still comes until the peer's end of input (F4).
+    /// Shuts down the sending side and discards input until the peer's FIN (F4).
     fn linger(&mut self, mut stream: &TcpStream) -> io::Result<()> {
         let deadline = Instant::now() + SHUTDOWN_FLUSH;
         stream.shutdown(Shutdown::Write)?;
@@ -120,7 +120,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until `socket` is readable, and meanwhile sends the ticks that come due; false once a signal has come.
+    /// Waits until `socket` is readable, sending ticks as they come due; false once a signal has arrived.
     fn wait(&mut self, socket: impl AsFd, mut peer: Option<(&TcpStream, &mut Outgoing)>) -> io::Result<bool> {
         loop {
             let next_ns = self.schedule.next_due_ns();
@@ -141,7 +141,7 @@ impl Server {
         }
     }
 
-    /// Writes what is owed and `input`, waiting as long as the peer does not read and no signal comes.
+    /// Writes pending output and `input`, waiting while the peer does not read, unless a signal arrives.
     fn write(&mut self, mut stream: &TcpStream, outgoing: &mut Outgoing, mut input: &[u8]) -> io::Result<()> {
         loop {
             let next = outgoing.next(input);

@@ -1,7 +1,7 @@
-//! `busy-loop` and `sleep-loop`: one thread that asks every socket again and again.
+//! `busy-loop` and `sleep-loop`: one thread that polls every socket in turn.
 //!
-//! Nobody tells it which socket is ready, so each round costs a system call for every connection, whether anything
-//! happens or not (I1). Without a pause the thread never sleeps; with one every message waits for the next round.
+//! Without readiness notification each round costs a system call per connection, even if nothing happens (I1). Without a
+//! pause the thread never sleeps; with one, every message waits for the next round.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -24,11 +24,11 @@ use signal_hook::flag;
 use crate::{
     Config, clock,
     linger::{Stage, is_settled},
-    listen::{Warning, announce, concerns_one_client},
+    listen::{Warning, announce, is_connection_error},
     shutdown,
 };
 
-/// The pause of `sleep-loop`: as short as is usual, and longer than most messages take.
+/// The pause of `sleep-loop`: as short as is common, and longer than most messages take.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Serves `listener` without ever pausing.
@@ -95,7 +95,7 @@ impl Server {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Ok(_) => {}
-                Err(error) if concerns_one_client(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     self.warning.print("cannot accept", &error);
                     self.accept_again_ns = clock::now_ns() + ACCEPT_RETRY.as_nanos() as u64;
@@ -104,13 +104,13 @@ impl Server {
         }
     }
 
-    /// One round: every connection is asked, and those that are over are dropped.
+    /// One round: polls every connection and drops those that are over.
     fn visit_all(&mut self) {
         let mut index = 0;
         while let Some(connection) = self.connections.get_mut(index) {
             match connection.visit(&mut self.buffer, &mut self.counters) {
                 Ok(true) => index += 1,
-                // Whatever went wrong concerns this connection alone (F2).
+                // An error concerns this connection alone (F2).
                 Ok(false) | Err(_) => self.close(index),
             }
         }
@@ -123,7 +123,7 @@ impl Server {
         self.counters.ticks_skipped += tick.skipped;
         let active = self.connections.len() as u64;
         let line = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line();
-        // Sent by the round that follows, which visits everybody anyway.
+        // The next round, which visits every connection anyway, sends it.
         for connection in &mut self.connections {
             connection.outgoing.offer(StatusLine::clone(&line), &mut self.counters);
         }
@@ -131,11 +131,11 @@ impl Server {
 
     fn close(&mut self, index: usize) {
         self.connections.swap_remove(index).outgoing.abandon(&mut self.counters);
-        // After a shortage there is a descriptor again.
+        // After a shortage, a descriptor is free again.
         self.accept_again_ns = 0;
     }
 
-    /// Reads no more and flushes what is queued (F4).
+    /// Stops reading; queued output is still flushed (F4).
     fn drain(&mut self, pause: impl Fn()) {
         let until_ns = clock::now_ns() + SHUTDOWN_FLUSH.as_nanos() as u64;
         for connection in &mut self.connections {
@@ -153,10 +153,10 @@ impl Server {
 }
 
 impl Connection {
-    /// Writes what is owed and echoes what can be read; false once the connection is over.
+    /// Writes pending output, then reads and echoes; false once the connection is over.
     fn visit(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<bool> {
         let mut turn_bytes = 0;
-        // One read buffer is written before the next is read: that bounds what a connection holds (F1).
+        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
         while self.write(&[], counters)? && turn_bytes < TURN_BYTES {
             if self.stage.is_over(&self.stream)? || (self.stage == Stage::Lingering && is_settled(&self.stream)) {
                 return Ok(false);
@@ -183,7 +183,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Writes what is owed and `input`; false if the socket is full, and then the rest is kept.
+    /// Writes pending output and `input`; if the socket is full, keeps the rest and returns false.
     fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<bool> {
         loop {
             let next = self.outgoing.next(input);

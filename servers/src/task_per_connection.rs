@@ -1,11 +1,10 @@
-//! `tokio` and `tokio-current-thread`: one task a connection, on the multi-thread runtime or on a single thread.
+//! `tokio` and `tokio-current-thread`: one task per connection, on the multi-thread or the current-thread runtime.
 //!
-//! Statuses travel through `watch` channels, which keep only the latest. There are several, for a channel wakes all of its
-//! tasks at once: what is read meanwhile would stand behind every one of them in the run queue, so the broadcaster yields
-//! between channels (B5). A task reads into a buffer of its worker
-//! thread and writes from there at once, so that an idle task holds none; `readable().await` and `try_read` would pay
-//! for a second recvfrom on every message. The future that waits for the next status is kept across echoes, since
-//! making it anew takes the channel's locks.
+//! Statuses travel through `watch` channels, which keep only the latest. There are several, because a channel wakes all
+//! its tasks at once, and new input would queue behind every one of them; the broadcaster yields between channels (B5).
+//! A task reads into a buffer of its worker thread and writes from there at once, so that an idle task holds none;
+//! `readable().await` and `try_read` would need a second recvfrom per message. The future that waits for the next status
+//! is kept across echoes, since creating it takes the channel's locks.
 
 use std::{
     cell::RefCell,
@@ -37,11 +36,11 @@ use tokio::{
 use crate::{
     Config, clock,
     linger::is_settled,
-    listen::{Warning, announce, concerns_one_client},
+    listen::{Warning, announce, is_connection_error},
     shutdown,
 };
 
-/// Serves `listener` on as many worker threads as `config` says.
+/// Serves `listener` on the number of worker threads in `config`.
 pub(crate) fn run_multi_thread(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
     run(runtime::Builder::new_multi_thread().worker_threads(config.workers.get()), listener, config)
 }
@@ -56,7 +55,7 @@ fn run(runtime: &mut runtime::Builder, listener: net::TcpListener, config: &Conf
     let runtime = runtime.enable_io().enable_time().build()?;
     let server = Arc::new(Server::new(config.max_connections.get()));
     runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
-    // Tasks that did not finish in time are dropped, which counts what they held.
+    // Dropping tasks that did not finish in time counts the statuses they held.
     drop(runtime);
     Ok(std::mem::take(&mut lock(&server.state).counters))
 }
@@ -69,7 +68,7 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     let listener = TcpListener::from_std(listener)?;
     let addr = listener.local_addr()?;
 
-    // Spawned, since what runs in block_on runs on no worker and hands every connection over by a queue.
+    // Spawned, because a future in block_on runs on no worker and would hand over every connection through a queue.
     let acceptor = tokio::spawn(accept_all(Arc::clone(&server), listener));
     let broadcaster = tokio::spawn(broadcast_all(Arc::clone(&server), schedule));
     announce(addr)?;
@@ -79,7 +78,7 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     }
     acceptor.abort();
     broadcaster.abort();
-    // Cancelled or finished: either way no connection and no tick comes after it.
+    // Cancelled or finished: in either case no further connection is accepted and no further tick sent.
     drop((acceptor.await, broadcaster.await));
     for channel in &server.channels {
         channel.send_modify(|latest| latest.stopping = true);
@@ -91,9 +90,9 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
 struct Server {
     max_connections: u32,
     places: Arc<Semaphore>,
-    /// A connection has ended, and its descriptor is free.
+    /// Notified when a connection has ended and its descriptor is free.
     freed: Notify,
-    /// Connections have them in turn.
+    /// Assigned to connections in turn.
     channels: Vec<watch::Sender<Latest>>,
     state: Mutex<State>,
 }
@@ -102,16 +101,16 @@ struct Server {
 struct State {
     active: u64,
     accepted: usize,
-    /// Statuses so far; a channel knows of the newest a little later.
+    /// Number of statuses so far; a channel receives the newest a little later.
     emitted: u64,
     counters: Counters,
 }
 
-/// What every connection is to know: the newest status, or that the server stops.
+/// The message to every connection: the newest status, or that the server is stopping.
 #[derive(Clone, Default)]
 struct Latest {
     line: Option<StatusLine>,
-    /// How many statuses there have been, this one included: a receiver sees how many it missed.
+    /// Number of statuses so far, including this one, from which a receiver computes how many it missed.
     emitted: u64,
     stopping: bool,
 }
@@ -129,7 +128,7 @@ impl Server {
         }
     }
 
-    /// Counts a tick and those who are to get it.
+    /// Counts a tick and its recipients.
     fn emit(&self, tick: &Tick, emit_ns: u64) -> Latest {
         let mut state = lock(&self.state);
         state.counters.ticks += 1;
@@ -147,14 +146,14 @@ async fn accept_all(server: Arc<Server>, listener: TcpListener) {
         let stream = loop {
             match listener.accept().await {
                 Ok((stream, _)) => break stream,
-                Err(error) if concerns_one_client(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     warning.print("cannot accept", &error);
                     drop(timeout(ACCEPT_RETRY, server.freed.notified()).await);
                 }
             }
         };
-        // Counted and subscribed in one step, before the task runs: the tick's count is that of its recipients.
+        // Counted and subscribed in one step, before the task runs, so that a tick's count is that of its recipients.
         let place = Place { server: Arc::clone(&server), _permit: place };
         let (connection, statuses) = Connection::new(stream, place);
         tokio::spawn(connection.serve(statuses));
@@ -163,7 +162,7 @@ async fn accept_all(server: Arc<Server>, listener: TcpListener) {
 
 async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
     while let Some(due_ns) = schedule.next_due_ns() {
-        // Not an interval: MissedTickBehavior::Skip hands out the oldest missed tick, the protocol wants the newest.
+        // Not tokio's interval: MissedTickBehavior::Skip yields the oldest missed tick, but the protocol needs the newest.
         sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
         let emit_ns = clock::now_ns();
         let Some(tick) = schedule.take(emit_ns) else { continue };
@@ -184,13 +183,13 @@ struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
     counters: Counters,
-    /// Statuses emitted that this connection need not account for any more.
+    /// Number of emitted statuses for which this connection is no longer accountable.
     emitted_seen: u64,
-    // The last field, so that it is given up when the stream is closed.
+    // The last field, hence dropped after the stream is closed.
     place: Place,
 }
 
-/// What a connection takes up.
+/// A connection's share of the limits, released on drop.
 struct Place {
     server: Arc<Server>,
     _permit: OwnedSemaphorePermit,
@@ -208,7 +207,7 @@ impl Connection {
         let mut state = lock(&server.state);
         state.active += 1;
         state.accepted += 1;
-        // The channel may still have to be told of the newest, which does not count this connection.
+        // The newest status does not count this connection, but its channel may not have received it yet.
         let emitted_seen = state.emitted;
         let statuses = server.channels[state.accepted % server.channels.len()].subscribe();
         drop(state);
@@ -222,12 +221,12 @@ impl Connection {
         (connection, statuses)
     }
 
-    /// Echoes until the peer's end of input, an error, or the server's end; the last two concern nobody else (F2).
+    /// Echoes until the peer's end of input, an error or shutdown; an error affects no other connection (F2).
     async fn serve(mut self, statuses: watch::Receiver<Latest>) {
         let mut next_status = pin!(next(statuses));
         let (mut ended, mut stopping, mut turn_bytes) = (false, false, 0);
         while !(ended && self.outgoing.is_flushed()) {
-            // Neither branch loses anything when the other one wins: each does its work within one poll.
+            // Neither branch loses data when the other completes first: each does its work within one poll.
             tokio::select! {
                 echoed = self.echo() => match echoed {
                     Ok(Some(0)) => ended = true,
@@ -251,12 +250,12 @@ impl Connection {
             }
         }
         if stopping {
-            // An error only ends the wait.
+            // An error merely ends the wait.
             drop(self.linger().await);
         }
     }
 
-    /// Shuts down its sending side, and drops what still comes until the peer's end of input (F4).
+    /// Shuts down the sending side and discards input until the peer's FIN (F4).
     async fn linger(&mut self) -> io::Result<()> {
         if is_settled(&self.stream) {
             return Ok(());
@@ -266,14 +265,14 @@ impl Connection {
             match timeout(LINGER_PAUSE, poll_fn(|context| self.poll_drop(context))).await {
                 Ok(Ok(0)) => return Ok(()),
                 Ok(dropped) => _ = dropped?,
-                // It is silent, and maybe it has got everything.
+                // The peer is silent; it may have acknowledged everything.
                 Err(_) if is_settled(&self.stream) => return Ok(()),
                 Err(_) => {}
             }
         }
     }
 
-    /// Reads and drops; the number of bytes, 0 at the end of input.
+    /// Reads and discards input; returns the number of bytes, 0 at the end of input.
     fn poll_drop(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -282,15 +281,15 @@ impl Connection {
         })
     }
 
-    /// One step: writes what is owed or, if there is nothing, reads and writes that back.
+    /// Writes pending output or, if there is none, reads and echoes.
     ///
-    /// The number of bytes read, 0 at the end of input; `None` if it only wrote.
+    /// Returns the number of bytes read, 0 at the end of input; `None` if it only wrote.
     async fn echo(&mut self) -> io::Result<Option<usize>> {
         poll_fn(|context| self.poll_echo(context)).await
     }
 
     fn poll_echo(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
-        // One read buffer is written before the next is read: that bounds what a connection holds (F1).
+        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
         if !self.outgoing.is_flushed() {
             ready!(self.stream.poll_write_ready(context))?;
             return Poll::Ready(self.write(&[]).map(|()| None));
@@ -303,7 +302,7 @@ impl Connection {
         })
     }
 
-    /// Writes what is owed and `input` as far as the socket takes it, and keeps the rest.
+    /// Writes as much of the pending output and `input` as the socket accepts, and keeps the rest.
     fn write(&mut self, mut input: &[u8]) -> io::Result<()> {
         loop {
             let next = self.outgoing.next(input);
@@ -340,7 +339,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.outgoing.abandon(&mut self.counters);
         let mut state = lock(&self.place.server.state);
-        // Statuses that it was counted for and never saw: the last would still be held.
+        // Statuses that counted this connection but never reached it: the last one would still be held.
         let missed = state.emitted - self.emitted_seen;
         self.counters.statuses_replaced += missed.saturating_sub(1);
         self.counters.statuses_dropped_at_eof += missed.min(1);
@@ -349,23 +348,23 @@ impl Drop for Connection {
     }
 }
 
-/// Waits for the next change; hands the receiver back, so that the future can be kept and armed again.
+/// Waits for the next change and returns the receiver, so that the future can be kept and armed again.
 async fn next(mut statuses: watch::Receiver<Latest>) -> (Latest, watch::Receiver<Latest>) {
-    // The sender lives as long as any connection: the server owns it.
+    // The server owns the sender, which therefore outlives every connection.
     drop(statuses.changed().await);
     let latest = statuses.borrow_and_update().clone();
     (latest, statuses)
 }
 
-// The runtime runs so many tasks before it looks at I/O and lets the broadcaster go on: were more woken, the queue would
-// grow all the same (tokio::runtime::Builder::event_interval).
+// The runtime runs 61 tasks before it polls for I/O and resumes the broadcaster
+// (tokio::runtime::Builder::event_interval). A channel with more tasks would make the run queue grow despite the yields.
 const _: () = assert!(FAN_OUT_CHUNK < 61);
 
-/// Beyond some 30,000 connections a channel has more of them.
+/// Beyond some 30,000 connections, each channel has more than a chunk of them.
 const CHANNELS_MAX: usize = 1024;
 
 thread_local! {
-    /// What the tasks of a worker read into, one after another.
+    /// Read buffer shared by the tasks of a worker, one at a time.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
 }
 

@@ -1,9 +1,9 @@
-//! `threads`: one blocking thread a connection, and one that broadcasts.
+//! `threads`: one blocking thread per connection plus a broadcaster.
 //!
-//! The reader echoes by itself, under the connection's write lock, which is nearly always free: two system calls a
-//! message and no hop to another thread. The broadcaster never waits for a connection: it leaves the status in the
-//! connection's slot and then tries the lock. If a reader holds it, the reader looks into the slot after unlocking; if
-//! the socket is full, the broadcaster comes back when it has room. The registry is never locked while sending.
+//! The reader itself echoes, under the connection's write lock, which is nearly always free: two system calls per
+//! message and no hand-over to another thread. The broadcaster never waits for a connection: it puts the status into the
+//! connection's slot and then tries the lock. If the reader holds the lock, the reader checks the slot after unlocking;
+//! if the socket is full, the broadcaster sends when there is room. The registry is never locked while sending.
 
 use std::{
     io,
@@ -36,17 +36,17 @@ use socket2::SockRef;
 use crate::{
     Config, clock,
     linger::is_settled,
-    listen::{Warning, announce, concerns_one_client, log},
+    listen::{Warning, announce, is_connection_error, log},
     shutdown,
 };
 
-/// A reader calls little; the rest of the usual 2 MiB would only be address space.
+/// A reader's call stack is shallow; the rest of the usual 2 MiB would only be address space.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// A reader's buffer. Smaller than the event loop's single one, since there is one for each connection.
+/// Size of a reader's buffer: smaller than the event loop's single one, since there is one per connection.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Serves `listener` with a thread for each connection; this one waits for the signal to stop.
+/// Serves `listener` with one thread per connection; this thread waits for the signal to stop.
 pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
     let mut signals = Signals::new(shutdown::SIGNALS)?;
@@ -65,12 +65,12 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     announce(listener.local_addr()?)?;
     signals.forever().next();
     {
-        // Under the lock, so that an acceptor about to wait for a place does not miss it.
+        // Under the lock, so that an acceptor about to wait for a connection to end does not miss the notification.
         let _registry = lock(&server.registry);
         server.stopping.store(true, Ordering::Relaxed);
         server.ended.notify_all();
     }
-    // An accept that waits returns at once; new clients are refused.
+    // A waiting accept returns at once, and new clients are refused.
     SockRef::from(&listener).shutdown(Shutdown::Both)?;
     drop(acceptor.join());
     Ok(server.drain())
@@ -81,9 +81,9 @@ struct Server {
     places: usize,
     stopping: AtomicBool,
     registry: Mutex<Registry>,
-    /// Held during a fan-out, so that the end can wait until its last one is over and counted.
+    /// Held during a fan-out, so that shutdown can wait until the last fan-out is over and counted.
     fan_out: Mutex<()>,
-    /// A connection has ended.
+    /// Notified when a connection has ended.
     ended: Condvar,
     closed: Arc<Closed>,
 }
@@ -98,19 +98,19 @@ struct Connection {
     stream: TcpStream,
     writer: Mutex<Writer>,
     slot: Mutex<Slot>,
-    // The last field, so that the stream is closed by then, whoever holds the connection longest.
+    // The last field, hence dropped after the stream is closed, whichever thread drops the connection.
     _descriptor: Descriptor,
 }
 
-/// What an acceptor that is short of descriptors waits for.
+/// Tells an acceptor that is short of descriptors when a stream was closed.
 #[derive(Default)]
 struct Closed {
-    /// A stream was closed since this was last asked.
+    /// A stream was closed since the last check.
     lately: Mutex<bool>,
     changed: Condvar,
 }
 
-/// A stream's descriptor, which is free again when this is dropped.
+/// Reports on drop that a stream's descriptor is free again.
 struct Descriptor(Arc<Closed>);
 
 impl Drop for Descriptor {
@@ -126,18 +126,18 @@ struct Writer {
     counters: Counters,
 }
 
-/// Where the broadcaster leaves a status; the newest replaces the one before it.
+/// A status from the broadcaster to the connection; a newer one replaces an older one.
 #[derive(Default)]
 struct Slot {
     line: Option<StatusLine>,
     closed: bool,
 }
 
-/// What became of an attempt to send what is owed.
+/// The outcome of an attempt to send pending output.
 #[derive(PartialEq)]
 enum Delivery {
     Done,
-    /// The socket is full.
+    /// The socket is full, with output pending.
     Owed,
 }
 
@@ -147,7 +147,7 @@ impl Server {
         while self.wait_for_place() {
             match listener.accept() {
                 Ok((stream, _)) => self.admit(stream, &mut warning),
-                Err(error) if concerns_one_client(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(_) if self.stopping.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     warning.print("cannot accept", &error);
@@ -157,7 +157,7 @@ impl Server {
         }
     }
 
-    /// Registers a connection and starts its thread; if there is none to be had, waits until there is (F3).
+    /// Registers a connection and starts its thread; if no thread is available, waits until one is (F3).
     fn admit(self: &Arc<Self>, stream: TcpStream, warning: &mut Warning) {
         let _descriptor = Descriptor(Arc::clone(&self.closed));
         let connection = Arc::new(Connection { stream, writer: Mutex::default(), slot: Mutex::default(), _descriptor });
@@ -181,7 +181,7 @@ impl Server {
         drop(Place { server: self, connection: &connection, key });
     }
 
-    /// Waits for room; false if the server is to stop.
+    /// Waits until there is room for a connection; false if the server is stopping.
     fn wait_for_place(&self) -> bool {
         let full = |registry: &mut Registry| {
             registry.connections.len() >= self.places && !self.stopping.load(Ordering::Relaxed)
@@ -190,7 +190,7 @@ impl Server {
         !self.stopping.load(Ordering::Relaxed)
     }
 
-    /// After a shortage: waits until a connection is closed, or for a while.
+    /// After a shortage, waits until a connection is closed or a pause is over.
     fn wait_for_change(&self) {
         let Closed { lately, changed } = &*self.closed;
         let waited = changed.wait_timeout_while(lock(lately), ACCEPT_RETRY, |lately| !*lately);
@@ -209,7 +209,7 @@ impl Server {
         }
     }
 
-    /// Sends the tick that is due, if there is one; `owed` gets the connections whose sockets are full.
+    /// Sends the due tick, if any, and adds the connections whose sockets are full to `owed`.
     fn broadcast(&self, schedule: &mut Schedule, owed: &mut Vec<Arc<Connection>>) {
         let emit_ns = clock::now_ns();
         let Some(tick) = schedule.take(emit_ns) else { return };
@@ -222,7 +222,7 @@ impl Server {
         owed.clear();
         for connection in recipients {
             connection.leave(StatusLine::clone(&line), &mut counters);
-            // An error shows in the connection's own thread as well, which ends it.
+            // The connection's own thread sees the error as well, and ends the connection.
             if let Ok(Delivery::Owed) = connection.deliver(SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 owed.push(connection);
             }
@@ -230,14 +230,14 @@ impl Server {
         lock(&self.registry).counters.merge(&counters);
     }
 
-    /// Has the connections end, flushing what is queued for a while (F4).
+    /// Flushes and ends all connections, within a time limit (F4).
     fn drain(&self) -> Counters {
         let deadline = Instant::now() + SHUTDOWN_FLUSH;
         drop(lock(&self.fan_out));
         let mut registry = lock(&self.registry);
         while !registry.connections.is_empty() && Instant::now() < deadline {
-            // A reader that waits although its peer has got everything is woken by an end of input. Another one is not:
-            // in a socket that does not receive, what the peer still sends is a reset.
+            // Shutting down the receiving side wakes a reader. It is done only if the peer has acknowledged everything,
+            // because a socket that does not receive answers further input with a reset.
             for (_, connection) in registry.connections.iter().filter(|(_, connection)| is_settled(&connection.stream))
             {
                 drop(connection.stream.shutdown(Shutdown::Read));
@@ -245,20 +245,20 @@ impl Server {
             registry = self.wait_for_end(registry, LINGER_PAUSE);
         }
         for (_, connection) in &registry.connections {
-            // It may have ended just now.
+            // The connection may just have ended.
             drop(connection.stream.shutdown(Shutdown::Both));
         }
         std::mem::take(&mut self.wait_for_end(registry, SHUTDOWN_FLUSH / 10).counters)
     }
 
-    /// Waits until no connection is left, and not for longer than that.
+    /// Waits until no connection is left, for a limited time.
     fn wait_for_end<'a>(&self, registry: MutexGuard<'a, Registry>, patience: Duration) -> MutexGuard<'a, Registry> {
         let some_left = |registry: &mut Registry| !registry.connections.is_empty();
         self.ended.wait_timeout_while(registry, patience, some_left).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-/// A connection's entry in the registry while its thread runs, however that ends.
+/// A connection's registry entry, removed on drop, even if its thread panics.
 struct Place<'a> {
     server: &'a Server,
     connection: &'a Connection,
@@ -277,9 +277,9 @@ impl Drop for Place<'_> {
 }
 
 impl Connection {
-    /// Echoes until the end of input; once the server ends, what comes is dropped (F4).
+    /// Echoes until the end of input; once the server is stopping, input is discarded (F4).
     fn echo_all(&self, stopping: &AtomicBool) {
-        // Never written as a whole, so the pages that no message needed are not resident.
+        // Not written beforehand, so pages that no message has needed are not resident.
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         loop {
             buffer.clear();
@@ -293,7 +293,7 @@ impl Connection {
         }
     }
 
-    /// Writes `input` back, waiting as long as the peer does not read: its own thread is all that waits.
+    /// Writes `input` back. While the peer does not read this blocks, but only the connection's own thread.
     fn echo(&self, input: &[u8]) -> io::Result<()> {
         lock(&self.writer).send(&self.stream, input, SendFlags::NOSIGNAL)?;
         if lock(&self.slot).line.is_some() {
@@ -312,10 +312,10 @@ impl Connection {
         }
     }
 
-    /// Sends what is in the slot, unless somebody else holds the lock.
+    /// Sends the status in the slot, unless another thread holds the lock.
     ///
-    /// No status is left behind: whoever holds the lock looks into the slot after unlocking, and whoever fills the slot
-    /// tries the lock afterwards. Either that attempt succeeds or the holder's look comes later and finds it.
+    /// No status is left behind: a thread that fills the slot tries the lock afterwards, and a thread that holds the
+    /// lock checks the slot after unlocking. Either the attempt succeeds, or the holder's check comes later and finds it.
     fn deliver(&self, flags: SendFlags) -> io::Result<Delivery> {
         loop {
             let mut writer = match self.writer.try_lock() {
@@ -335,31 +335,31 @@ impl Connection {
         }
     }
 
-    /// Sends nothing more, and hands over what it counted.
+    /// Stops sending and returns the connection's counters.
     fn finish(&self) -> Counters {
         self.hang_up();
         std::mem::take(&mut lock(&self.writer).counters)
     }
 
-    /// Finishes a status that is partly sent, drops others, and shuts down the sending side; a second time does nothing.
+    /// Finishes a partly sent status, drops others, and shuts down the sending side. A second call does nothing.
     fn hang_up(&self) {
         let mut writer = lock(&self.writer);
         let Writer { outgoing, counters } = &mut *writer;
         outgoing.end_of_input(counters);
-        // An error cannot concern anybody any more.
+        // An error no longer matters.
         drop(writer.send(&self.stream, &[], SendFlags::NOSIGNAL));
         let Writer { outgoing, counters } = &mut *writer;
         outgoing.abandon(counters);
         let mut slot = lock(&self.slot);
         slot.closed = true;
         counters.statuses_dropped_at_eof += u64::from(slot.line.take().is_some());
-        // The broadcaster may hold the connection a little longer; the peer shall not wait for that.
+        // The broadcaster may keep the connection alive a little longer; the peer should not wait for it.
         drop(self.stream.shutdown(Shutdown::Write));
     }
 }
 
 impl Writer {
-    /// Sends what is owed and then `input`; without DONTWAIT it waits until all of it is sent.
+    /// Sends pending output and then `input`; without DONTWAIT, blocks until all is sent.
     fn send(&mut self, stream: &TcpStream, mut input: &[u8], flags: SendFlags) -> io::Result<Delivery> {
         loop {
             let next = self.outgoing.next(input);
@@ -376,7 +376,7 @@ impl Writer {
     }
 }
 
-/// Waits for a time, and meanwhile delivers what is owed as soon as the sockets have room.
+/// Waits for a time, sending pending output as soon as its sockets have room.
 fn wait_until(due_ns: u64, owed: &mut Vec<Arc<Connection>>) {
     while let Some(left_ns) = due_ns.checked_sub(clock::now_ns()).filter(|left_ns| *left_ns > 0) {
         if owed.is_empty() {
@@ -385,7 +385,7 @@ fn wait_until(due_ns: u64, owed: &mut Vec<Arc<Connection>>) {
         }
         let mut sockets: Vec<PollFd<'_>> =
             owed.iter().map(|connection| PollFd::new(&connection.stream, PollFlags::OUT)).collect();
-        // A wait of less than a tick's interval fits into a timespec; after EINTR the times are looked at anew.
+        // A wait shorter than a tick's interval fits into a timespec; after EINTR the clock is read again.
         let timeout = Timespec { tv_sec: (left_ns / 1_000_000_000) as _, tv_nsec: (left_ns % 1_000_000_000) as _ };
         let ready = poll(&mut sockets, Some(&timeout)).is_ok_and(|ready| ready > 0);
         if ready {
@@ -399,7 +399,7 @@ fn wait_until(due_ns: u64, owed: &mut Vec<Arc<Connection>>) {
     }
 }
 
-/// How many connections may be open: beyond the limits of the host, starting a thread would abort the process (F3).
+/// The limit of connections: beyond the host's own limits, starting a thread would abort the process (F3).
 fn places(max_connections: usize) -> usize {
     let read = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
@@ -413,7 +413,7 @@ fn places(max_connections: usize) -> usize {
         ("vm.max_map_count", read("vm/max_map_count").map_or(usize::MAX, |max| (max / 4).saturating_sub(512))),
     ];
     let (name, limit) = limits.into_iter().min_by_key(|(_, limit)| *limit).unwrap_or(("", usize::MAX));
-    // If there is not even one, the first client shows it.
+    // If not even one is possible, the first client's failure shows it.
     let places = limit.min(max_connections).max(1);
     if places < max_connections {
         let connections = if places == 1 { "connection" } else { "connections" };
@@ -426,7 +426,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<thread::
     thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run)
 }
 
-/// Locks, and carries on if another thread panicked: its connection is over, the others are not (F2).
+/// Locks even if another thread panicked while holding the lock: only that thread's connection is over (F2).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

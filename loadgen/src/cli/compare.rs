@@ -18,43 +18,43 @@ use crate::{
 #[command(after_help = "Examples:
   loadgen compare
   loadgen compare --servers mio,tokio --blocks 20
-  loadgen compare --servers mio,mio        how much noise there is
+  loadgen compare --servers mio,mio        the noise of this host
   loadgen compare --profile full
   loadgen compare --rate 50k --connections 1000 --seed 7
   loadgen compare --resume results/SESSION
   loadgen compare --command mine='./mine {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
-    /// Which servers; one named twice is compared with itself, and if none is the first one runs twice
+    /// Servers to compare; one named twice is compared with itself, by default the first
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
     pub servers: Vec<String>,
 
-    /// A guest beside them: any program that says `listening on ADDR:PORT` first; may be repeated
+    /// Guest to compare as well, a program that prints `listening on ADDR:PORT` first; may be repeated
     #[arg(long = "command", value_name = "NAME='PROG ...'",
           value_parser = OsStringValueParser::new().try_map(|text| guest(&text)))]
     pub(crate) guests: Vec<Guest>,
 
-    /// How thorough
+    /// Thoroughness of the comparison
     #[arg(long, default_value = "quick", value_enum)]
     pub profile: ProfileName,
 
-    /// Blocks; every server runs once in each [default: the profile's, fewer on a slow host]
+    /// Number of blocks, in each of which every server runs once [default: the profile's, fewer on a slow host]
     #[arg(long, value_name = "N")]
     pub blocks: Option<u64>,
 
-    /// Messages per second over all connections; for full what its fractions are of, instead of a pilot [default: the
-    /// profile's]
+    /// Messages per second over all connections; with --profile full the rate that stands for 100 %, instead of the
+    /// pilot's [default: the profile's]
     #[arg(long, value_name = "RATE")]
     pub rate: Option<Rate>,
 
-    /// Connections [default: the profile's]
+    /// Number of connections [default: the profile's]
     #[arg(long, value_name = "N", value_parser = connections)]
     pub connections: Option<u32>,
 
-    /// Size of a message; several with the share of messages that have them: 64B,1KiB:0.1
+    /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub payload: Payloads,
 
-    /// Seed of the order and of the schedules [default: drawn, and printed]
+    /// Seed of the order of the trials and of the send schedules [default: random, and printed]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
@@ -64,37 +64,37 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub(crate) record: RecordArgs,
 
-    /// Folder of the session, new or empty [default: results/TIME-HOST]
+    /// Session folder, which must be new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 
-    /// Go on with the interrupted session in this folder, as it was begun
+    /// Resume the interrupted session in this folder, with its original options
     #[arg(long, value_name = "DIR", conflicts_with_all = BEGINNING, help_heading = "Output")]
     pub resume: Option<PathBuf>,
 
-    /// Resume a session that another user, another host, or this host before its last start has begun, and run what it
-    /// names
+    /// Run the recorded commands even if the session was begun by another user, on another host or before the last
+    /// boot
     #[arg(long, requires = "resume", help_heading = "Output")]
     pub trust: bool,
 }
 
-/// What a session is begun with.
+/// The options that --resume takes from the session.
 const BEGINNING: [&str; 10] =
     ["servers", "guests", "profile", "blocks", "rate", "connections", "payload", "seed", "out", "HostArgs"];
 
-/// How thorough a comparison is.
+/// Thoroughness of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProfileName {
-    /// Does it work? Within 60 s; no figures to quote
+    /// Functional check within 60 s; its figures mean nothing
     Smoke,
-    /// 40 short blocks within 225 s on two cores
+    /// One load in 40 short blocks, within 225 s on two cores
     Quick,
-    /// Many loads, the scorecard of the four rules, about 40 minutes; finds its rates by a pilot
+    /// Many loads and the scorecard of the four rules, about 40 minutes; a pilot finds the rates
     Full,
 }
 
 impl ProfileName {
-    /// As it is called on the command line and in records.
+    /// Its name on the command line and in records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Smoke => "smoke",
@@ -104,14 +104,14 @@ impl ProfileName {
     }
 }
 
-/// A program that takes part in a comparison under a name.
+/// A program in a comparison, with the name of its arm.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {
     pub(crate) name: String,
     pub(crate) template: Template,
 }
 
-/// The name is plain text, the program need not be UTF-8.
+/// Parses `NAME=PROG`; the name is plain text, the program need not be UTF-8.
 fn guest(text: &OsStr) -> Result<Guest, String> {
     let mut halves = text.as_bytes().splitn(2, |byte| *byte == b'=');
     let (name, program) =
@@ -119,7 +119,9 @@ fn guest(text: &OsStr) -> Result<Guest, String> {
     let name = String::from_utf8_lossy(name);
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if !plain || servers::by_name(&name).is_some() {
-        return Err(format!("{name:?} is no name for a guest: letters, digits and -_. only, and no server's own name"));
+        return Err(format!(
+            "{name:?} cannot name a guest: use letters, digits and -_. only, and no server's own name"
+        ));
     }
     Ok(Guest { name: name.into_owned(), template: Template::parse(OsStr::from_bytes(program))? })
 }
@@ -131,7 +133,7 @@ mod tests {
     use crate::cli::Cli;
 
     #[test]
-    fn a_session_is_gone_on_with_as_it_was_begun() {
+    fn resume_accepts_no_option_that_the_session_has_fixed() {
         let command = Cli::command();
         let compare = command.find_subcommand("compare").unwrap();
         let mut refused = 0;

@@ -41,22 +41,22 @@ use crate::{
   loadgen serve tokio                    then: nc 127.0.0.1 9000"
 )]
 pub struct Cli {
-    /// When to use colours
+    /// When to colour the output
     #[arg(long, global = true, default_value = "auto", value_enum, value_name = "WHEN", help_heading = "Output")]
     pub color: Colour,
 
-    /// What to do.
+    /// The sub-command.
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
-    /// Understands the words of a command line, the program's name first.
+    /// Parses a command line, whose first word is the program's name.
     ///
     /// # Errors
-    /// What is wrong, or the help or version that is asked for.
+    /// A usage error, or the help or version text that was requested.
     pub fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
-        let matches = Self::command().color(Colour::asked_for(&words).into()).try_get_matches_from(words)?;
+        let matches = Self::command().color(Colour::requested(&words).into()).try_get_matches_from(words)?;
         Self::from_arg_matches(&matches)
     }
 }
@@ -64,36 +64,36 @@ impl Cli {
 /// The sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the servers, a line each
+    /// List the servers, one per line
     List,
     /// Run one server
     #[command(after_help = "Example:\n  loadgen serve mio --status-interval 1s\n  nc 127.0.0.1 9000")]
     Serve(ServeArgs),
     /// Measure one server
     Run(Box<RunArgs>),
-    /// Check one server against every clause of the specification, a line each
+    /// Check one server against every clause of the specification
     Verify(VerifyArgs),
-    /// Measure servers side by side, in interleaved blocks with a fresh process for each trial
+    /// Compare servers in interleaved blocks, with a fresh process per trial
     Compare(Box<CompareArgs>),
-    /// Find the highest rate that servers bear, as a bracket
+    /// Find the highest rate each server sustains, as a lower and an upper bound
     Capacity(Box<CapacityArgs>),
-    /// Render recorded sessions again: report.md, verdicts.csv, and the text of the comparison
+    /// Render recorded sessions: report.md, report.html, verdicts.csv and a text summary
     Report(ReportArgs),
-    /// Is this host fit to measure on? What could be better, and how
+    /// Check whether this host is fit for measurements, and suggest improvements
     Doctor,
-    /// Prove the instrument on known answers (in less than five minutes)
+    /// Verify the load generator against known answers (less than five minutes)
     Selftest(SelftestArgs),
-    /// Print the completions for a shell
+    /// Generate shell completions
     #[command(after_help = "Example:\n  loadgen completions bash > ~/.local/share/bash-completion/completions/loadgen")]
     Completions {
-        /// Which one
+        /// Shell to generate completions for
         #[arg(value_enum, value_name = "SHELL")]
         shell: Shell,
     },
-    /// Print the manual page, or write those of all sub-commands into a folder
+    /// Print the man page, or write one per sub-command into a folder
     #[command(after_help = "Examples:\n  loadgen man | man -l -\n  loadgen man ~/.local/share/man/man1")]
     Man {
-        /// Where to
+        /// Folder for the man pages
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
@@ -106,50 +106,50 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  loadgen report results/SESSION\n  loadgen report results/MONDAY results/TUESDAY")]
 pub struct ReportArgs {
-    /// Folder of a session; two are put side by side
+    /// Session folder; several are shown side by side
     #[arg(required = true, value_name = "DIR", num_args = 1..)]
     pub folders: Vec<PathBuf>,
 
-    /// As what it is printed
+    /// Output format
     #[arg(long, default_value = "text", value_enum)]
     pub format: Format,
 
-    /// Also put the text between `<!-- report -->` and `<!-- /report -->` of this file, likewise verdicts, scorecard and
-    /// loads
+    /// Also replace the text between `<!-- report -->` and `<!-- /report -->` in this file; likewise `verdicts`,
+    /// `scorecard` and `loads`
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
 }
 
-/// As what a report is printed.
+/// Output format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Plain text
     Text,
-    /// For github-action-benchmark, as customSmallerIsBetter
+    /// JSON for github-action-benchmark (customSmallerIsBetter)
     Gha,
 }
 
-/// Which server is meant.
+/// The server under test.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct TargetArgs {
-    /// A server of this project, in a fresh process
+    /// Server of this project, started in a fresh process
     #[arg(long, value_name = "NAME", value_parser = server_names(), help_heading = "Target")]
     server: Option<String>,
 
-    /// Any program that says `listening on ADDR:PORT` first, in a fresh process; {addr}, {status_interval_ms} and
-    /// {max_connections} are filled in
+    /// Program to start, which prints `listening on ADDR:PORT` first; {addr}, {status_interval_ms} and
+    /// {max_connections} are substituted
     #[arg(long, value_name = "PROG", value_parser = OsStringValueParser::new().try_map(Template::parse),
           help_heading = "Target")]
     command: Option<Template>,
 
-    /// Whatever echoes there
+    /// Address of a running echo server
     #[arg(long, value_name = "ADDR", value_parser = Place::resolve, help_heading = "Target")]
     target: Option<Place>,
 }
 
 impl TargetArgs {
-    /// Which one it is; `pid` is that of a foreign target.
+    /// The target that was chosen; `pid` is the process of a server that was not started here.
     pub(crate) fn choice(&self, pid: Option<i32>) -> TargetChoice {
         match (&self.server, &self.command, &self.target) {
             (Some(server), ..) => TargetChoice::Server(server.clone()),
@@ -160,26 +160,26 @@ impl TargetArgs {
     }
 }
 
-/// What is measured, taken apart.
+/// The server under test, parsed.
 #[derive(Clone, Debug)]
 pub enum TargetChoice {
     /// A server of this project.
     Server(String),
-    /// Any other program.
+    /// A program to start.
     Command(Template),
-    /// Whatever echoes there.
+    /// A running echo server.
     Address {
-        /// Where.
+        /// Its address.
         place: Place,
-        /// Its process.
+        /// Its process, if known.
         pid: Option<i32>,
     },
 }
 
-/// What the record says of the host.
+/// How the host appears in the record.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RecordArgs {
-    /// What this host is called in the record and in its folder's name [default: its own name]
+    /// Host name to record, also part of the session folder's name [default: the system's host name]
     #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Output")]
     pub(crate) host_name: Option<String>,
 }
@@ -192,24 +192,24 @@ pub(crate) struct RecordArgs {
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
-Exit codes: 0 every clause is kept or truly broken as declared, 3 one is not,
-5 none could be checked, or this host lacks what it takes to look")]
+Exit codes: 0 every clause passes, or fails as declared; 3 a clause does not;
+5 no clause could be checked, or this host lacks resources for the checks")]
 pub struct VerifyArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// The target's process
+    /// Process ID of the target
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..), requires = "target", help_heading = "Target")]
     pid: Option<i32>,
 
-    /// Time between two status lines of the target, 0s for none
+    /// Status interval of the target; 0s for no status lines
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
           help_heading = "Target")]
     pub status_interval: Option<Duration>,
 }
 
 impl VerifyArgs {
-    /// What is checked.
+    /// The server under test.
     pub fn target(&self) -> TargetChoice {
         self.target.choice(self.pid)
     }
@@ -226,6 +226,6 @@ fn connections(text: &str) -> Result<u32, String> {
 fn host_name(text: &str) -> Result<String, String> {
     match record::host_name(text) {
         name if name == text => Ok(name),
-        name => Err(format!("a host is called by letters, digits and -_. only, for example {name}")),
+        name => Err(format!("a host name consists of letters, digits and -_. only, for example {name}")),
     }
 }

@@ -1,4 +1,4 @@
-//! `loadgen selftest`, and the server that it needs.
+//! `loadgen selftest`, and its server with known faults.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use clap::Args;
 
 use crate::plan::units;
 
-/// A proof of the instrument.
+/// A verification of the load generator.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:
   loadgen selftest
-  loadgen selftest stall faults          only these
+  loadgen selftest stall faults          two of them
 
-Exit codes: 0 every answer is right, 1 one is wrong, 5 the host spoiled a measurement")]
+Exit codes: 0 every answer is right, 1 an answer is wrong, 5 a measurement is invalid")]
 pub struct SelftestArgs {
-    /// Which known answers [default: all]
+    /// Known answers to verify [default: all]
     #[arg(value_enum, value_name = "NAMES")]
     pub known: Vec<Known>,
 }
 
-/// What is known beforehand.
+/// A question whose answer is known beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Known {
-    /// A fixed delay shifts the quantiles by itself
+    /// A fixed delay shifts the quantiles by that delay
     Delay,
-    /// A stopped server delays what was intended meanwhile, and a closed loop does not see it
+    /// A stopped server delays the messages intended meanwhile, which a closed loop does not see
     Stall,
-    /// A stopped generator is told from a slow server
+    /// A stopped generator is not mistaken for a slow server
     Pause,
-    /// A server that spins 5 ms in 100 ms uses 50 ms of CPU a second
+    /// A server that spins 5 ms in every 100 ms uses 50 ms of CPU per second
     Spin,
-    /// A timer of 100 Hz is 100 wake-ups a second
+    /// A timer of 100 Hz makes 100 wake-ups per second
     Wakeups,
-    /// Dropped, doubled, altered and exchanged messages are counted exactly
+    /// Lost, duplicate, corrupt and reordered messages are counted exactly
     Faults,
-    /// Mean response times of queues are those of the theory
+    /// Mean response times match queueing theory
     Queues,
-    /// A server does not differ from itself, and 5 % more CPU time is found
+    /// A server does not differ from itself, and 5 % more CPU time is detected
     Compare,
-    /// Intervals hold the true value as often as they say
+    /// Confidence intervals contain the true value as often as they claim
     Coverage,
 }
 
 impl Known {
-    /// All of them, in the order in which they are asked.
+    /// All of them, in the order of the self-test.
     pub(crate) const ALL: [Self; 9] = [
         Self::Delay,
         Self::Stall,
@@ -57,30 +57,30 @@ impl Known {
     ];
 }
 
-/// What is wrong with it.
+/// The faults of the server.
 #[derive(Args, Clone, Debug)]
 pub struct FaultServerArgs {
-    /// Time that it spins for each message, by its thread's CPU clock
+    /// CPU time to spin per message
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
     pub delay: Duration,
 
-    /// The delay is only the mean of exponential ones
+    /// Draw the delay from an exponential distribution with that mean
     #[arg(long)]
     pub exponential: bool,
 
-    /// What happens to one in --every messages
+    /// Fault to inject
     #[arg(long, value_enum)]
     pub fault: Option<Fault>,
 
-    /// How seldom
+    /// Inject the fault into one of every N messages
     #[arg(long, default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub every: u64,
 
-    /// Wake up at this interval, whatever comes
+    /// Wake up at this interval, with or without messages
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub wake: Option<Duration>,
 
-    /// Time to spin at each wake-up
+    /// CPU time to spin per wake-up
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
     pub spin: Duration,
 
@@ -89,15 +89,15 @@ pub struct FaultServerArgs {
     pub congestion: String,
 }
 
-/// What can happen to a message.
+/// A fault of a message's echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
-    /// It does not come back
+    /// Never sent
     Drop,
-    /// It comes back twice
+    /// Sent twice
     Duplicate,
-    /// A byte is altered
+    /// One byte altered
     Corrupt,
-    /// It comes back after the next one of its connection
+    /// Sent after the next echo of its connection
     Reorder,
 }

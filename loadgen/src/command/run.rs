@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     ensure_loopback(&plan, &target).map_err(Usage::from)?;
     let session = session(args, &plan)?;
     let conditions =
-        if args.no_baseline || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
+        if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
     let assessment = assess(&plan, &trial, &conditions);
     let syscalls_per_message = syscalls(args, &plan, &target, &trial);

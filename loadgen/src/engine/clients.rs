@@ -1,203 +1,173 @@
-//! The measured connections, and what is done when one of them is ready.
+//! The life cycle of clients: each connects, has a first message echoed, sends and receives, and ends.
+//!
+//! All kinds of clients share it. What a kind records, and what it sends in return, is its [`Behaviour`].
 
-mod endings;
+use std::mem;
 
-use std::{
-    io::{ErrorKind, Read},
-    mem,
-};
-
-use mio::{Registry, Token, event::Event};
+use mio::{Registry, event::Event};
 use servers::clock;
 
 use super::{
-    Options, Slot,
-    broadcast::{Arrival, Broadcasts},
-    connection::{Connection, End, excerpt},
-    flow::Flow,
-    ledger::Found,
-    message::{Message, Size},
+    Options,
+    connection::{Connection, Received},
+    echo_verifier::Found,
+    end_cause::EndCause,
+    message::MessageWriter,
+    sizes::SizeCycle,
+    tokens::{ConnectionId, EventSource},
 };
-use crate::engine::tally::Tally;
 
-/// Slots sent before answers have their turn again, should the generator be behind.
-const SEND_CHUNK: usize = 64;
-
-/// Size of the buffer that every connection reads into.
-const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Bytes offered with one write at the start of a closed loop.
-const BATCH_BYTES: usize = 256 * 1024;
-
-/// Buffers read from one connection before others have their turn: a server may send without end.
+/// Reads from one connection before others have their turn: a server may send without end.
 const TURN_READS: usize = 4;
 
-/// What there is to send.
-#[derive(Debug)]
-pub(super) enum Work {
-    None,
-    /// Slots at their times.
-    Open {
-        slots: Vec<Slot>,
-        next: usize,
-        start_ns: u64,
-    },
-    /// A new message for each that comes back, until a time.
-    Closed {
-        until_ns: u64,
-    },
+/// The stage of a client's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Connecting,
+    /// The first message is in flight.
+    Probing,
+    /// The first message came back.
+    Open,
 }
 
-/// The measured connections of one thread.
+/// A client, until it ends.
 #[derive(Debug)]
-pub(super) struct Clients {
-    pub(super) tally: Tally,
-    pub(super) work: Work,
-    pub(super) broadcasts: Broadcasts,
-    pub(super) flow: Flow,
-    /// Intended time and response of every message of an open loop, both in nanoseconds.
-    pub(super) responses: Vec<(u64, u64)>,
+pub(crate) struct Client<S> {
+    pub(crate) connection: Connection,
+    pub(crate) stage: Stage,
+    /// When it began to connect.
+    pub(crate) started_ns: u64,
+    pub(crate) state: S,
+}
+
+impl<S> Client<S> {
+    pub(crate) fn open(
+        options: &Options,
+        registry: &Registry,
+        id: ConnectionId,
+        source: EventSource,
+        state: S,
+    ) -> Result<Self, EndCause> {
+        let started_ns = clock::now_ns();
+        let connection = Connection::open(options, id, source, registry)?;
+        Ok(Self { connection, stage: Stage::Connecting, started_ns, state })
+    }
+
+    /// Handles the first event of the socket, after which the first message is sent.
+    pub(crate) fn finish_connect(&mut self) -> Result<(), EndCause> {
+        self.connection.finish_connect()?;
+        self.stage = Stage::Probing;
+        Ok(())
+    }
+}
+
+/// What the clients of one kind record and do. An error ends the client.
+pub(crate) trait Behaviour {
+    /// State per client.
+    type State;
+
+    /// Messages are about to be sent. The first one of a client is sent before the client is open.
+    fn on_send(&mut self, client: &Client<Self::State>, count: usize, intended_ns: u64, now_ns: u64);
+
+    /// Something was found in what a client received.
+    fn on_found(&mut self, stage: Stage, state: &mut Self::State, found: Found, now_ns: u64);
+
+    /// Messages are no longer in flight.
+    fn on_done(&mut self, _count: usize, _now_ns: u64) {}
+
+    /// A client had its first echo, and is open unless this fails.
+    fn on_first_echo(&mut self, client: &Client<Self::State>, received: &Received<'_>) -> Result<(), EndCause>;
+
+    /// How many messages an open client sends in return for `done` that came back.
+    fn replies(&self, _done: usize, _now_ns: u64) -> usize {
+        0
+    }
+
+    /// Whether a client reads as soon as there is something to read.
+    fn reads_at_once(&self, _client: &Client<Self::State>) -> bool {
+        true
+    }
+
+    /// A client has ended.
+    fn on_end(&mut self, client: Client<Self::State>, cause: EndCause);
+}
+
+/// The clients of one kind on one thread.
+#[derive(Debug)]
+pub(crate) struct Clients<B: Behaviour> {
+    pub(super) behaviour: B,
+    /// `None` for a client that has not been opened, or has ended.
+    pub(super) clients: Box<[Option<Client<B::State>>]>,
+    pub(super) writer: MessageWriter,
     options: Options,
     registry: Registry,
-    /// Numbers of the connections of this thread: first, first + step, first + 2 * step ...
-    first: u32,
-    step: u32,
-    /// How many there are to be.
-    wanted: usize,
-    clients: Vec<Client>,
-    /// Clients that have echoed and are open.
-    live: u32,
-    /// Connections opened that have not echoed yet.
-    probing: usize,
-    /// Clients that were not read to the end when it was their turn.
-    unread: Vec<usize>,
-    first_problem: Option<String>,
-    first_shortage: Option<String>,
-    message: Message,
-    /// Sizes of a closed loop's messages, in turn.
-    sizes: Box<[Size]>,
-    next_size: usize,
+    sizes: SizeCycle,
     buffer: Box<[u8]>,
-    batch: Vec<u8>,
+    /// Clients with more to read than one turn takes.
+    unread: Vec<usize>,
 }
 
-#[derive(Debug)]
-struct Client {
-    /// `None` once it has failed.
-    connection: Option<Connection>,
-    started_ns: u64,
-    stage: Stage,
-    /// Number of the newest tick that it got; 0 for none.
-    last_tick: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Connecting,
-    /// The first message is under way.
-    Probing,
-    Ready,
-}
-
-impl Clients {
-    /// Those connections whose number is `first` modulo `step`.
-    pub(super) fn new(options: &Options, registry: Registry, first: u32, step: u32) -> Self {
-        let wanted = (first..options.connections).step_by(step as usize).len();
+impl<B: Behaviour> Clients<B> {
+    /// Room for `capacity` clients that read into a buffer of `buffer_bytes`.
+    pub(crate) fn new(
+        options: &Options,
+        registry: Registry,
+        behaviour: B,
+        capacity: usize,
+        buffer_bytes: usize,
+    ) -> Self {
         Self {
-            tally: Tally::default(),
-            work: Work::None,
-            broadcasts: Broadcasts::default(),
-            flow: Flow::default(),
-            responses: Vec::new(),
+            behaviour,
+            clients: (0..capacity).map(|_| None).collect(),
+            writer: MessageWriter::new(&options.payloads),
             options: options.clone(),
             registry,
-            first,
-            step,
-            wanted,
-            clients: Vec::with_capacity(wanted),
-            live: 0,
-            probing: 0,
+            sizes: SizeCycle::new(&options.payloads),
+            buffer: vec![0; buffer_bytes].into(),
             unread: Vec::new(),
-            first_problem: None,
-            first_shortage: None,
-            message: Message::new(&options.payloads),
-            sizes: options.closed_sizes(),
-            next_size: 0,
-            buffer: vec![0; BUFFER_BYTES].into(),
-            batch: Vec::new(),
         }
     }
 
-    /// Whether there are to be any connections at all.
-    pub(super) fn are_wanted(&self) -> bool {
-        self.wanted > 0
+    /// Opens a client.
+    pub(super) fn open(
+        &mut self,
+        index: usize,
+        id: ConnectionId,
+        source: EventSource,
+        state: B::State,
+    ) -> Result<&Client<B::State>, EndCause> {
+        let client = Client::open(&self.options, &self.registry, id, source, state)?;
+        Ok(self.clients[index].insert(client))
     }
 
-    pub(super) fn live(&self) -> u32 {
-        self.live
-    }
-
-    /// Connections that are still to be opened or to echo for the first time.
-    pub(super) fn unanswered(&self) -> usize {
-        self.wanted - self.clients.len() + self.probing
-    }
-
-    pub(super) fn in_flight(&self) -> usize {
-        self.flow.under_way()
-    }
-
-    pub(super) fn first_problem(&self) -> Option<&str> {
-        self.first_problem.as_deref()
-    }
-
-    /// What this host lacked when it first could not carry a connection.
-    pub(super) fn first_shortage(&self) -> Option<&str> {
-        self.first_shortage.as_deref()
-    }
-
-    /// Goes on with the ramp: at most `limit` connections are unanswered.
-    pub(super) fn open_more(&mut self, limit: usize) {
-        while self.probing < limit && self.clients.len() < self.wanted {
-            let index = self.clients.len();
-            let id = self.first + index as u32 * self.step;
-            let started_ns = clock::now_ns();
-            let (connection, problem) = match Connection::open(&self.options, id, Token(index), &self.registry) {
-                Ok(connection) => (Some(connection), None),
-                Err(error) => (None, Some(error)),
-            };
-            self.clients.push(Client { connection, started_ns, stage: Stage::Connecting, last_tick: 0 });
-            self.probing += 1;
-            if let Some(error) = problem {
-                self.fail(index, End::of("cannot connect", &error));
-            }
+    /// Handles a ready socket; returns when something was last received, if anything was.
+    pub(crate) fn on_event(&mut self, index: usize, event: &Event) -> Option<u64> {
+        if let Err(cause) = self.write_on(index, event) {
+            self.end(index, cause);
+            return None;
         }
-    }
-
-    /// Takes care of a ready socket; returns the clock's reading if it had to look.
-    pub(super) fn on_event(&mut self, event: &Event) -> Option<u64> {
-        let index = event.token().0;
-        let client = &mut self.clients[index];
-        let connection = client.connection.as_mut()?;
-        if client.stage == Stage::Connecting {
-            if let Ok(Some(error)) | Err(error) = connection.stream.take_error() {
-                self.fail(index, End::of("cannot connect", &error));
-                return None;
-            }
-            client.stage = Stage::Probing;
-            let now_ns = clock::now_ns();
-            self.send(index, 1, now_ns, now_ns);
-            // The same edge may say that the server has spoken or hung up already, and no other one will.
-        } else if event.is_writable() && !connection.has_room() {
-            self.flush(index);
-        }
+        // The edge of the connect may also announce data or a hang-up of the server, and no other edge will.
         if event.is_readable() || event.is_read_closed() {
             return self.read(index, event.is_read_closed() || event.is_error());
         }
         None
     }
 
-    /// Goes on with connections that had more to read than one turn takes; says whether there are any.
-    pub(super) fn read_on(&mut self) -> bool {
+    /// Sends the first message of a client that has connected, or the messages queued behind a socket that was full.
+    fn write_on(&mut self, index: usize, event: &Event) -> Result<(), EndCause> {
+        let Some(client) = &mut self.clients[index] else { return Ok(()) };
+        if client.stage == Stage::Connecting {
+            client.finish_connect()?;
+            return self.send(index, 1, clock::now_ns());
+        }
+        if event.is_writable() && !client.connection.has_room() {
+            client.connection.flush(clock::now_ns(), &mut self.writer)?;
+        }
+        Ok(())
+    }
+
+    /// Reads from the clients that had more to read than one turn takes; returns whether there were any.
+    pub(crate) fn read_on(&mut self) -> bool {
         let unread = mem::take(&mut self.unread);
         for index in &unread {
             self.read(*index, true);
@@ -205,187 +175,84 @@ impl Clients {
         !unread.is_empty()
     }
 
-    /// Whether something waits to be read that no event will announce.
-    pub(super) fn has_unread(&self) -> bool {
+    /// Whether there is something to read that no event will announce.
+    pub(crate) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
 
-    /// When the next slot is due.
-    pub(super) fn next_due_ns(&self) -> Option<u64> {
-        match &self.work {
-            Work::Open { slots, next, start_ns } => slots.get(*next).map(|slot| start_ns + slot.due_ns),
-            Work::Closed { .. } | Work::None => None,
-        }
+    /// Sends messages that are due now.
+    pub(super) fn send(&mut self, index: usize, count: usize, now_ns: u64) -> Result<(), EndCause> {
+        let Some(client) = &mut self.clients[index] else { return Ok(()) };
+        self.behaviour.on_send(client, count, now_ns, now_ns);
+        client.connection.send(self.sizes.take(count), now_ns, now_ns, &mut self.writer)
     }
 
-    /// Nothing that is due from then on is sent any more.
-    pub(super) fn stop_at(&mut self, at_ns: u64) {
-        match &mut self.work {
-            Work::Open { slots, start_ns, .. } => {
-                slots.truncate(slots.partition_point(|slot| *start_ns + slot.due_ns < at_ns));
-                self.tally.counts.scheduled = slots.len() as u64;
-            }
-            Work::Closed { until_ns } => *until_ns = at_ns.min(*until_ns),
-            Work::None => {}
-        }
-    }
-
-    /// Sends the slots that are due; says whether there were any. None is skipped or moved: one that is late keeps its
-    /// intended time.
-    pub(super) fn send_due(&mut self, mut now_ns: u64) -> bool {
-        for sent in 0..SEND_CHUNK {
-            let Work::Open { slots, next, start_ns } = &mut self.work else { return sent > 0 };
-            let Some(&slot) = slots.get(*next) else { return sent > 0 };
-            let intended_ns = *start_ns + slot.due_ns;
-            if intended_ns > now_ns {
-                return sent > 0;
-            }
-            *next += 1;
-            self.tally.counts.handled += 1;
-            self.send_slot((slot.connection / self.step) as usize, slot.size, intended_ns, now_ns);
-            now_ns = clock::now_ns();
-        }
-        true
-    }
-
-    fn send_slot(&mut self, index: usize, size: Size, intended_ns: u64, now_ns: u64) {
-        let Some(connection) = &mut self.clients[index].connection else { return };
-        if connection.has_room() {
-            self.tally.record_send(intended_ns, now_ns);
-        }
-        self.tally.counts.sent += 1;
-        self.flow.begin(1, intended_ns, now_ns);
-        let sent = connection.send([size].into_iter(), intended_ns, now_ns, &mut self.message, &mut self.batch);
-        if let Err(error) = sent {
-            self.fail(index, End::of("cannot send", &error));
-        }
-    }
-
-    /// Puts `depth` messages under way on every connection.
-    pub(super) fn start_closed_loop(&mut self, depth: u32, until_ns: u64) {
-        self.work = Work::Closed { until_ns };
-        for index in 0..self.clients.len() {
-            let now_ns = clock::now_ns();
-            self.send(index, depth as usize, now_ns, now_ns);
-        }
-    }
-
-    /// Sends messages of a closed loop.
-    fn send(&mut self, index: usize, count: usize, intended_ns: u64, now_ns: u64) {
-        let client = &mut self.clients[index];
-        let Some(connection) = &mut client.connection else { return };
-        if client.stage == Stage::Ready {
-            self.tally.counts.sent += count as u64;
-        }
-        self.flow.begin(count, intended_ns, now_ns);
-        let (sizes, next_size) = (&self.sizes, &mut self.next_size);
-        // A deep loop of long messages is written in parts: the first that a socket does not take ends the writing.
-        let most = (BATCH_BYTES / self.message.bytes_max()).max(1);
-        let mut left = count;
-        while left > 0 {
-            let part = left.min(most);
-            left -= part;
-            let sizes = (0..part).map(|_| {
-                *next_size = if *next_size + 1 < sizes.len() { *next_size + 1 } else { 0 };
-                sizes[*next_size]
-            });
-            let sent = connection.send(sizes, intended_ns, now_ns, &mut self.message, &mut self.batch);
-            if let Err(error) = sent {
-                return self.fail(index, End::of("cannot send", &error));
-            }
-        }
-    }
-
-    fn flush(&mut self, index: usize) {
-        let Some(connection) = &mut self.clients[index].connection else { return };
-        if let Err(error) = connection.flush(clock::now_ns(), &mut self.message, &mut self.batch) {
-            self.fail(index, End::of("cannot send", &error));
-        }
-    }
-
-    /// Reads until the socket is drained; returns when the last of it was received.
+    /// Reads until the socket is drained or the turn is over; returns when something was last received.
+    ///
+    /// If `closing`, the end of the stream is read as well.
     fn read(&mut self, index: usize, closing: bool) -> Option<u64> {
-        let mut buffer = mem::take(&mut self.buffer);
         let mut last_ns = None;
-        let mut reads = 0;
-        while let Some(connection) = &mut self.clients[index].connection {
-            if reads == TURN_READS {
-                self.unread.push(index);
-                break;
+        for _ in 0..TURN_READS {
+            match &self.clients[index] {
+                Some(client) if self.behaviour.reads_at_once(client) => {}
+                _ => return last_ns,
             }
-            reads += 1;
-            match connection.stream.read(&mut buffer) {
-                Ok(0) => self.fail(index, End::Closed("the server closed the connection".to_owned())),
-                Ok(count) => {
-                    let now_ns = clock::now_ns();
+            match self.receive(index, self.buffer.len()) {
+                Ok(Some((bytes, now_ns))) => {
                     last_ns = Some(now_ns);
-                    self.receive(index, &buffer[..count], now_ns);
-                    // Less than asked for: drained (epoll(7)), unless the end is still to be read.
-                    if count < buffer.len() && !closing {
-                        break;
+                    // A short read has drained the socket (epoll(7)).
+                    if bytes < self.buffer.len() && !closing {
+                        return last_ns;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.fail(index, End::of("cannot receive", &error)),
+                Ok(None) => return last_ns,
+                Err(cause) => {
+                    self.end(index, cause);
+                    return last_ns;
+                }
             }
         }
-        self.buffer = buffer;
+        self.unread.push(index);
         last_ns
     }
 
-    /// Checks and counts what came, and in a closed loop sends the next.
-    fn receive(&mut self, index: usize, input: &[u8], now_ns: u64) {
-        let Client { connection: Some(connection), stage, last_tick, .. } = &mut self.clients[index] else { return };
-        let (tally, broadcasts, responses) = (&mut self.tally, &mut self.broadcasts, &mut self.responses);
-        let probing = *stage == Stage::Probing;
-        let open = matches!(self.work, Work::Open { .. } | Work::None);
-        let before = connection.ledger.outstanding();
-        let mut corrupt = false;
-        let mut report = |found| match found {
-            // The first echo of a connection is no message of any window.
-            Found::Echo(_) | Found::Reordered(_) | Found::Duplicate if probing => {}
-            Found::Echo(sent) | Found::Reordered(sent) => {
-                tally.counts.reordered += u64::from(matches!(found, Found::Reordered(_)));
-                if open {
-                    tally.record_echo(sent.intended_ns, sent.tried_ns, now_ns);
-                    responses.push((sent.intended_ns, now_ns.saturating_sub(sent.intended_ns)));
-                } else {
-                    tally.record_closed_echo(sent.tried_ns, now_ns);
-                }
+    /// Reads once, at most `limit` bytes, and sends the replies; returns how many bytes were received, and when.
+    pub(super) fn receive(&mut self, index: usize, limit: usize) -> Result<Option<(usize, u64)>, EndCause> {
+        let Some(client) = &mut self.clients[index] else { return Ok(None) };
+        let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
+        let report = |found, now_ns| behaviour.on_found(stage, state, found, now_ns);
+        let received = client.connection.receive(&mut self.writer, &mut self.buffer[..limit], report)?;
+        let Some(received) = received else { return Ok(None) };
+        let Received { input, now_ns, done, in_sync } = received;
+        self.behaviour.on_done(done, now_ns);
+        if !in_sync {
+            return Err(EndCause::not_an_echo(input));
+        }
+        let bytes = input.len();
+        if done > 0 && stage == Stage::Probing {
+            self.behaviour.on_first_echo(client, &received)?;
+            client.stage = Stage::Open;
+        } else if done > 0 {
+            let replies = self.behaviour.replies(done, now_ns);
+            if replies > 0 {
+                self.send(index, replies, now_ns)?;
             }
-            Found::Duplicate => tally.counts.duplicate += 1,
-            Found::Corrupt => {
-                tally.counts.corrupt += 1;
-                corrupt = true;
-            }
-            Found::Status(status) => {
-                tally.record_status(status.due_ns, now_ns);
-                match broadcasts.receive(&status, last_tick, now_ns) {
-                    Arrival::Next => {}
-                    Arrival::Duplicate => tally.counts.statuses_duplicate += 1,
-                    Arrival::Reordered => tally.counts.statuses_reordered += 1,
-                }
-            }
-        };
-        let followed = connection.ledger.receive(&mut self.message, input, &mut report);
-        let done = before - connection.ledger.outstanding();
-        self.flow.end(done, now_ns);
-        if followed.is_err() || (corrupt && probing) {
-            self.fail(index, End::NoEcho(format!("the server does not echo: it answered {}", excerpt(input))));
-        } else if probing && done > 0 {
-            self.on_first_echo(index, now_ns);
-        } else if matches!(self.work, Work::Closed { until_ns } if now_ns < until_ns) && done > 0 {
-            self.send(index, done, now_ns, now_ns);
+        }
+        Ok(Some((bytes, now_ns)))
+    }
+
+    /// Ends a client.
+    pub(super) fn end(&mut self, index: usize, cause: EndCause) {
+        // The socket is closed, and with that deregistered, when the client is dropped.
+        if let Some(client) = self.clients[index].take() {
+            self.unread.retain(|unread| *unread != index);
+            self.behaviour.on_end(client, cause);
         }
     }
 
-    fn on_first_echo(&mut self, index: usize, now_ns: u64) {
-        let client = &mut self.clients[index];
-        client.stage = Stage::Ready;
-        self.tally.record_connect(client.started_ns, now_ns);
-        self.tally.counts.opened += 1;
-        self.probing -= 1;
-        self.live += 1;
+    /// Ends every client without a record of it.
+    pub(super) fn clear(&mut self) {
+        self.unread.clear();
+        self.clients.fill_with(|| None);
     }
 }

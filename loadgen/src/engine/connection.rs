@@ -1,35 +1,38 @@
-//! One client's socket: what is sent and not yet taken by the kernel, and the check of what comes back.
+//! One client's socket: sending, queueing what a full socket does not take, receiving.
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr},
 };
 
-use mio::{Interest, Registry, Token, net::TcpStream};
+use mio::{Interest, Registry, net::TcpStream};
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, Protocol, Socket, Type};
+use servers::clock;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
     Options,
-    ledger::{Found, Ledger, Missing},
-    message::{Message, Size},
-    under_way::Sent,
+    echo_verifier::{EchoVerifier, Found, Missing},
+    end_cause::EndCause,
+    in_flight::Sent,
+    message::{MessageWriter, SizeIndex},
+    tokens::{ConnectionId, EventSource},
 };
-use crate::engine::shortage;
 
-/// Bytes offered to a socket with one write when messages wait behind it.
-const FLUSH_BYTES: usize = 64 * 1024;
+/// Bytes offered to a socket with one write, plus at most one message.
+const WRITE_BYTES: usize = 64 * 1024;
 
-/// An open connection.
+/// A connection, which connects, is open, or was closed by the server.
 ///
-/// What a full socket does not take is kept as numbers, not as bytes: a message can be written again at any time, so a
-/// server that stops reading costs the generator little.
+/// Messages that a full socket does not take are queued as numbers, not as bytes: a message can be written again at any
+/// time, so a server that stops reading costs the generator little memory.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) stream: TcpStream,
-    pub(super) ledger: Ledger,
-    /// What a full socket has not taken; `None` while it has room.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    id: ConnectionId,
+    verifier: EchoVerifier,
+    /// Messages that a full socket has not taken; `None` while it has room.
     unsent: Option<Box<Unsent>>,
 }
 
@@ -37,139 +40,191 @@ pub(super) struct Connection {
 #[derive(Debug, Default)]
 struct Unsent {
     /// Their numbers and sizes.
-    queue: VecDeque<(u64, Size)>,
-    /// Bytes of the first of them that it has taken.
+    queue: VecDeque<(u64, SizeIndex)>,
+    /// Bytes of the first message that the socket has taken.
     written: usize,
 }
 
+/// What one read brought.
+#[derive(Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) input: &'a [u8],
+    /// When it was received.
+    pub(crate) now_ns: u64,
+    /// Messages of this window that are no longer outstanding.
+    pub(crate) done: usize,
+    /// Whether the stream can be followed any further.
+    pub(crate) in_sync: bool,
+}
+
 impl Connection {
-    /// Begins to connect.
-    pub(super) fn open(options: &Options, id: u32, token: Token, registry: &Registry) -> io::Result<Self> {
-        let mut stream = connect(options, id)?;
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, ledger: Ledger::new(id), unsent: None })
+    /// Starts to connect.
+    pub(crate) fn open(
+        options: &Options,
+        id: ConnectionId,
+        source: EventSource,
+        registry: &Registry,
+    ) -> Result<Self, EndCause> {
+        let stream = connect(options, id).and_then(|mut stream| {
+            registry.register(&mut stream, source.token(), Interest::READABLE | Interest::WRITABLE)?;
+            Ok(stream)
+        });
+        let stream = stream.map_err(|error| EndCause::of("cannot connect", &error))?;
+        Ok(Self { stream, id, verifier: EchoVerifier::new(), unsent: None })
+    }
+
+    /// The result of connecting, after the first event.
+    pub(crate) fn finish_connect(&self) -> Result<(), EndCause> {
+        match self.stream.take_error() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(EndCause::of("cannot connect", &error)),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
     }
 
     /// Whether the socket has taken everything.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.unsent.is_none()
     }
 
-    /// Sends messages, as many with one write as are worth it, and queues those that a full socket does not take.
-    pub(super) fn send(
+    /// Messages of this window that have not come back.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.verifier.outstanding()
+    }
+
+    /// Sends messages with as few writes as possible, and queues those that a full socket does not take.
+    pub(crate) fn send(
         &mut self,
-        sizes: impl Iterator<Item = Size>,
+        sizes: impl Iterator<Item = SizeIndex>,
         intended_ns: u64,
         now_ns: u64,
-        message: &mut Message,
-        batch: &mut Vec<u8>,
-    ) -> io::Result<()> {
+        writer: &mut MessageWriter,
+    ) -> Result<(), EndCause> {
         let mut sizes = sizes.peekable();
         while self.unsent.is_none() && sizes.peek().is_some() {
-            batch.clear();
+            writer.begin_batch();
             let mut first = None;
-            while let Some(size) = sizes.next_if(|_| batch.len() < FLUSH_BYTES) {
-                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: now_ns, size });
+            while let Some(size) = sizes.next_if(|_| writer.batch().len() < WRITE_BYTES) {
+                let sequence = self.verifier.send(Sent { intended_ns, tried_ns: now_ns, size });
                 first.get_or_insert(sequence);
-                batch.extend_from_slice(self.ledger.text(message, sequence, size));
+                writer.append(self.id, sequence, size);
             }
-            let written = write(&mut self.stream, batch)?;
-            if written < batch.len() {
-                let mut unsent = Unsent { queue: self.ledger.sent_from(first.unwrap_or(0)).collect(), written: 0 };
-                unsent.advance(written, message);
+            let written = write(&mut self.stream, writer.batch())?;
+            if written < writer.batch().len() {
+                let mut unsent = Unsent { queue: self.verifier.sent_from(first.unwrap_or(0)).collect(), written: 0 };
+                unsent.advance(written, writer);
                 self.unsent = Some(Box::new(unsent));
             }
         }
         if let Some(unsent) = &mut self.unsent {
             for size in sizes {
-                let sequence = self.ledger.send(Sent { intended_ns, tried_ns: 0, size });
+                let sequence = self.verifier.send(Sent { intended_ns, tried_ns: 0, size });
                 unsent.queue.push_back((sequence, size));
             }
         }
         Ok(())
     }
 
-    /// Sends a message that counts nowhere behind those that have not come back: one that it overtakes is lost, since
-    /// bytes on a connection keep their order. Not where a full socket says that the server is only slow, nor where
-    /// messages do not say who they are.
-    pub(super) fn ask(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
-        if self.ledger.outstanding() == 0 || !self.has_room() || !message.is_identified() {
+    /// Sends a marker, a message that is not counted, behind those that have not come back. A message that the marker
+    /// overtakes is lost, since bytes on a connection keep their order.
+    ///
+    /// No marker is sent if the socket is full, since the server is only slow then, nor if messages carry no identity.
+    pub(crate) fn send_marker(&mut self, now_ns: u64, writer: &mut MessageWriter) -> Result<(), EndCause> {
+        if self.verifier.outstanding() == 0 || !self.has_room() || !writer.is_identified() {
             return Ok(());
         }
-        let sent = self.send([0].into_iter(), now_ns, now_ns, message, batch);
-        self.ledger.ask();
+        let sent = self.send([0].into_iter(), now_ns, now_ns, writer);
+        self.verifier.mark_newest();
         sent
     }
 
-    /// Ends a window: what the socket has not begun to take is not sent any more.
-    pub(super) fn settle(&mut self) -> Missing {
+    /// Offers the queued messages to the socket, until it is full again.
+    pub(crate) fn flush(&mut self, now_ns: u64, writer: &mut MessageWriter) -> Result<(), EndCause> {
+        let Some(unsent) = &mut self.unsent else { return Ok(()) };
+        while !unsent.queue.is_empty() {
+            writer.begin_batch();
+            let mut count = 0;
+            for &(sequence, size) in &unsent.queue {
+                writer.append(self.id, sequence, size);
+                count += 1;
+                if writer.batch().len() >= WRITE_BYTES {
+                    break;
+                }
+            }
+            self.verifier.tried(count, now_ns);
+            let offered = &writer.batch()[unsent.written..];
+            let written = write(&mut self.stream, offered)?;
+            let full = written < offered.len();
+            unsent.advance(unsent.written + written, writer);
+            if full {
+                return Ok(());
+            }
+        }
+        // The memory of a queue that was long once is freed.
+        self.unsent = None;
+        Ok(())
+    }
+
+    /// Reads once and verifies what came; `None` if there is nothing to read.
+    ///
+    /// # Errors
+    /// If the connection has failed or the server has closed it.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        writer: &mut MessageWriter,
+        buffer: &'a mut [u8],
+        mut report: impl FnMut(Found, u64),
+    ) -> Result<Option<Received<'a>>, EndCause> {
+        let count = loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(EndCause::Closed("the server closed the connection".to_owned())),
+                Ok(count) => break count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(EndCause::of("cannot receive", &error)),
+            }
+        };
+        let now_ns = clock::now_ns();
+        let input = &buffer[..count];
+        let before = self.verifier.outstanding();
+        let mut messages = writer.messages_of(self.id);
+        let in_sync = self.verifier.receive(&mut messages, input, &mut |found| report(found, now_ns)).is_ok();
+        Ok(Some(Received { input, now_ns, done: before - self.verifier.outstanding(), in_sync }))
+    }
+
+    /// Ends a window: messages of which the socket has taken no byte are dropped.
+    pub(crate) fn settle(&mut self) -> Missing {
         let withdrawn = match &mut self.unsent {
             None => 0,
             Some(unsent) => {
                 let begun = usize::from(unsent.written > 0);
                 let never_sent = unsent.queue.len().saturating_sub(begun);
                 unsent.queue.truncate(begun);
-                self.ledger.withdraw(never_sent)
+                self.verifier.withdraw(never_sent)
             }
         };
         self.unsent = self.unsent.take().filter(|unsent| !unsent.queue.is_empty());
-        let missing = self.ledger.settle();
+        let missing = self.verifier.settle();
         Missing { unanswered: missing.unanswered + withdrawn, ..missing }
     }
 
-    /// Ends a connection that the other side has closed: what was handed over and has not come back never will.
-    pub(super) fn settle_closed(&mut self) -> Missing {
+    /// Ends a connection that the server has closed: messages that were sent and have not come back never will.
+    pub(crate) fn settle_closed(&mut self) -> Missing {
         let waiting = self.unsent.as_ref().map_or(0, |unsent| unsent.queue.len());
-        let cut_off = self.ledger.outstanding().saturating_sub(waiting) as u64;
+        let cut_off = self.verifier.outstanding().saturating_sub(waiting) as u64;
         let missing = self.settle();
         Missing { cut_off, unanswered: missing.unanswered - cut_off, ..missing }
-    }
-
-    /// Checks what a client received of which only counts are kept; returns how many messages it brought back.
-    pub(super) fn check(
-        &mut self,
-        message: &mut Message,
-        input: &[u8],
-        mut report: impl FnMut(Found),
-    ) -> io::Result<usize> {
-        let before = self.ledger.outstanding();
-        self.ledger.receive(message, input, &mut report).map_err(|_| ErrorKind::InvalidData)?;
-        Ok(before - self.ledger.outstanding())
-    }
-
-    /// Offers the socket what waits, until it is full again.
-    pub(super) fn flush(&mut self, now_ns: u64, message: &mut Message, batch: &mut Vec<u8>) -> io::Result<()> {
-        let Some(unsent) = &mut self.unsent else { return Ok(()) };
-        while !unsent.queue.is_empty() {
-            batch.clear();
-            let mut count = 0;
-            for &(sequence, size) in &unsent.queue {
-                batch.extend_from_slice(self.ledger.text(message, sequence, size));
-                count += 1;
-                if batch.len() >= FLUSH_BYTES {
-                    break;
-                }
-            }
-            self.ledger.tried(count, now_ns);
-            let offered = &batch[unsent.written..];
-            let written = write(&mut self.stream, offered)?;
-            let full = written < offered.len();
-            unsent.advance(unsent.written + written, message);
-            if full {
-                return Ok(());
-            }
-        }
-        // A queue that was long once is not kept for good.
-        self.unsent = None;
-        Ok(())
     }
 }
 
 impl Unsent {
-    /// Removes what is written entirely; `written` counts from the beginning of the first message.
-    fn advance(&mut self, mut written: usize, message: &Message) {
+    /// Removes the messages that are written entirely; `written` counts from the beginning of the first message.
+    fn advance(&mut self, mut written: usize, writer: &MessageWriter) {
         while let Some((_, size)) = self.queue.front() {
-            let bytes = message.bytes(*size);
+            let bytes = writer.bytes(*size);
             if written < bytes {
                 break;
             }
@@ -180,7 +235,7 @@ impl Unsent {
     }
 }
 
-fn connect(options: &Options, id: u32) -> io::Result<TcpStream> {
+fn connect(options: &Options, id: ConnectionId) -> io::Result<TcpStream> {
     let addr = options.addr;
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -189,9 +244,9 @@ fn connect(options: &Options, id: u32) -> io::Result<TcpStream> {
         socket.set_tcp_congestion(congestion.as_bytes())?;
     }
     if options.source_addresses > 1 {
-        // The port is chosen on connect, when the whole tuple is known: every address then has all ports.
+        // The kernel chooses the port on connect, when the whole tuple is known, so that every address has all ports.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        socket.bind(&source(id % options.source_addresses).into())?;
+        socket.bind(&source(id.number() % options.source_addresses).into())?;
     }
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
@@ -206,43 +261,34 @@ fn source(index: u32) -> SocketAddr {
 }
 
 /// Writes as much as the socket takes.
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, EndCause> {
     let mut written = 0;
     while written < bytes.len() {
         match stream.write(&bytes[written..]) {
             Ok(count) => written += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(EndCause::of("cannot send", &error)),
         }
     }
     Ok(written)
 }
 
-/// Why a connection is over, in words: a fault is blamed on nobody but who committed it.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The server refused it, closed it, or left it without an answer.
-    Closed(String),
-    /// It was given up here, since what comes is no echo.
-    NoEcho(String),
-    /// This host could not carry it.
-    Shortage(String),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Payloads;
 
-impl End {
-    pub(super) fn of(what: &str, error: &io::Error) -> Self {
-        match error.kind() {
-            _ if shortage::is_own(error) => Self::Shortage(shortage::explain(error)),
-            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-                Self::Closed("the server closed the connection, by a reset".to_owned())
-            }
-            _ => Self::Closed(format!("{what}: {error}")),
+    #[test]
+    fn messages_leave_the_queue_once_their_last_byte_is_written() {
+        let writer = MessageWriter::new(&Payloads::mix(&[(10, Some(0.5)), (4, None)]).unwrap());
+        let mut unsent = Unsent { queue: [(5, 0), (6, 1), (7, 0)].into(), written: 0 };
+        // Bytes from the beginning of the first message, and what is left then.
+        for (written, first, of_first) in
+            [(9, Some(5), 9), (10, Some(6), 0), (3, Some(6), 3), (13, Some(7), 9), (10, None, 0)]
+        {
+            unsent.advance(written, &writer);
+            assert_eq!((unsent.queue.front().map(|(number, _)| *number), unsent.written), (first, of_first));
         }
     }
-}
-
-/// The beginning of an answer, printable.
-pub(super) fn excerpt(input: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(&input[..input.len().min(48)]))
 }

@@ -1,114 +1,72 @@
-//! The client: connections, pacing and the check of every echo, on one thread and one poll or on several.
+//! The client: connections, pacing and the verification of every echo, on one thread and one poll or on several.
 //!
-//! It knows an address and nothing about servers; it reads the clock and writes a [`Tally`], and judges nothing. Threads
-//! share nothing while a window lasts: each has its connections, its poll and its histograms, which are added up behind it.
+//! The engine knows an address and nothing about servers; it reads the clock and writes a [`Tally`](tally::Tally), and
+//! judges nothing. Threads share nothing during a window: each has its connections, its poll and its histograms, which
+//! are added up afterwards.
+//!
+//! # Layout
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `shard` | one thread: its loop, its windows |
+//! | `measured`, `background` | the two kinds of clients in that loop; `background/flood` has a thread of its own |
+//! | `clients` | the life cycle that all clients share |
+//! | `connection` | one socket: send, queue, receive |
+//! | `echo_verifier`, `in_flight`, `message`, `sizes` | the messages and the verification of their echoes |
+//! | `window`, `recorder`, `tally`, `littles_law`, `broadcast` | what is recorded |
+//! | `schedule` | when messages are due |
+//! | `waiter`, `tokens` | waiting for sockets and for a point in time |
+//! | `end_cause`, `shortage` | why a connection ended, and which side is to blame |
+//! | `progress` | how far a trial is, for the display |
 
+mod background;
 mod broadcast;
 mod clients;
-mod cohorts;
-mod company;
 mod connection;
-mod flood;
-mod flow;
-mod ledger;
+mod echo_verifier;
+mod end_cause;
+mod in_flight;
+mod littles_law;
+mod measured;
 mod message;
-pub mod progress;
+mod options;
+pub(crate) mod progress;
+mod recorder;
 mod schedule;
 mod shard;
-pub mod shortage;
-pub mod tally;
-mod under_way;
+pub(crate) mod shortage;
+mod sizes;
+pub(crate) mod tally;
+mod tokens;
 mod waiter;
+mod window;
 
-use std::{io, net::SocketAddr, panic, sync::Arc, thread, time::Duration};
+use std::{io, panic, thread, time::Duration};
 
-pub use broadcast::Tick;
-pub use company::CohortTally;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-pub use schedule::{Slot, Workload};
+pub(crate) use background::CohortTally;
+pub(crate) use broadcast::ReceivedTick;
+pub(crate) use options::Options;
+pub(crate) use schedule::{Slot, Workload};
 use servers::clock;
+pub(crate) use window::Window;
 
 use self::{
-    flood::Flood,
-    progress::Progress,
-    shard::{Part, Shard},
-    tally::Tally,
+    background::Flood,
+    shard::Shard,
+    window::{Common, ShardWindow},
 };
-use crate::{
-    observe::{self, ThreadUsage},
-    plan::{Cohorts, Kind, Pacing, Payloads},
-};
+use crate::{observe, plan::Pacing};
 
-/// How much later than now an open loop begins, so that every thread is there.
+/// How much later than now an open loop begins, so that every thread is ready.
 const LEAD: Duration = Duration::from_millis(2);
-
-/// What the connections have in common.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the server listens.
-    pub addr: SocketAddr,
-    /// How many connections.
-    pub connections: u32,
-    /// Sizes of the messages.
-    pub payloads: Payloads,
-    /// TCP_NODELAY on the client's side.
-    pub nodelay: bool,
-    /// TCP_CONGESTION on the client's side.
-    pub congestion: Option<String>,
-    /// How the next slot is waited for.
-    pub pacing: Pacing,
-    /// Threads, each with its part of the connections; at least 1.
-    pub threads: u32,
-    /// The CPU of each thread, in turn; nowhere in particular if there is none.
-    pub cpus: Vec<usize>,
-    /// CPUs of the flooders alone; with none, they run where they disturb the least.
-    pub flood_cpus: Vec<usize>,
-    /// Addresses to connect from, 127.0.0.1 and the following; 1 leaves it to the kernel.
-    pub source_addresses: u32,
-    /// Clients that behave badly beside the measured ones.
-    pub cohorts: Cohorts,
-    /// Told how many messages came back.
-    pub progress: Arc<Progress>,
-}
-
-impl Options {
-    /// The sizes of a closed loop's messages, in turn: drawn once, so that no random number is needed on the way.
-    fn closed_sizes(&self) -> Box<[u16]> {
-        /// Long enough for a share of a percent.
-        const DRAWN: usize = 4096;
-        let mut random = ChaCha8Rng::seed_from_u64(0);
-        match self.payloads.sizes() {
-            [_] => [0].into(),
-            _ => (0..DRAWN).map(|_| self.payloads.pick(random.random())).collect(),
-        }
-    }
-}
-
-/// What a window measured.
-#[derive(Debug)]
-pub struct Window {
-    /// Its histograms and counts.
-    pub tally: Tally,
-    /// Those of the clients that behave badly, in the order of [`Kind::ALL`].
-    pub cohorts: [CohortTally; 3],
-    /// The ticks that arrived, in order.
-    pub ticks: Vec<Tick>,
-    /// From its start to its planned end, or until a signal came, in nanoseconds: what rates divide by.
-    pub planned_ns: u64,
-    /// What the engine's threads used from its start until the drain was over.
-    pub usage: ThreadUsage,
-    /// The busiest thread's time with something to do, in nanoseconds.
-    pub busy_ns: u64,
-}
 
 /// Open connections and the loops that drive them.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     shards: Vec<Shard>,
     options: Options,
     flood: Option<Flood>,
-    /// Numbers of all ticks that any connection got, in order.
+    /// Numbers of all ticks that any connection received, in order.
     ticks_seen: Vec<u64>,
 }
 
@@ -120,36 +78,36 @@ impl Engine {
     /// # Errors
     /// If the kernel refuses a poll or a timer. A server that cannot be reached is no error here: see
     /// [`Engine::connected`] and [`Engine::first_problem`].
-    pub fn connect(options: &Options) -> io::Result<(Self, Window)> {
+    pub(crate) fn connect(options: &Options) -> io::Result<(Self, Window)> {
         let shards = (0..options.threads).map(|index| Shard::new(options, index, options.threads));
         let shards = shards.collect::<io::Result<Vec<_>>>()?;
         let mut engine = Self { shards, options: options.clone(), flood: None, ticks_seen: Vec::new() };
-        let window = engine.window(clock::now_ns(), 0, |shard, _| shard.connect())?;
+        let window = engine.window(clock::now_ns(), 0, Shard::connect)?;
         Ok((engine, window))
     }
 
-    /// Connections that echo.
-    pub fn connected(&self) -> u32 {
+    /// Number of open connections.
+    pub(crate) fn connected(&self) -> u32 {
         self.shards.iter().map(Shard::live).sum()
     }
 
-    /// What the first connection that failed ran into.
-    pub fn first_problem(&self) -> Option<&str> {
+    /// The first failure of a connection, shortages of this host aside.
+    pub(crate) fn first_problem(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_problem)
     }
 
     /// What this host lacked when it first could not carry a connection.
-    pub fn first_shortage(&self) -> Option<&str> {
+    pub(crate) fn first_shortage(&self) -> Option<&str> {
         self.shards.iter().find_map(Shard::first_shortage)
     }
 
-    /// Whether a signal came. The window under way ended then, and nothing is sent in one that begins now.
-    pub fn is_interrupted(&self) -> bool {
+    /// Whether a signal came. It has ended the window that it came in, and nothing is sent in later ones.
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.shards.iter().any(Shard::is_interrupted)
     }
 
-    /// The newest tick that any connection has seen.
-    pub fn newest_tick(&self) -> Option<Tick> {
+    /// The newest tick that any connection has received.
+    pub(crate) fn newest_tick(&self) -> Option<ReceivedTick> {
         self.shards.iter().filter_map(Shard::newest_tick).max_by_key(|tick| tick.number).copied()
     }
 
@@ -157,24 +115,24 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
-        self.on_each(|shard, _| shard.wait_for_tick(until_ns)).map(drop)
+    pub(crate) fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
+        self.on_each(|shard| shard.wait_for_tick(until_ns)).map(drop)
     }
 
-    /// Sends nothing until `until_ns` and takes what comes.
+    /// Sends nothing until `until_ns`, and receives what comes.
     ///
     /// # Errors
     /// If polling fails.
-    pub fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
+    pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
         let start_ns = clock::now_ns();
-        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard, _| shard.idle_until(until_ns))
+        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.idle_until(until_ns))
     }
 
-    /// Sends every slot when it is due, for the length of `window`; then waits for what is on its way.
+    /// Sends every slot when it is due, for the length of `window`; then waits for the messages in flight.
     ///
     /// # Errors
     /// If polling fails.
-    pub fn open_loop(&mut self, slots: &[Slot], window: Duration) -> io::Result<Window> {
+    pub(crate) fn open_loop(&mut self, slots: &[Slot], window: Duration) -> io::Result<Window> {
         let threads = self.shards.len();
         for (index, shard) in self.shards.iter_mut().enumerate() {
             let own = slots.iter().filter(|slot| slot.connection as usize % threads == index);
@@ -182,25 +140,25 @@ impl Engine {
         }
         let planned_ns = window.as_nanos() as u64;
         let start_ns = clock::now_ns() + LEAD.as_nanos() as u64;
-        self.window(start_ns, planned_ns, |shard, _| shard.open_loop(start_ns, start_ns + planned_ns))
+        self.window(start_ns, planned_ns, |shard| shard.open_loop(start_ns, start_ns + planned_ns))
     }
 
-    /// Keeps `depth` messages under way on every connection for the length of `window`.
+    /// Keeps `depth` messages in flight on every connection for the length of `window`.
     ///
     /// # Errors
     /// If polling fails.
-    pub fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
+    pub(crate) fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
         let start_ns = clock::now_ns();
-        self.window(start_ns, planned_ns, |shard, _| shard.closed_loop(depth, start_ns + planned_ns, pacing))
+        self.window(start_ns, planned_ns, |shard| shard.closed_loop(depth, start_ns + planned_ns, pacing))
     }
 
-    /// Has the bad clients begin, or ends them.
+    /// Starts or ends the background clients.
     ///
     /// # Errors
     /// If the kernel refuses the flooders a poll or a thread.
-    pub fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
-        self.shards.iter_mut().for_each(|shard| shard.set_mob(active));
+    pub(crate) fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
+        self.shards.iter_mut().for_each(|shard| shard.set_background_active(active));
         let flooding = active && self.options.cohorts.flooders > 0;
         self.flood = if flooding { Some(Flood::start(&self.options)?) } else { None };
         Ok(())
@@ -210,24 +168,19 @@ impl Engine {
         &mut self,
         start_ns: u64,
         planned_ns: u64,
-        run: impl Fn(&mut Shard, usize) -> io::Result<Part> + Sync,
+        run: impl Fn(&mut Shard) -> io::Result<ShardWindow> + Sync,
     ) -> io::Result<Window> {
-        let parts = self.on_each(|shard, index| {
-            let before = observe::thread_usage();
-            let part = run(shard, index)?;
-            Ok((part, observe::thread_usage().since(&before)))
-        })?;
-        let interrupted_ns = parts.iter().filter_map(|(part, _)| part.interrupted_ns).max();
-        // Rates divide by it, so it is never nothing.
-        let planned_ns =
-            interrupted_ns.map_or(planned_ns, |at_ns| at_ns.saturating_sub(start_ns).min(planned_ns).max(1));
-        Ok(self.merge(parts, planned_ns))
+        let shards = self.on_each(run)?;
+        let live = self.connected();
+        let flooded = self.flood.as_ref().and_then(Flood::take_tally);
+        let common = Common { start_ns, planned_ns, live, flooded, ticks_seen: &mut self.ticks_seen };
+        Ok(Window::merge(shards, common))
     }
 
-    /// Does something on every shard, each on its own thread if there are several.
-    fn on_each<T: Send>(&mut self, run: impl Fn(&mut Shard, usize) -> io::Result<T> + Sync) -> io::Result<Vec<T>> {
+    /// Runs something on every shard, each on its own thread if there are several.
+    fn on_each<T: Send>(&mut self, run: impl Fn(&mut Shard) -> io::Result<T> + Sync) -> io::Result<Vec<T>> {
         if let [shard] = &mut self.shards[..] {
-            return Ok(vec![run(shard, 0)?]);
+            return Ok(vec![run(shard)?]);
         }
         let (cpus, run) = (&self.options.cpus, &run);
         thread::scope(|scope| {
@@ -236,7 +189,7 @@ impl Engine {
                     if !cpus.is_empty() {
                         observe::pin_thread(&[cpus[index % cpus.len()]])?;
                     }
-                    run(shard, index)
+                    run(shard)
                 }
             };
             let threads: Vec<_> = self.shards.iter_mut().enumerate().map(|shard| scope.spawn(work(shard))).collect();
@@ -245,80 +198,5 @@ impl Engine {
                 .map(|thread| thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause)))
                 .collect()
         })
-    }
-
-    /// Adds up what the threads counted, and derives what none of them can know alone.
-    fn merge(&mut self, parts: Vec<(Part, ThreadUsage)>, planned_ns: u64) -> Window {
-        let harvests: Vec<_> = parts.iter().map(|(part, _)| part.harvest.clone()).collect();
-        let ticks = broadcast::merged(&harvests);
-        let live = u64::from(self.connected());
-        let usage = parts.iter().fold(ThreadUsage::default(), |sum, (_, usage)| sum.plus(usage));
-        let busy_ns = parts.iter().map(|(part, _)| part.busy_ns).max().unwrap_or(0);
-        let mut responses = Vec::new();
-        let mut parts = parts.into_iter().map(|(part, _)| part);
-        // There is at least one thread.
-        let first = parts.next().expect("an engine has a thread");
-        let (mut tally, mut cohorts) = (first.tally, first.cohorts);
-        responses.push(first.responses);
-        for part in parts {
-            tally.add(&part.tally);
-            cohorts.iter_mut().zip(&part.cohorts).for_each(|(sum, part)| sum.add(part));
-            responses.push(part.responses);
-        }
-        if let Some(flooded) = self.flood.as_ref().and_then(Flood::take) {
-            cohorts[Kind::Flooder as usize].add(&flooded);
-        }
-        for tick in &ticks {
-            tally.record_tick(tick.due_ns, tick.emit_ns);
-            if tick.recipients >= live.max(2) {
-                tally.record_spread(tick.first_ns, tick.last_ns);
-            }
-        }
-        self.ticks_seen.extend(ticks.iter().map(|tick| tick.number));
-        self.ticks_seen.sort_unstable();
-        self.ticks_seen.dedup();
-        let gaps = harvests.iter().flat_map(|harvest| harvest.gaps.iter().copied());
-        tally.counts.statuses_missed = broadcast::missed(gaps, &self.ticks_seen);
-        record_interference(&mut tally, &ticks, &responses);
-        Window { tally, cohorts, ticks, planned_ns, usage, busy_ns }
-    }
-}
-
-/// Tells the messages that were intended while a tick was on its way, from its due time to its last arrival, from the
-/// others. By the intended time, which does not depend on the answer: by overlap, slow answers would meet more ticks.
-fn record_interference(tally: &mut Tally, ticks: &[Tick], responses: &[Vec<(u64, u64)>]) {
-    if ticks.is_empty() {
-        return;
-    }
-    for &(intended_ns, response_ns) in responses.iter().flatten() {
-        let next = ticks.partition_point(|tick| tick.due_ns <= intended_ns);
-        let in_fanout = next > 0 && intended_ns <= ticks[next - 1].last_ns;
-        tally.record_interference(in_fanout, response_ns);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_intended_during_a_fan_out_is_told_from_the_others() {
-        let tick = |number, due_ns, last_ns| Tick {
-            number,
-            due_ns,
-            emit_ns: due_ns,
-            first_ns: due_ns,
-            last_ns,
-            recipients: 2,
-        };
-        let ticks = [tick(1, 1_000, 1_400), tick(2, 2_000, 2_100)];
-        let mut tally = Tally::default();
-        // Before the first tick, in it, at its end, after it, in the second.
-        let responses = [999, 1_000, 1_400, 1_401, 2_050].map(|intended_ns| (intended_ns, 7));
-        record_interference(&mut tally, &ticks, &[responses.to_vec()]);
-        assert_eq!((tally.response_in_fanout.len(), tally.response_outside_fanout.len()), (3, 2));
-        let mut tally = Tally::default();
-        record_interference(&mut tally, &[], &[responses.to_vec()]);
-        assert!(tally.response_outside_fanout.is_empty(), "without a tick there is neither inside nor outside");
     }
 }

@@ -1,11 +1,11 @@
-//! How far a trial is: written by the measuring threads without a lock, read by whoever shows it.
+//! The progress of a trial: written by the measuring threads without a lock, read by the display.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// What a trial is doing.
+/// The phase of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Opening connections.
     Ramp,
     /// Connections open, nothing sent.
@@ -21,8 +21,8 @@ pub enum Phase {
 impl Phase {
     const ALL: [Self; 5] = [Self::Ramp, Self::Idle, Self::WarmUp, Self::Load, Self::Peak];
 
-    /// In words.
-    pub fn name(self) -> &'static str {
+    /// The name on the display.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ramp => "connecting",
             Self::Idle => "idle",
@@ -33,33 +33,33 @@ impl Phase {
     }
 }
 
-/// How far a trial is. Relaxed throughout: a value that is a little old does no harm.
+/// The phase of a trial and its echoes so far. All accesses are relaxed: a value that is a little old does no harm.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     phase: AtomicU8,
     echoed: AtomicU64,
 }
 
 impl Progress {
-    /// A phase begins.
-    pub fn enter(&self, phase: Phase) {
+    /// Begins a phase.
+    pub(crate) fn enter(&self, phase: Phase) {
         self.echoed.store(0, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// More messages came back.
-    pub fn add_echoed(&self, count: u64) {
+    /// Adds messages that came back.
+    pub(crate) fn add_echoed(&self, count: u64) {
         self.echoed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// What it is doing.
-    pub fn phase(&self) -> Phase {
+    /// The current phase.
+    pub(crate) fn phase(&self) -> Phase {
         let phase = self.phase.load(Ordering::Relaxed);
         Phase::ALL.into_iter().find(|known| *known as u8 == phase).unwrap_or(Phase::Ramp)
     }
 
-    /// Messages that came back in this phase, roughly.
-    pub fn echoed(&self) -> u64 {
+    /// Messages that came back in this phase, give or take a few hundred per thread.
+    pub(crate) fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Relaxed)
     }
 }

@@ -10,37 +10,37 @@ use crate::plan::{Arrivals, Payloads, Rate};
 
 /// One message to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// When it is due, in nanoseconds after the start of the window.
-    pub due_ns: u64,
-    /// On which connection.
-    pub connection: u32,
-    /// Which of the payload sizes.
-    pub size: u16,
+pub(crate) struct Slot {
+    /// When the message is due, in nanoseconds after the start of the window.
+    pub(crate) due_ns: u64,
+    /// Number of the connection.
+    pub(crate) connection: u32,
+    /// Index of the payload size.
+    pub(crate) size: u16,
 }
 
 /// What an open loop sends.
 #[derive(Clone, Copy, Debug)]
-pub struct Workload<'a> {
-    /// The same seed is the same schedule.
-    pub seed: u64,
+pub(crate) struct Workload<'a> {
+    /// Equal seeds give equal schedules.
+    pub(crate) seed: u64,
     /// Messages per second.
-    pub rate: &'a Rate,
+    pub(crate) rate: &'a Rate,
     /// How their gaps are distributed.
-    pub arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals,
     /// Their sizes.
-    pub payloads: &'a Payloads,
-    /// Over how many connections.
-    pub connections: u32,
+    pub(crate) payloads: &'a Payloads,
+    /// Number of connections that they are spread over.
+    pub(crate) connections: u32,
 }
 
 impl Workload<'_> {
-    /// Every slot of a window, in the order of their times.
+    /// The slots of a window, by time.
     ///
     /// Arrivals of rate 1 are stretched by the inverse of the expected count (Cinlar's method), so that a ramp of
-    /// Poisson arrivals is a Poisson process as well. The generator is ChaCha8, whose output is specified: a seed means
-    /// the same schedule everywhere.
-    pub fn slots(&self, window: Duration) -> Vec<Slot> {
+    /// Poisson arrivals is a Poisson process as well. Random numbers come from ChaCha8, whose output is specified, so
+    /// that a seed gives the same schedule everywhere.
+    pub(crate) fn slots(&self, window: Duration) -> Vec<Slot> {
         let window_ns = window.as_nanos() as f64;
         let seconds = window_ns / 1e9;
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn constant_arrivals_are_evenly_spaced_and_take_the_connections_in_turn() {
+    fn constant_arrivals_are_evenly_spaced_and_use_the_connections_in_turn() {
         let slots = slots(1, Arrivals::Constant, &Rate::Steady(1_000.0), SECOND, 3);
         assert_eq!(slots.len(), 1_000);
         assert_eq!(slots[999], Slot { due_ns: 999_000_000, connection: 0, size: 0 });
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_schedule_of_a_seed_never_changes() {
-        // Values of record: if they change, sessions recorded before are no longer comparable.
+        // If these values change, sessions recorded before are no longer comparable.
         let slots = slots(42, Arrivals::Poisson, &Rate::Steady(1_000.0), SECOND, 64);
         let first: Vec<(u64, u32)> = slots.iter().take(3).map(|slot| (slot.due_ns, slot.connection)).collect();
         assert_eq!((slots.len(), first), (1_026, vec![(875_883, 9), (1_559_866, 27), (3_028_567, 47)]));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_offers_its_rate_at_every_time() {
+    fn a_ramp_offers_its_rate_at_all_times() {
         for (from, to) in [(1e3, 50e3), (50e3, 1e3), (0.0, 20e3), (20e3, 0.0), (9e3, 9e3)] {
             let slots = slots(1, Arrivals::Constant, &Rate::Ramp { from, to }, SECOND, 1);
             let mean = (from + to) / 2.0;
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_have_equal_parts_of_the_window() {
+    fn steps_divide_the_window_equally() {
         let slots = slots(1, Arrivals::Constant, &Rate::Steps(vec![1_000.0, 0.0, 4_000.0, 2_000.0]), SECOND, 1);
         let in_step = |step: u64| slots.iter().filter(|slot| slot.due_ns / 250_000_000 == step).count();
         let counts: Vec<usize> = (0..4).map(in_step).collect();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_occur_as_often_as_asked_for() {
+    fn sizes_occur_as_often_as_requested() {
         let payloads = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
         let rate = Rate::Steady(100_000.0);
         let workload =

@@ -1,11 +1,11 @@
-//! Errors of a socket that are this host's and say nothing of the peer: no free port, no descriptor, no memory. Pure.
+//! Socket errors that this host causes and that say nothing about the peer: no free port, descriptor or memory. Pure.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// What the other side of a connection, or the way there, can be the cause of.
-const OF_THE_PEER: [Errno; 11] = [
+/// Errors that the peer or the network can cause.
+const PEER_ERRORS: [Errno; 11] = [
     Errno::CONNREFUSED,
     Errno::CONNRESET,
     Errno::CONNABORTED,
@@ -19,13 +19,13 @@ const OF_THE_PEER: [Errno; 11] = [
     Errno::NOTCONN,
 ];
 
-/// Whether an error of a socket is of this host's making.
-pub fn is_own(error: &io::Error) -> bool {
-    Errno::from_io_error(error).is_some_and(|errno| !OF_THE_PEER.contains(&errno))
+/// Whether this host is the cause of a socket error.
+pub(crate) fn is_local(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| !PEER_ERRORS.contains(&errno))
 }
 
-/// What is short, and what helps.
-pub fn explain(error: &io::Error) -> String {
+/// What this host lacks, and the option or limit that helps.
+pub(crate) fn explain(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN) => "no free port (--source-addresses)".to_owned(),
         Some(Errno::MFILE) => "too many open files (ulimit -n)".to_owned(),
@@ -41,14 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_host_lacks_is_told_from_what_the_peer_does() {
+    fn shortages_of_this_host_are_distinguished_from_what_the_peer_does() {
         for errno in [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::AGAIN, Errno::ACCESS] {
-            assert!(is_own(&errno.into()), "{errno:?}");
+            assert!(is_local(&errno.into()), "{errno:?}");
         }
         for errno in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT, Errno::HOSTUNREACH] {
-            assert!(!is_own(&errno.into()), "{errno:?}");
+            assert!(!is_local(&errno.into()), "{errno:?}");
         }
-        // Made here for what the peer did.
-        assert!(!is_own(&io::ErrorKind::UnexpectedEof.into()));
+        // An error without a number is made by a program, and the peer's doing.
+        assert!(!is_local(&io::ErrorKind::UnexpectedEof.into()));
     }
 }

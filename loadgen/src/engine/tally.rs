@@ -1,110 +1,110 @@
-//! Histograms and counters of one window. No clock is read here.
+//! Histograms and counters of one window. Pure: no clock is read here.
 
 use hdrhistogram::Histogram;
 
-/// Longest time that a histogram takes: 60 s, in nanoseconds.
+/// Longest time that a histogram can hold: 60 s, in nanoseconds.
 const HIGHEST_NS: u64 = 60_000_000_000;
 
-/// Seconds of one window that are kept apart; longer windows keep only their first ones so.
+/// Seconds of one window that have histograms of their own; in longer windows only the first ones do.
 const SECONDS_MAX: u64 = 600;
 
-/// Everything one window counts. Each window has its own, so nothing leaks from one into another.
+/// Everything that one window counts. Each window has a tally of its own, so nothing leaks from one into another.
 #[derive(Clone, Debug)]
-pub struct Tally {
-    /// Received - intended send time, in nanoseconds: the headline, free of coordinated omission.
-    pub response: Histogram<u64>,
+pub(crate) struct Tally {
+    /// Received - intended send time, in nanoseconds: the main figure, free of coordinated omission.
+    pub(crate) response: Histogram<u64>,
     /// Received - first write attempt, in nanoseconds: what closed-loop tools call latency.
-    pub service: Histogram<u64>,
-    /// First write attempt - intended, in nanoseconds, while the socket was writable: the generator's own fault.
-    pub send_lag: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
+    /// First write attempt - intended, in nanoseconds, while the socket was writable: the generator's own delay.
+    pub(crate) send_lag: Histogram<u64>,
     /// The responses of messages that were intended while a tick was on its way to the clients.
-    pub response_in_fanout: Histogram<u64>,
-    /// The responses of all others, if there was a tick.
-    pub response_outside_fanout: Histogram<u64>,
-    /// A status's emission - its due time, in nanoseconds, once a tick.
-    pub status_emit_lag: Histogram<u64>,
-    /// A status's arrival - its due time, in nanoseconds, for every connection.
-    pub status_delivery: Histogram<u64>,
-    /// Last arrival of a tick - its first one, in nanoseconds, of ticks that reached every connection.
-    pub status_spread: Histogram<u64>,
+    pub(crate) response_in_fanout: Histogram<u64>,
+    /// The responses of all other messages, if there was a tick.
+    pub(crate) response_outside_fanout: Histogram<u64>,
+    /// A status's emission - its due time, in nanoseconds, once per tick.
+    pub(crate) status_emit_lag: Histogram<u64>,
+    /// A status's arrival - its due time, in nanoseconds, once per connection.
+    pub(crate) status_delivery: Histogram<u64>,
+    /// Last arrival of a tick - its first arrival, in nanoseconds, of ticks that reached every connection.
+    pub(crate) status_spread: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
-    pub connect: Histogram<u64>,
-    /// The counts of the same window.
-    pub counts: Counts,
-    /// The same, second by second.
-    pub seconds: Vec<Second>,
+    pub(crate) connect: Histogram<u64>,
+    /// The counts of the window.
+    pub(crate) counts: Counts,
+    /// Histograms second by second.
+    pub(crate) seconds: Vec<Second>,
     /// When the window began, in nanoseconds of CLOCK_MONOTONIC: where its first second begins.
-    pub start_ns: u64,
+    pub(crate) start_ns: u64,
 }
 
-/// What one window counts besides times.
+/// The counts of one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Slots of the schedule, or messages of a closed loop.
-    pub scheduled: u64,
-    /// Slots whose turn came: written, queued behind a full socket, or refused by a dead connection.
-    pub handled: u64,
+    pub(crate) scheduled: u64,
+    /// Slots that were processed: written, queued behind a full socket, or dropped since the connection had ended.
+    pub(crate) handled: u64,
     /// Messages handed to the kernel or queued behind a full socket.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Messages that came back unaltered.
-    pub echoed: u64,
-    /// Of these, before the window's end and not while draining.
-    pub echoed_in_time: u64,
-    /// Messages that the server had and still owed 20 ms after the window's end.
-    pub backlog: u64,
-    /// Messages that never came back, although a later one of their connection did or the server closed it.
-    pub lost: u64,
-    /// Of these, on their way when the server closed the connection.
-    pub cut_off: u64,
-    /// Messages that had not come back when the waiting ended, nor any later one of their connection.
-    pub unanswered: u64,
+    pub(crate) echoed: u64,
+    /// Echoed messages that came back before the window's end and not while draining.
+    pub(crate) echoed_in_time: u64,
+    /// Messages that the server had received and not echoed 20 ms after the window's end.
+    pub(crate) backlog: u64,
+    /// Messages that never came back although a later one of the same connection did, or because the server closed it.
+    pub(crate) lost: u64,
+    /// Lost messages that were in flight when the server closed the connection.
+    pub(crate) cut_off: u64,
+    /// Messages that had not come back when the drain ended, nor had any later one of the same connection.
+    pub(crate) unanswered: u64,
     /// Lines that are neither a message nor a status.
-    pub corrupt: u64,
+    pub(crate) corrupt: u64,
     /// Messages that came back twice.
-    pub duplicate: u64,
+    pub(crate) duplicate: u64,
     /// Messages that came back after a later one.
-    pub reordered: u64,
+    pub(crate) reordered: u64,
     /// Connections that the server closed or reset.
-    pub reset: u64,
+    pub(crate) reset: u64,
     /// Connections that were opened.
-    pub opened: u64,
-    /// Connections that were not established.
-    pub connect_failed: u64,
-    /// Connections that this host could not carry: no fault of the server.
-    pub short: u64,
+    pub(crate) opened: u64,
+    /// Connections that failed to open.
+    pub(crate) connect_failed: u64,
+    /// Connections that this host could not carry, which is no fault of the server.
+    pub(crate) short: u64,
     /// Status lines received.
-    pub statuses: u64,
-    /// Status lines that a connection did not get and others did.
-    pub statuses_missed: u64,
-    /// Status lines that a connection got twice in a row.
-    pub statuses_duplicate: u64,
-    /// Status lines that came after a newer one.
-    pub statuses_reordered: u64,
-    /// Status lines whose times make no sense to this clock: due after they arrived, or more than a minute before.
-    pub statuses_out_of_range: u64,
+    pub(crate) statuses: u64,
+    /// Status lines that a connection did not receive and others did.
+    pub(crate) statuses_missed: u64,
+    /// Status lines that a connection received twice in a row.
+    pub(crate) statuses_duplicate: u64,
+    /// Status lines that arrived after a newer one.
+    pub(crate) statuses_reordered: u64,
+    /// Status lines whose times are implausible: due after they arrived, or more than a minute before.
+    pub(crate) statuses_out_of_range: u64,
     /// Echo times that do not fit into a histogram.
-    pub out_of_range: u64,
-    /// Messages under way, from intended until received, integrated over the window: their number times nanoseconds.
-    pub under_way_ns: u64,
+    pub(crate) out_of_range: u64,
+    /// The number of messages in flight, from intended until received, integrated over the window in nanoseconds.
+    pub(crate) under_way_ns: u64,
 }
 
-/// One second of a window, with two digits.
+/// The histograms of one second of a window, with two significant digits.
 #[derive(Clone, Debug)]
-pub struct Second {
-    /// By intended send time; a closed loop has none.
-    pub response: Histogram<u64>,
-    /// By arrival.
-    pub service: Histogram<u64>,
-    /// By intended send time.
-    pub send_lag: Histogram<u64>,
-    /// By the tick's due time.
-    pub status_delivery: Histogram<u64>,
+pub(crate) struct Second {
+    /// Responses by intended send time; empty in a closed loop.
+    pub(crate) response: Histogram<u64>,
+    /// Service times by arrival.
+    pub(crate) service: Histogram<u64>,
+    /// Send lags by intended send time.
+    pub(crate) send_lag: Histogram<u64>,
+    /// Deliveries by the tick's due time.
+    pub(crate) status_delivery: Histogram<u64>,
 }
 
 impl Tally {
-    /// An empty one, for a window that begins at `start_ns` and has `seconds`. About 2 MB of address space, of which what
-    /// is used becomes memory.
-    pub fn new(start_ns: u64, seconds: u64) -> Self {
+    /// An empty tally of a window that begins at `start_ns` and lasts `seconds`. It takes about 2 MB of address space, of
+    /// which only what is used becomes memory.
+    pub(crate) fn new(start_ns: u64, seconds: u64) -> Self {
         let fine = || histogram(3);
         let second = || Second {
             response: histogram(2),
@@ -128,68 +128,68 @@ impl Tally {
         }
     }
 
-    /// A message came back that was due at `intended_ns` and first tried at `tried_ns`.
-    pub fn record_echo(&mut self, intended_ns: u64, tried_ns: u64, received_ns: u64) {
+    /// Records an echo of a message that was due at `intended_ns` and first tried at `tried_ns`.
+    pub(crate) fn record_echo(&mut self, intended_ns: u64, tried_ns: u64, received_ns: u64) {
         self.counts.echoed += 1;
-        self.counts.out_of_range += misfits(&mut self.response, intended_ns, received_ns);
-        self.counts.out_of_range += misfits(&mut self.service, tried_ns, received_ns);
+        self.counts.out_of_range += record_interval(&mut self.response, intended_ns, received_ns);
+        self.counts.out_of_range += record_interval(&mut self.service, tried_ns, received_ns);
         if let Some(second) = self.second(intended_ns) {
-            misfits(&mut second.response, intended_ns, received_ns);
+            record_interval(&mut second.response, intended_ns, received_ns);
         }
         if let Some(second) = self.second(received_ns) {
-            misfits(&mut second.service, tried_ns, received_ns);
+            record_interval(&mut second.service, tried_ns, received_ns);
         }
     }
 
-    /// A message of a closed loop came back: it has no intended time but that of the attempt.
-    pub fn record_closed_echo(&mut self, tried_ns: u64, received_ns: u64) {
+    /// Records an echo in a closed loop, where messages have no intended time of their own.
+    pub(crate) fn record_closed_echo(&mut self, tried_ns: u64, received_ns: u64) {
         self.counts.echoed += 1;
-        self.counts.out_of_range += misfits(&mut self.service, tried_ns, received_ns);
+        self.counts.out_of_range += record_interval(&mut self.service, tried_ns, received_ns);
         if let Some(second) = self.second(received_ns) {
-            misfits(&mut second.service, tried_ns, received_ns);
+            record_interval(&mut second.service, tried_ns, received_ns);
         }
     }
 
-    /// A message was first tried at `tried_ns` on a socket that had room.
-    pub fn record_send(&mut self, intended_ns: u64, tried_ns: u64) {
-        self.counts.out_of_range += misfits(&mut self.send_lag, intended_ns, tried_ns);
+    /// Records a message that was first tried at `tried_ns` on a socket that had room.
+    pub(crate) fn record_send(&mut self, intended_ns: u64, tried_ns: u64) {
+        self.counts.out_of_range += record_interval(&mut self.send_lag, intended_ns, tried_ns);
         if let Some(second) = self.second(intended_ns) {
-            misfits(&mut second.send_lag, intended_ns, tried_ns);
+            record_interval(&mut second.send_lag, intended_ns, tried_ns);
         }
     }
 
-    /// A connection had its first echo.
-    pub fn record_connect(&mut self, started_ns: u64, echoed_ns: u64) {
-        self.counts.out_of_range += misfits(&mut self.connect, started_ns, echoed_ns);
+    /// Records the first echo of a connection.
+    pub(crate) fn record_connect(&mut self, started_ns: u64, echoed_ns: u64) {
+        self.counts.out_of_range += record_interval(&mut self.connect, started_ns, echoed_ns);
     }
 
-    /// A status line arrived.
-    pub fn record_status(&mut self, due_ns: u64, received_ns: u64) {
+    /// Records the arrival of a status line.
+    pub(crate) fn record_status(&mut self, due_ns: u64, received_ns: u64) {
         self.counts.statuses += 1;
-        self.counts.statuses_out_of_range += misfits(&mut self.status_delivery, due_ns, received_ns);
+        self.counts.statuses_out_of_range += record_interval(&mut self.status_delivery, due_ns, received_ns);
         if let Some(second) = self.second(due_ns) {
-            misfits(&mut second.status_delivery, due_ns, received_ns);
+            record_interval(&mut second.status_delivery, due_ns, received_ns);
         }
     }
 
-    /// A tick was sent out.
-    pub fn record_tick(&mut self, due_ns: u64, emit_ns: u64) {
-        self.counts.statuses_out_of_range += misfits(&mut self.status_emit_lag, due_ns, emit_ns);
+    /// Records a tick once, however many connections it reached.
+    pub(crate) fn record_tick(&mut self, due_ns: u64, emit_ns: u64) {
+        self.counts.statuses_out_of_range += record_interval(&mut self.status_emit_lag, due_ns, emit_ns);
     }
 
-    /// A tick reached every connection.
-    pub fn record_spread(&mut self, first_ns: u64, last_ns: u64) {
-        misfits(&mut self.status_spread, first_ns, last_ns);
+    /// Records the arrivals of a tick that reached every connection.
+    pub(crate) fn record_spread(&mut self, first_ns: u64, last_ns: u64) {
+        record_interval(&mut self.status_spread, first_ns, last_ns);
     }
 
-    /// A message that was intended while a tick was on its way, or when none was.
-    pub fn record_interference(&mut self, in_fanout: bool, response_ns: u64) {
+    /// Records a response once more, by whether the message was intended during a fan-out.
+    pub(crate) fn record_interference(&mut self, in_fanout: bool, response_ns: u64) {
         let histogram = if in_fanout { &mut self.response_in_fanout } else { &mut self.response_outside_fanout };
-        misfits(histogram, 0, response_ns);
+        record_interval(histogram, 0, response_ns);
     }
 
-    /// Adds what another thread counted in the same window.
-    pub fn add(&mut self, other: &Self) {
+    /// Adds what another thread recorded in the same window.
+    pub(crate) fn add(&mut self, other: &Self) {
         for (sum, part) in self.histograms_mut().into_iter().zip(other.histograms()) {
             add(sum, part);
         }
@@ -230,7 +230,7 @@ impl Tally {
         ]
     }
 
-    /// The second that a time lies in, if it is one of this window.
+    /// The second of this window that contains a time.
     fn second(&mut self, at_ns: u64) -> Option<&mut Second> {
         let index = at_ns.checked_sub(self.start_ns)? / 1_000_000_000;
         self.seconds.get_mut(index as usize)
@@ -238,7 +238,7 @@ impl Tally {
 }
 
 impl Default for Tally {
-    /// Of no window: what is counted has no second.
+    /// A tally of no window, which has no seconds.
     fn default() -> Self {
         Self::new(0, 0)
     }
@@ -246,7 +246,7 @@ impl Default for Tally {
 
 impl Counts {
     /// Adds what another thread counted.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         let Self {
             scheduled,
             handled,
@@ -309,12 +309,13 @@ fn histogram(digits: u8) -> Histogram<u64> {
 }
 
 fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
-    // They have the same bounds, and nothing is beyond them.
+    // Both have the same bounds, and no value is beyond them.
     sum.add(part).expect("histograms of the same bounds");
 }
 
-/// Records the time between two readings of the clock; 1 if that is not possible. Nothing is ever clamped.
-fn misfits(histogram: &mut Histogram<u64>, from_ns: u64, to_ns: u64) -> u64 {
+/// Records the time between two readings of the clock. Returns 1 if it is out of range, which is counted and not clamped,
+/// and 0 otherwise.
+fn record_interval(histogram: &mut Histogram<u64>, from_ns: u64, to_ns: u64) -> u64 {
     let recorded = to_ns.checked_sub(from_ns).map(|ns| histogram.record(ns.max(1)));
     u64::from(!matches!(recorded, Some(Ok(()))))
 }
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_and_never_clamped() {
+    fn a_time_out_of_range_is_counted_and_never_clamped() {
         let mut tally = Tally::default();
         tally.record_echo(0, 0, 3 * HIGHEST_NS);
         tally.record_status(5, 4);
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_threads_counted_adds_up() {
+    fn the_tallies_of_two_threads_add_up() {
         let (mut sum, mut part) = (Tally::new(0, 1), Tally::new(0, 1));
         sum.record_echo(0, 0, 10);
         part.record_echo(0, 0, 20);

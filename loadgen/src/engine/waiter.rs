@@ -2,21 +2,18 @@
 
 use std::{io, os::fd::AsRawFd, time::Duration};
 
-use mio::{Events, Interest, Poll, Registry, Token, event::Event, unix::SourceFd};
+use mio::{Events, Interest, Poll, Registry, event::Event, unix::SourceFd};
 use rustix::{
     fd::OwnedFd,
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
 
+use super::tokens::EventSource;
 use crate::{interrupt, plan::Pacing};
-
-/// The token of a signal.
-pub(super) const INTERRUPT: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
 
 /// A poll with a timer of nanosecond resolution: the poll's own timeout is rounded up to whole milliseconds.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     poll: Poll,
     events: Events,
     timer: OwnedFd,
@@ -24,22 +21,22 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), EventSource::Timer.token(), Interest::READABLE)?;
         if let Some(wake) = interrupt::wake_fd() {
-            poll.registry().register(&mut SourceFd(&wake), INTERRUPT, Interest::READABLE)?;
+            poll.registry().register(&mut SourceFd(&wake), EventSource::Signal.token(), Interest::READABLE)?;
         }
         Ok(Self { poll, events: Events::with_capacity(1024), timer, armed_ns: 0 })
     }
 
-    pub(super) fn registry(&self) -> io::Result<Registry> {
+    pub(crate) fn registry(&self) -> io::Result<Registry> {
         self.poll.registry().try_clone()
     }
 
-    /// The events of sockets and signals up to `until_ns`; none if the time comes first.
-    pub(super) fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<impl Iterator<Item = &Event>> {
+    /// Waits until sockets are ready or a signal comes, at most until `until_ns`; returns the events.
+    pub(crate) fn wait(&mut self, pacing: Pacing, until_ns: u64) -> io::Result<impl Iterator<Item = &Event>> {
         let timeout = match pacing {
             Pacing::Spin => Some(Duration::ZERO),
             Pacing::Timer => {
@@ -51,10 +48,10 @@ impl Waiter {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             result => result?,
         }
-        Ok(self.events.iter().filter(|event| event.token() != TIMER))
+        Ok(self.events.iter().filter(|event| event.token() != EventSource::Timer.token()))
     }
 
-    /// Sets the timer. It need not be read: an expiry is a new edge, and arming it anew makes it unreadable.
+    /// Sets the timer. It need not be read: each expiry is a new edge, and arming the timer anew makes it unreadable.
     fn arm(&mut self, until_ns: u64) -> io::Result<()> {
         if self.armed_ns == until_ns {
             return Ok(());

@@ -264,14 +264,14 @@ fn between(one: Option<Comparison>, other: Option<Comparison>) -> (Option<Compar
         Verdict::Lower | Verdict::LowerSizeUnclear => -1,
         Verdict::Higher | Verdict::HigherSizeUnclear => 1,
         Verdict::Equivalent => 0,
-        Verdict::Undecided { .. } => 2,
+        Verdict::Inconclusive { .. } => 2,
     };
     let verdict = match (one.verdict, other.verdict) {
         (Verdict::Lower, Verdict::LowerSizeUnclear) => Verdict::LowerSizeUnclear,
         (Verdict::Higher, Verdict::HigherSizeUnclear) => Verdict::HigherSizeUnclear,
         (verdict, _) => verdict,
     };
-    let undecided = matches!(one.verdict, Verdict::Undecided { .. });
+    let undecided = matches!(one.verdict, Verdict::Inconclusive { .. });
     (Some(Comparison { verdict, ..one }), !undecided && side(one.verdict) != side(other.verdict))
 }
 

@@ -7,8 +7,8 @@ use super::{
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
-    engine::{CohortTally, Tick, Window, tally::Tally},
-    plan::{Kind, Load, Plan},
+    engine::{CohortTally, ReceivedTick, Window, tally::Tally},
+    plan::{CohortKind, Load, Plan},
     record::{
         BriefLatency, Distribution, Latency, Misbehaving, Mode, Outcome, Reason, ReasonKind, Recording, Row, Second,
         Series, TargetKind, Validity, recorded_rate, without_home,
@@ -231,8 +231,9 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.loadgen_run_delay_ns = window.usage.run_delay_ns;
     host_activity(row, &load.surroundings);
     if !plan.cohorts.is_empty() {
-        let of = |kind: Kind| misbehaving(&window.cohorts[kind as usize]);
-        (row.slow_reader, row.churn, row.flooder) = (of(Kind::SlowReader), of(Kind::Churn), of(Kind::Flooder));
+        let of = |kind: CohortKind| misbehaving(&window.cohorts[kind as usize]);
+        (row.slow_reader, row.churn, row.flooder) =
+            (of(CohortKind::SlowReader), of(CohortKind::Churn), of(CohortKind::Flooder));
     }
 }
 
@@ -279,7 +280,7 @@ fn pace(plan: &Plan, window: &Window) -> (Option<u64>, Option<u64>, Option<i64>)
 fn emissions(plan: &Plan, window: &Window) -> Vec<(f64, f64)> {
     let interval_ns = plan.status_interval.unwrap_or_default().as_nanos() as f64;
     let Some(first) = window.ticks.first().filter(|_| interval_ns > 0.0) else { return Vec::new() };
-    let emission = |tick: &Tick| {
+    let emission = |tick: &ReceivedTick| {
         let due_ns = tick.number.saturating_sub(first.number) as f64 * interval_ns;
         (due_ns, tick.emit_ns as f64 - first.emit_ns as f64)
     };
@@ -301,7 +302,7 @@ fn series(window: &Window, length: Duration) -> Series<'_> {
     ];
     let measured =
         measured.map(|(metric, histogram, is_fine)| Distribution { metric: metric.to_owned(), histogram, is_fine });
-    let beside = Kind::ALL.into_iter().flat_map(|kind| {
+    let beside = CohortKind::ALL.into_iter().flat_map(|kind| {
         let tally = &window.cohorts[kind as usize];
         [("connect", &tally.connect), ("service", &tally.service)].map(|(metric, histogram)| Distribution {
             metric: format!("{}_{metric}", kind.name()),

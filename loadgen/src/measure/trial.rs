@@ -16,7 +16,7 @@ use servers::clock;
 
 use crate::{
     engine::{
-        Engine, Options, Slot, Tick, Window, Workload,
+        Engine, Options, ReceivedTick, Slot, Window, Workload,
         progress::{Phase, Progress},
     },
     error::Unreachable,
@@ -226,7 +226,7 @@ impl<'a> Measurement<'a> {
         if self.engine.newest_tick().is_none() {
             self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
         }
-        let Some(Tick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
+        let Some(ReceivedTick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
         let now_ns = clock::now_ns();
         let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
         // Ticks that arrive until then belong to no window.

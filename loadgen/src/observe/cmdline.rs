@@ -1,7 +1,7 @@
-//! What a record keeps of the kernel's command line: the parameters that a measurement may depend on, and nothing of disks,
-//! networks and what a provider passes to its own programs.
+//! The recorded part of the kernel's command line: parameters that a measurement may depend on, without disks, networks
+//! and the provider's own settings.
 
-/// Names of parameters, with `_` for `-`, which the kernel takes for the same.
+/// Names of parameters, with `_` for `-`, which the kernel treats as equal.
 const RELEVANT: [&str; 77] = [
     // Mitigations.
     "mitigations",
@@ -29,7 +29,7 @@ const RELEVANT: [&str; 77] = [
     "tsx",
     "tsx_async_abort",
     "vmscape",
-    // Who runs where.
+    // CPU assignment.
     "irqaffinity",
     "isolcpus",
     "kthread_cpus",
@@ -83,15 +83,15 @@ const RELEVANT: [&str; 77] = [
     "thp_anon",
     "transparent_hugepage",
     "transparent_hugepage_shmem",
-    // What others look at.
+    // Observation by others.
     "audit",
     "noibrs",
 ];
 
-/// The first part of the names of a module's parameters.
+/// Module prefixes of parameter names.
 const MODULES: [&str; 6] = ["cpufreq.", "cpuidle.", "cpuidle_haltpoll.", "haltpoll.", "kfence.", "rcutree."];
 
-/// The relevant parameters of a command line, in their order. What stands behind `--` is not for the kernel.
+/// The relevant parameters of a command line, in order. Words after `--` are not for the kernel.
 pub(super) fn relevant(cmdline: &str) -> String {
     let words = words(cmdline);
     let own = words.iter().take_while(|word| **word != "--");
@@ -104,7 +104,7 @@ fn is_relevant(word: &str) -> bool {
     module || RELEVANT.contains(&name.as_str()) || name.contains("cstate")
 }
 
-/// Split at blanks, but for those between quotes.
+/// Splits at blanks outside of quotes.
 fn words(cmdline: &str) -> Vec<&str> {
     let mut quoted = false;
     let blank = |character: char| {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_keeps_what_a_measurement_depends_on_and_nothing_else() {
+    fn a_record_keeps_only_parameters_that_a_measurement_depends_on() {
         let cmdline = "BOOT_IMAGE=/vmlinuz root=UUID=1234 ro mitigations=off isolcpus=2,3 nohz-full=2,3 ip=10.0.0.7 \
                        intel_idle.max_cstate=1 ssh_key=\"a b mitigations=x\" idle=poll cpuidle.off=1 dis_ucode_ldr \
                        luks.key=/secret nosmt -- --token mitigations=auto\n";

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{Facts, Machine, Memory, ThreadUsage, Usage, cmdline};
 
-/// Another process, or several that do one job.
+/// Another process, or several processes that form one server.
 #[derive(Debug)]
 pub struct Process(Vec<One>);
 
@@ -37,7 +37,7 @@ impl Process {
         pids.iter().map(open).collect::<io::Result<_>>().map(Self)
     }
 
-    /// What it has used so far.
+    /// Its resource usage so far.
     ///
     /// CPU time is read from the process's CPU clock (clock_getcpuclockid(3)): it has nanoseconds and includes threads
     /// that have exited. /proc/PID/schedstat covers the main thread only, and utime and stime are ticks of 10 ms.
@@ -87,13 +87,13 @@ impl One {
     }
 }
 
-/// The status of a thread. Its name may be no UTF-8, for example if the kernel has cut it off within a character.
+/// The status of a thread. Its name may not be UTF-8, for example if the kernel has truncated it within a character.
 fn status(pid: i32, tid: i32) -> Option<procfs::process::Status> {
     let bytes = fs::read(format!("/proc/{pid}/task/{tid}/status")).ok()?;
     procfs::process::Status::from_read(String::from_utf8_lossy(&bytes).as_bytes()).ok()
 }
 
-/// What the calling thread has used so far.
+/// Resource usage of the calling thread so far.
 pub fn thread_usage() -> ThreadUsage {
     let run_delay_ns = || -> ProcResult<u64> {
         let task =
@@ -146,11 +146,11 @@ fn processes_ns() -> BTreeMap<i32, u64> {
 pub struct Syscalls(Vec<Counter>);
 
 impl Syscalls {
-    /// Counts those of all threads of these processes, and of those that they will start. It costs them time, so what they
-    /// do meanwhile is no measure of anything else.
+    /// Counts the system calls of all threads of these processes, including threads started later. Counting slows the
+    /// processes down, so nothing else should be measured meanwhile.
     ///
     /// # Errors
-    /// If that is not allowed (it takes root or CAP_PERFMON, and a readable tracefs) or a process is gone.
+    /// If counting is not allowed (it needs root or CAP_PERFMON, and a readable tracefs) or a process is gone.
     pub fn count(pids: &[i32]) -> io::Result<Self> {
         let id = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
             .iter()
@@ -163,7 +163,7 @@ impl Syscalls {
             tids.extend(tasks.flatten().map(|task| task.tid));
         }
         let counter = |tid| {
-            // By default the kernel is left out, and a tracepoint in the kernel then counts 0 without a word.
+            // By default the kernel is excluded, and a tracepoint in the kernel then silently counts 0.
             let mut counter = Builder::new(event)
                 .observe_pid(tid)
                 .any_cpu()
@@ -177,7 +177,7 @@ impl Syscalls {
         tids.into_iter().map(counter).collect::<io::Result<_>>().map(Self)
     }
 
-    /// How many there were.
+    /// Number of system calls so far.
     ///
     /// # Errors
     /// If a counter cannot be read.
@@ -192,8 +192,8 @@ pub fn available_cpus() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
-/// Memory in bytes that this process may still take without harm: what the kernel calls available, or less if the address
-/// space is limited (ulimit -v).
+/// Memory in bytes that this process may still allocate: the kernel's estimate of available memory, or less if the
+/// address space is limited (ulimit -v).
 pub fn available_memory() -> Option<u64> {
     let available = Meminfo::current().ok().and_then(|memory| memory.mem_available);
     let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
@@ -203,12 +203,12 @@ pub fn available_memory() -> Option<u64> {
     available.into_iter().chain(left).min()
 }
 
-/// The most descriptors that this process may have open (RLIMIT_NOFILE, the soft limit); `None` without a limit.
+/// Number of descriptors that this process may open (RLIMIT_NOFILE, the soft limit); `None` without a limit.
 pub fn descriptor_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// How many ports the kernel may choose from when a client connects (ip(7)).
+/// Number of ephemeral ports (ip(7)).
 pub fn ephemeral_ports() -> Option<u64> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u64>().ok());
@@ -216,7 +216,7 @@ pub fn ephemeral_ports() -> Option<u64> {
     Some(last.saturating_sub(first) + 1)
 }
 
-/// Has the calling thread, and what it starts, run on these CPUs only; leaves it where it is if there are none.
+/// Pins the calling thread, and threads and processes that it starts, to these CPUs; does nothing if `cpus` is empty.
 ///
 /// # Errors
 /// If none of them is available.
@@ -231,20 +231,20 @@ pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Has the calling thread run only when nothing else wants its CPU, nearly.
+/// Gives the calling thread the lowest priority, so that it hardly runs while another thread wants its CPU.
 ///
 /// # Errors
 /// If the kernel refuses that.
 pub fn yield_to_others() -> io::Result<()> {
     const LEAST: i32 = 19;
-    // On Linux this is of the thread, not of its process (setpriority(2)).
+    // On Linux the priority belongs to the thread, not to its process (setpriority(2)).
     Ok(setpriority_process(Some(rustix::thread::gettid()), LEAST)?)
 }
 
-/// Whether a cgroup limits the CPU time of this process (cgroup v2, or v1 where its usual mount is).
+/// Whether a cgroup limits the CPU time of this process (cgroup v2, or v1 at its usual mount point).
 pub fn has_cpu_quota() -> bool {
     let Ok(groups) = fs::read("/proc/self/cgroup") else { return false };
-    // Their names may be any bytes.
+    // Cgroup names may contain any bytes.
     let groups = String::from_utf8_lossy(&groups);
     let v2 = groups.lines().filter_map(|line| line.strip_prefix("0::")).flat_map(|path| {
         Path::new(path)
@@ -262,17 +262,17 @@ pub fn has_cpu_quota() -> bool {
     limited_v2 || limited_v1
 }
 
-/// The host's own name.
+/// The system's host name.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What the kernel drew when the host was started.
+/// The kernel's random boot ID.
 pub fn boot_id() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
-/// What a record says about the host. Whatever cannot be read is null.
+/// The host's properties for a record; `None` where they cannot be read.
 pub fn facts() -> Facts {
     let uname = rustix::system::uname();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -325,7 +325,7 @@ fn sysctls() -> BTreeMap<String, Option<String>> {
 }
 
 fn read(file: impl AsRef<Path>) -> Option<String> {
-    // What stands there is the kernel's or an administrator's, and need not be UTF-8.
+    // The content is set by the kernel or an administrator and may not be UTF-8.
     fs::read(file).ok().map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 

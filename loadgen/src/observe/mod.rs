@@ -1,19 +1,19 @@
-//! Looking at processes and at the machine from outside, without root.
+//! Observes processes and the machine from outside, without root.
 //!
-//! Only this folder opens /proc. Each platform has a file with the same items, taken as `imp`:
+//! Each platform has a file with the same items, imported as `imp`:
 //!
 //! * `Process::open(pids)`, `usage()`, `memory()`: CPU time, switches, run delay, threads and memory of other processes;
 //! * `Syscalls::count(pids)`, `so_far()`: system calls of other processes;
-//! * `thread_usage()`, `own_cpu_ns()`: what the calling thread and this process have used;
+//! * `thread_usage()`, `own_cpu_ns()`: usage of the calling thread and of this process;
 //! * `machine()`: counters of the whole host;
 //! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `has_cpu_quota()`: where and when threads may run;
-//! * `available_memory()`: how much this process may still take;
-//! * `descriptor_limit()`: how many descriptors this process may open;
-//! * `ephemeral_ports()`: how many connections one address can have to another;
-//! * `facts()`, `host()`, `boot_id()`: what a record says about the host, and by what it is known.
+//! * `available_memory()`: how much this process may still allocate;
+//! * `descriptor_limit()`: the number of descriptors that this process may open;
+//! * `ephemeral_ports()`: the number of connections from one address to one server;
+//! * `facts()`, `host()`, `boot_id()`: properties and identity of the host, for a record.
 //!
-//! A value that the platform does not tell is `None`, never 0. Snapshots are taken outside the measured windows: with
-//! ten thousand threads one takes up to 100 ms.
+//! A value that the platform does not provide is `None`, never 0. Snapshots are taken outside the measured windows: with
+//! ten thousand threads, a snapshot takes up to 100 ms.
 
 mod cmdline;
 mod facts;
@@ -37,25 +37,25 @@ pub use imp::{
 };
 pub use relatives::{group, listening};
 
-/// What a process has used so far.
+/// Resource usage of a process so far.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    /// When it was read, in nanoseconds of CLOCK_MONOTONIC; of a difference, the time in between.
+    /// Time of the reading, in nanoseconds of CLOCK_MONOTONIC; of a difference, the elapsed time.
     pub at_ns: u64,
-    /// CPU time of all threads, those that have exited included, in nanoseconds.
+    /// CPU time of all threads, including exited ones, in nanoseconds.
     pub cpu_ns: u64,
-    /// Voluntary switches of the living threads: each one is followed by a wake-up.
+    /// Voluntary context switches of the living threads: each is followed by a wake-up.
     pub voluntary_switches: Option<u64>,
-    /// Involuntary switches of the living threads.
+    /// Involuntary context switches of the living threads.
     pub involuntary_switches: Option<u64>,
-    /// Time that its living threads were runnable but did not run, in nanoseconds.
+    /// Time that living threads were runnable but not running, in nanoseconds.
     pub run_delay_ns: Option<u64>,
-    /// The living threads.
+    /// Number of living threads.
     pub threads: BTreeSet<i32>,
 }
 
 impl Usage {
-    /// What was used since `earlier`. Counts are unknown if a thread has exited in between: it took its own along.
+    /// Usage since `earlier`. Counts are unknown if a thread has exited in between, since its own are gone.
     pub fn since(&self, earlier: &Self) -> Self {
         let complete = earlier.threads.is_subset(&self.threads);
         let difference = |now: Option<u64>, then: Option<u64>| if complete { now?.checked_sub(then?) } else { None };
@@ -79,7 +79,7 @@ pub struct Memory {
     pub pss_bytes: Option<u64>,
 }
 
-/// What the calling thread has used so far.
+/// Resource usage of the calling thread so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadUsage {
     /// CPU time in nanoseconds.
@@ -89,13 +89,13 @@ pub struct ThreadUsage {
 }
 
 impl ThreadUsage {
-    /// What was used since `earlier`.
+    /// Usage since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         let run_delay_ns = self.run_delay_ns.zip(earlier.run_delay_ns).and_then(|(now, then)| now.checked_sub(then));
         Self { cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns), run_delay_ns }
     }
 
-    /// What this thread and another used; the longer of their run delays.
+    /// The sum of two threads' CPU times, with the longer of their run delays.
     pub fn plus(&self, other: &Self) -> Self {
         Self { cpu_ns: self.cpu_ns + other.cpu_ns, run_delay_ns: self.run_delay_ns.max(other.run_delay_ns) }
     }
@@ -104,14 +104,14 @@ impl ThreadUsage {
 /// Counters of the whole machine, since it started.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// When they were read, in nanoseconds of CLOCK_MONOTONIC.
+    /// Time of the reading, in nanoseconds of CLOCK_MONOTONIC.
     pub at_ns: u64,
-    /// Time that the hypervisor gave to others while a CPU wanted to run, over all CPUs, in nanoseconds.
+    /// Steal: time that the hypervisor ran others while a CPU was runnable, over all CPUs, in nanoseconds.
     pub steal_ns: Option<u64>,
-    /// Time that each CPU was idle or waited for a device, in nanoseconds, by its number.
+    /// Time that each CPU was idle or waiting for a device, in nanoseconds, by CPU number.
     pub idle_ns: Vec<u64>,
-    /// CPU time of every process that can be seen, in nanoseconds, by its number; the kernel's own softirq threads do the
-    /// load's work and are left out.
+    /// CPU time of every visible process, in nanoseconds, by process ID. The kernel's softirq threads are excluded, because
+    /// they work for the load.
     pub processes_ns: BTreeMap<i32, u64>,
     /// Kernel stacks in bytes.
     pub kernel_stack_bytes: Option<u64>,
@@ -122,10 +122,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Time since `earlier` that these CPUs, or all of them, were neither idle nor stolen, in nanoseconds.
+    /// Time since `earlier` that these CPUs, or all CPUs, were neither idle nor stolen, in nanoseconds.
     ///
-    /// It is what is left of the time, since idle time is exact where the kernel stops its tick and the split of busy time
-    /// is only sampled. Read in ticks of 10 ms a CPU.
+    /// It is computed as the rest of the elapsed time, because idle time is exact where the kernel stops its tick, while
+    /// the components of busy time are only sampled. The resolution is 10 ms per CPU.
     pub fn busy_since(&self, earlier: &Self, cpus: Option<&[usize]>) -> Option<u64> {
         let span_ns = self.at_ns.checked_sub(earlier.at_ns)?;
         let all: Vec<usize> = (0..self.idle_ns.len()).collect();
@@ -141,8 +141,8 @@ impl Machine {
         busy.filter(|_| !all.is_empty()).map(|busy| busy.saturating_sub(stolen_ns))
     }
 
-    /// CPU time since `earlier` of all processes but these, in nanoseconds. Read in ticks of 10 ms a process; one that has
-    /// come and gone in between is missed.
+    /// CPU time since `earlier` of all processes but these, in nanoseconds. The resolution is 10 ms per process; a process
+    /// that started and ended in between is missed.
     pub fn used_since(&self, earlier: &Self, except: &[i32]) -> u64 {
         let others = self.processes_ns.iter().filter(|(pid, _)| !except.contains(pid));
         others.map(|(pid, now)| now.saturating_sub(earlier.processes_ns.get(pid).copied().unwrap_or(0))).sum()

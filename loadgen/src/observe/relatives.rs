@@ -1,4 +1,4 @@
-//! Linux: who belongs to a process, and who of them listens.
+//! Linux: a process's relatives, and which of them listen.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ pub fn group(group: i32) -> Vec<i32> {
     living().filter(|stat| stat.pgrp == group).map(|stat| stat.pid).collect()
 }
 
-/// Which of a process, its descendants and its group hold a socket that listens on a port: the process itself first. None
-/// may be found, as when the server runs in a container. `None` if this host does not tell.
+/// The processes that hold a socket listening on a port, among a process (which comes first), its descendants and its
+/// group. Empty if there are none, as when the server runs in a container; `None` if this host does not tell.
 pub fn listening(pid: i32, port: u16) -> Option<Vec<i32>> {
     let entries = tcp().ok()?.into_iter().chain(tcp6().unwrap_or_default());
     let there = entries.filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port);
@@ -29,7 +29,7 @@ pub fn listening(pid: i32, port: u16) -> Option<Vec<i32>> {
     Some([pid].into_iter().chain(relatives).filter(|pid| holds(*pid) == Some(true)).collect())
 }
 
-/// The descendants of a process, and those of its group.
+/// The descendants of a process, and the members of its group.
 fn relatives(pid: i32) -> Vec<i32> {
     let stats: Vec<Stat> = living().collect();
     let mut found = BTreeSet::from([pid]);

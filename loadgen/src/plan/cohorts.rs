@@ -1,22 +1,22 @@
-//! Clients that behave badly: which kinds there are, and how many of each.
+//! Misbehaving clients beside the measured ones: which kinds there are, and how many of each.
 
-/// What each kind of bad client does.
+/// How a misbehaving client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Sends what the server takes and reads 1 KiB ten times a second
+pub(crate) enum CohortKind {
+    /// Sends as much as the server takes, and reads 1 KiB ten times per second.
     SlowReader,
-    /// Connects, has one message echoed and closes, every third time by a reset
+    /// Connects, has one message echoed and closes, every third time by a reset.
     Churn,
-    /// Writes and reads as fast as it can
+    /// Writes and reads as fast as it can.
     Flooder,
 }
 
-impl Kind {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::SlowReader, Self::Churn, Self::Flooder];
+impl CohortKind {
+    /// All kinds, in the order in which they are shown.
+    pub(crate) const ALL: [Self; 3] = [Self::SlowReader, Self::Churn, Self::Flooder];
 
-    /// As it is called in records.
-    pub fn name(self) -> &'static str {
+    /// The name in records.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SlowReader => "slow_reader",
             Self::Churn => "churn",
@@ -25,36 +25,56 @@ impl Kind {
     }
 }
 
-/// How many bad clients there are.
+/// How many misbehaving clients there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cohorts {
-    /// Slow readers.
+    /// Number of slow readers.
     pub slow_readers: u32,
-    /// Connections a second that come and go.
+    /// Connections per second that come and go.
     pub churn_per_sec: f64,
-    /// Flooders.
+    /// Number of flooders.
     pub flooders: u32,
 }
 
 impl Cohorts {
-    /// Whether there is none at all.
+    /// Whether there are no misbehaving clients.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The most connections that they have open at a time.
+    /// The most connections that misbehaving clients have open at a time.
     pub fn connections(&self) -> u64 {
         let churn = if self.churn_per_sec > 0.0 { CHURN_UNANSWERED as u64 } else { 0 };
         u64::from(self.slow_readers) + u64::from(self.flooders) + churn
     }
 
-    /// The part of one of several threads; flooders have one of their own.
-    pub(crate) fn part(&self, index: u32, threads: u32) -> Self {
-        let part = |count: u32| (index..count).step_by(threads as usize).len() as u32;
+    /// The share of one of several engine threads. Flooders are in no share: they have a thread of their own.
+    pub(crate) fn share(&self, index: u32, threads: u32) -> Self {
+        let share = |count: u32| (index..count).step_by(threads as usize).len() as u32;
         let churn_per_sec = self.churn_per_sec / f64::from(threads);
-        Self { slow_readers: part(self.slow_readers), churn_per_sec, flooders: 0 }
+        Self { slow_readers: share(self.slow_readers), churn_per_sec, flooders: 0 }
     }
 }
 
-/// Connections of the churn that may be unanswered; while there are as many no further one is begun.
+/// The most connections of the churn that may be unanswered; at the limit no further one is opened.
 pub(crate) const CHURN_UNANSWERED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_all_threads_add_up_but_for_the_flooders() {
+        let cohorts = Cohorts { slow_readers: 5, churn_per_sec: 9.0, flooders: 2 };
+        let shares = [0, 1, 2].map(|index| cohorts.share(index, 3));
+        assert_eq!(shares.map(|share| share.slow_readers), [2, 2, 1]);
+        assert!(shares.iter().all(|share| share.churn_per_sec == 3.0 && share.flooders == 0));
+    }
+
+    #[test]
+    fn the_churn_has_a_limited_number_of_connections_open() {
+        let cohorts = Cohorts { slow_readers: 5, churn_per_sec: 1e6, flooders: 2 };
+        assert_eq!(cohorts.connections(), 5 + 2 + CHURN_UNANSWERED as u64);
+        assert_eq!(Cohorts { churn_per_sec: 0.0, ..cohorts }.connections(), 7);
+    }
+}

@@ -1,4 +1,4 @@
-//! What the command line asks of the host.
+//! Command-line options about the host.
 
 use std::str::FromStr;
 
@@ -6,22 +6,22 @@ use clap::Args;
 
 use super::{PacingChoice, PlacementKind, PlacementRequest, placement::cpus};
 
-/// Options for the placement of server and generator, and for their sockets.
+/// CPUs, threads and sockets of a measurement.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostArgs {
-    /// Threads of the generator
+    /// Number of generator threads
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
     pub(crate) threads: u32,
 
-    /// Loopback addresses to connect from: one has as many connections to a server as it has ports
+    /// Number of loopback addresses to connect from, each with one range of ephemeral ports
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Host")]
     pub(crate) source_addresses: u32,
 
-    /// How the generator waits for the next slot
+    /// How the generator waits for the next send time
     #[arg(long, default_value = "auto", value_enum, help_heading = "Host")]
     pub(crate) pacing: PacingChoice,
 
-    /// Who runs where
+    /// Whether server and generator have CPUs of their own
     #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
     pub(crate) placement: PlacementKind,
 
@@ -29,11 +29,11 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "LIST", help_heading = "Host")]
     pub(crate) server_cpus: Option<CpuList>,
 
-    /// CPUs of the generator [default: of the second half, one a thread]
+    /// CPUs of the generator [default: one per thread, from the second half]
     #[arg(long, value_name = "LIST", help_heading = "Host")]
     pub(crate) loadgen_cpus: Option<CpuList>,
 
-    /// Leave Nagle's algorithm on, on both sides: an ablation
+    /// Leave Nagle's algorithm on, on both sides (an ablation)
     #[arg(long, help_heading = "Host")]
     pub(crate) nagle: bool,
 

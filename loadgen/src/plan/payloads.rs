@@ -4,10 +4,10 @@ use std::{fmt, str::FromStr};
 
 use super::units::{bytes, show_bytes};
 
-/// The payload sizes of a load and how often each occurs.
+/// The payload sizes of a load, and how often each occurs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payloads {
-    /// Bytes, newline included, and the share of all messages; the shares add up to 1.
+    /// Bytes, newline included, and share of all messages; the shares add up to 1.
     sizes: Vec<(usize, f64)>,
 }
 
@@ -17,10 +17,10 @@ impl Payloads {
         Self { sizes: vec![(bytes, 1.0)] }
     }
 
-    /// Sizes in bytes with their shares; those without one have equal parts of what the others leave.
+    /// Sizes in bytes with their shares; sizes without a share divide the rest equally among them.
     ///
     /// # Errors
-    /// One line that says what would be right.
+    /// If the shares do not add up to 1, or if there are no or more than 100 sizes; the message has an example.
     pub(crate) fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
         let given: f64 = sizes.iter().filter_map(|(_, share)| *share).sum();
         let others = sizes.iter().filter(|(_, share)| share.is_none()).count();
@@ -42,7 +42,7 @@ impl Payloads {
         self.sizes.iter().map(|(bytes, share)| *bytes as f64 * share).sum()
     }
 
-    /// Index of the size that a number drawn from 0..1 stands for.
+    /// Index of the size that a number drawn from 0..1 selects.
     pub(crate) fn pick(&self, drawn: f64) -> u16 {
         let mut below = 0.0;
         let index = self.sizes.iter().position(|(_, share)| {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_without_a_share_have_what_the_others_leave() {
+    fn sizes_without_a_share_divide_the_rest() {
         let mix = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
         assert_eq!(mix.sizes(), [(64, 0.9), (1024, 0.1)]);
         assert_eq!([0.0, 0.89, 0.91, 0.999].map(|drawn| mix.pick(drawn)), [0, 0, 1, 1]);

@@ -97,7 +97,7 @@ fn judged(recorded: &Recorded) -> String {
 
 fn verdict(finding: &Finding, scale: &Scale) -> String {
     let claims = !finding.ends_differ
-        && finding.comparison.is_some_and(|comparison| !matches!(comparison.verdict, Verdict::Undecided { .. }));
+        && finding.comparison.is_some_and(|comparison| !matches!(comparison.verdict, Verdict::Inconclusive { .. }));
     let is_control = is_control(&finding.second);
     let class = if claims && !is_control { "claim" } else { "faint" };
     let drawing = finding.comparison.as_ref().map_or_else(String::new, |comparison| scale.interval(comparison));

@@ -73,7 +73,7 @@ fn figures(first: &Recorded, second: &Recorded, arms: &[&String]) -> String {
 fn agreement(one: &Finding, other: &Finding) -> &'static str {
     let verdict = |finding: &Finding| {
         let verdict = finding.comparison.filter(|_| !finding.ends_differ)?.verdict;
-        Some(verdict).filter(|verdict| !matches!(verdict, Verdict::Undecided { .. }))
+        Some(verdict).filter(|verdict| !matches!(verdict, Verdict::Inconclusive { .. }))
     };
     let (Some(one), Some(other)) = (verdict(one), verdict(other)) else {
         return if verdict(one).or(verdict(other)).is_some() {
@@ -85,7 +85,7 @@ fn agreement(one: &Finding, other: &Finding) -> &'static str {
     let side = |verdict| match verdict {
         Verdict::Lower | Verdict::LowerSizeUnclear => -1,
         Verdict::Higher | Verdict::HigherSizeUnclear => 1,
-        Verdict::Equivalent | Verdict::Undecided { .. } => 0,
+        Verdict::Equivalent | Verdict::Inconclusive { .. } => 0,
     };
     let sized = |verdict| matches!(verdict, Verdict::Lower | Verdict::Higher);
     match (side(one), side(other)) {
@@ -175,7 +175,7 @@ mod tests {
             });
             finding
         };
-        let undecided = Verdict::Undecided { smallest_effect: 1.1, blocks_needed: 50 };
+        let undecided = Verdict::Inconclusive { smallest_effect: 1.1, blocks_needed: 50 };
         let agree = |one, other| agreement(&finding(one), &finding(other));
         assert_eq!(agree(Verdict::Lower, Verdict::LowerSizeUnclear), "they agree");
         assert_eq!(agree(Verdict::Lower, Verdict::Higher), "they DISAGREE");

@@ -13,7 +13,7 @@ use crate::{
         validity::{Assessment, busy_share},
     },
     plan::{
-        Kind, Load, Pacing, PlacementKind, Plan,
+        CohortKind, Load, Pacing, PlacementKind, Plan,
         units::{show_count, show_duration, show_us},
     },
     record::{BoundBy, Reason, ReasonKind, Validity},
@@ -271,11 +271,11 @@ fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
         text.push_str(&table(&[before], 13, 10));
     }
     let asked = |kind| match kind {
-        Kind::SlowReader => (f64::from(plan.cohorts.slow_readers), "slow readers"),
-        Kind::Churn => (plan.cohorts.churn_per_sec, "connections/s"),
-        Kind::Flooder => (f64::from(plan.cohorts.flooders), "flooders"),
+        CohortKind::SlowReader => (f64::from(plan.cohorts.slow_readers), "slow readers"),
+        CohortKind::Churn => (plan.cohorts.churn_per_sec, "connections/s"),
+        CohortKind::Flooder => (f64::from(plan.cohorts.flooders), "flooders"),
     };
-    for kind in Kind::ALL {
+    for kind in CohortKind::ALL {
         let (count, name) = asked(kind);
         let tally = &load.window.cohorts[kind as usize];
         if count > 0.0 {

@@ -119,7 +119,7 @@ pub(super) fn sentence(finding: &Finding) -> String {
             format!("{one} lower than {other}, size unclear ({range})")
         }
         Verdict::Equivalent => format!("{second} and {first} equivalent within {margin} ({range})"),
-        Verdict::Undecided { smallest_effect, blocks_needed } => {
+        Verdict::Inconclusive { smallest_effect, blocks_needed } => {
             let found = match finding.metric.margin {
                 // As all claims: how much lower the lower one would have to be.
                 Margin::Ratio(_) => format!("{:.0} %", (1.0 - 1.0 / smallest_effect) * 100.0),
@@ -190,10 +190,10 @@ mod tests {
 
     #[test]
     fn what_is_not_decided_says_what_it_could_have_found() {
-        let undecided = Verdict::Undecided { smallest_effect: 1.06, blocks_needed: 120 };
+        let undecided = Verdict::Inconclusive { smallest_effect: 1.06, blocks_needed: 120 };
         let text = sentence(&finding(1, 1.01, (0.95, 1.07), undecided));
         assert_eq!(text, "mio, tokio undecided (could find 6 %; 80 more blocks)");
-        let hopeless = Verdict::Undecided { smallest_effect: 1.06, blocks_needed: 20_000 };
+        let hopeless = Verdict::Inconclusive { smallest_effect: 1.06, blocks_needed: 20_000 };
         let text = sentence(&finding(1, 1.01, (0.95, 1.07), hopeless));
         assert_eq!(text, "mio, tokio undecided (could find 6 %; too noisy here)");
         let none = Finding { comparison: None, ..finding(1, 1.0, (1.0, 1.0), Verdict::Equivalent) };

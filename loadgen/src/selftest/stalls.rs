@@ -89,7 +89,7 @@ fn sleep_until(at_ns: u64) {
 /// SIGSTOP of a generator: it marks its own trial as invalid, and does not blame the server.
 pub(super) fn of_the_generator() -> Result<Vec<Answer>> {
     const PAUSE: Duration = Duration::from_millis(100);
-    let arguments = "run --server mio --rate 5k --idle 0s --warmup 100ms --duration 2s --json --no-baseline";
+    let arguments = "run --server mio --rate 5k --idle 0s --warmup 100ms --duration 2s --json --no-calibration";
     let generator = Command::new(OWN_EXECUTABLE)
         .args(arguments.split(' '))
         .stdin(Stdio::null())

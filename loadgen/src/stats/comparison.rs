@@ -1,15 +1,15 @@
-//! Arms side by side over the blocks of a session: from values to estimate, interval and verdict.
+//! Comparisons of arms over the blocks of a session: from values to estimate, confidence interval and verdict.
 //!
-//! Ratios are compared by their logarithms, so that nothing depends on which arm is named first; values that can be 0 by
-//! their differences. In a family of comparisons
+//! Ratios are compared by their logarithms, which makes the result independent of the order of the arms; values that can
+//! be 0 are compared by their differences. In a family of comparisons
 //!
-//! - **that** two arms differ, and in which direction, is said if Holm's test rejects "equal";
-//! - **by how much** is said by intervals at the family's simultaneous level ([`holm`] tells why not at Holm's own).
+//! - **directions** are claimed by Holm's test;
+//! - **sizes** are claimed by simultaneous confidence intervals ([`holm`] explains why not at Holm's levels).
 //!
-//! Each of these holds by itself with probability 1 - alpha: that no direction is claimed anywhere for equal arms, and
-//! that no size or equivalence is claimed that is not so. Where some arms are equal and others are not, both together
-//! fail with less than twice alpha. Holm's test is the sharper of the two, so a direction may be known although the
-//! interval still holds "equal". That the test also gets the direction right is proven for independent comparisons
+//! Each of the two guarantees holds by itself with probability 1 - alpha: no direction is claimed for equal arms, and no
+//! wrong size or equivalence is claimed. If some arms are equal and others are not, the probability that either fails is
+//! below twice alpha. Holm's test is the more powerful of the two, so a direction may be significant although the
+//! interval includes equality. That the test also gets the direction right is proven for independent comparisons
 //! (Shaffer, Control of directional errors with stagewise multiple test procedures, Annals of Statistics 8, 1980).
 
 use super::{
@@ -17,41 +17,41 @@ use super::{
     verdict::{Margin, Sign, Verdict, judge},
 };
 
-/// Two arms on one scale: a value of each for every block, in the same order.
+/// Two arms on one scale, with a value per block of each, in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint<'a> {
-    /// The arm that is compared with.
+    /// The reference arm.
     pub first: &'a [f64],
-    /// The arm that is said to be lower or higher than the first.
+    /// The arm whose difference from the first is estimated.
     pub second: &'a [f64],
-    /// What counts as a difference.
+    /// The margin of equivalence.
     pub margin: Margin,
 }
 
-/// A comparison of two arms. Estimate and interval are ratios, second to first, or differences, second less first.
+/// A comparison of two arms. Estimate and interval are ratios, second / first, or differences, second - first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
     /// The Hodges-Lehmann estimate.
     pub estimate: f64,
-    /// The ends of the interval, both included.
+    /// The ends of the confidence interval, both included.
     pub interval: (f64, f64),
-    /// The probability with which such an interval holds the true value; that of all intervals of a family is lower.
+    /// The confidence level of this interval alone; the simultaneous level of a family is lower.
     pub level: f64,
-    /// How many blocks it is based on.
+    /// Number of blocks.
     pub blocks: usize,
-    /// The signed-rank test's, of this comparison alone.
+    /// The p-value of the signed-rank test, for this comparison alone.
     pub p_value: f64,
-    /// The same for the family: Holm's.
+    /// Holm's adjusted p-value, for the family.
     pub p_adjusted: f64,
-    /// What may be said.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
 /// Compares every endpoint of a family, with a family-wise error of `alpha` (0.05). A family of one is not adjusted.
 ///
-/// `None` if an endpoint has too few blocks for the level (12 endpoints at 0.05 need 9), if its arms have not as many
-/// values each, or if a value cannot be compared: not finite, or not above 0 where a ratio is asked for. Such an endpoint
-/// still counts as a member, for the family is chosen before the measurement.
+/// `None` for an endpoint with too few blocks for the level (12 endpoints at 0.05 need 9), with different numbers of
+/// values per arm, or with a value that cannot be compared: not finite, or not above 0 for a ratio. Such an endpoint
+/// still counts as a member, since the family is fixed before the measurement.
 pub fn compare(family: &[Endpoint<'_>], alpha: f64) -> Vec<Option<Comparison>> {
     let differences: Vec<Vec<f64>> = family.iter().map(|endpoint| endpoint.differences().unwrap_or_default()).collect();
     let p_values: Vec<f64> = differences.iter().map(|differences| signed_rank::p_value(differences)).collect();
@@ -76,7 +76,7 @@ pub fn compare(family: &[Endpoint<'_>], alpha: f64) -> Vec<Option<Comparison>> {
 }
 
 impl Endpoint<'_> {
-    /// Second less first of each block, of logarithms if ratios are compared; `None` if a block has none.
+    /// Second - first of each block, of logarithms if ratios are compared; `None` if a block has no difference.
     fn differences(&self) -> Option<Vec<f64>> {
         if self.first.len() != self.second.len() {
             return None;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_are_mostly_zero_compare_by_differences() {
+    fn counts_that_are_mostly_zero_are_compared_by_differences() {
         let idle = [0.0; 12];
         let mut stirring = [0.0; 12];
         (stirring[3], stirring[7]) = (0.5, 2.0);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compared_still_counts_as_a_member() {
+    fn an_endpoint_that_cannot_be_compared_still_counts_as_a_member() {
         let (first, second) = ([100.0; 12], [110.0; 12]);
         let margin = Margin::Ratio(0.03);
         let good = Endpoint { first: &first, second: &second, margin };
@@ -142,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn a_direction_can_be_known_before_the_interval_knows_it() {
-        // Eleven clear differences leave Holm a whole 5 % for the twelfth, whose interval still has to be at 99.6 %.
+    fn a_direction_can_be_significant_although_the_interval_includes_equality() {
+        // After eleven clear differences, Holm tests the twelfth at 5 %, while its interval is still at 99.6 %.
         let first = [100.0; 12];
         let clear: Vec<f64> = (0..12).map(|block| 150.0 + f64::from(block)).collect();
         let slight: Vec<f64> =
@@ -187,12 +187,12 @@ mod tests {
         }
 
         #[test]
-        fn an_undecided_comparison_always_asks_for_more_blocks(
+        fn an_inconclusive_comparison_always_asks_for_more_blocks(
             first in prop::collection::vec(90.0..110.0_f64, 20), second in prop::collection::vec(90.0..110.0_f64, 20),
         ) {
             let found = one(&first, &second, Margin::Ratio(0.03)).unwrap();
             prop_assert!(found.interval.0 <= found.estimate && found.estimate <= found.interval.1);
-            if let Verdict::Undecided { smallest_effect, blocks_needed } = found.verdict {
+            if let Verdict::Inconclusive { smallest_effect, blocks_needed } = found.verdict {
                 prop_assert!(smallest_effect > 1.0 && blocks_needed > found.blocks);
             }
         }
@@ -208,16 +208,16 @@ mod tests {
             Verdict::Higher => Verdict::Lower,
             Verdict::LowerSizeUnclear => Verdict::HigherSizeUnclear,
             Verdict::HigherSizeUnclear => Verdict::LowerSizeUnclear,
-            Verdict::Equivalent | Verdict::Undecided { .. } => verdict,
+            Verdict::Equivalent | Verdict::Inconclusive { .. } => verdict,
         }
     }
 
-    /// The same but for the last digits of what is computed.
+    /// Equal up to rounding.
     fn alike(one: Verdict, other: Verdict) -> bool {
         match (one, other) {
             (
-                Verdict::Undecided { smallest_effect: one, blocks_needed: blocks },
-                Verdict::Undecided { smallest_effect: other, blocks_needed },
+                Verdict::Inconclusive { smallest_effect: one, blocks_needed: blocks },
+                Verdict::Inconclusive { smallest_effect: other, blocks_needed },
             ) => (one / other - 1.0).abs() < 1e-9 && blocks.abs_diff(blocks_needed) <= 1,
             _ => one == other,
         }

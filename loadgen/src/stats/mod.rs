@@ -1,8 +1,8 @@
 //! Statistics: pure functions over slices. Nothing here reads a clock, a file or a random number that is not seeded.
 //!
-//! The replicate is the block: a slice holds one value per block, never windows or messages. [`comparison`] sets two
-//! arms side by side, by the signed ranks of [`signed_rank`] and within a family as [`holm`] says, and comes to a
-//! [`verdict`]; [`simulate`] shows on made-up data that the intervals hold what they promise.
+//! The replicate is the block: a slice holds one value per block, never windows or messages. [`comparison`] compares
+//! two arms by signed ranks ([`signed_rank`]), adjusts for the family ([`holm`]) and arrives at a [`verdict`];
+//! [`simulate`] checks on synthetic data that the intervals have their nominal coverage.
 
 pub mod comparison;
 pub mod holm;
@@ -22,17 +22,17 @@ pub fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
     Some(below + (above - below) * position.fract())
 }
 
-/// Samples that must lie beyond a quantile for it to be printed or judged by.
+/// Minimum number of samples beyond a quantile that is printed or judged.
 pub const SAMPLES_BEYOND: u64 = 30;
 
-/// How many samples it takes to tell a `quantile` between 0 and 1: 60 for 0.5, 3,000 for 0.99.
+/// Minimum number of samples to estimate a `quantile` between 0 and 1: 60 for 0.5, 3,000 for 0.99.
 pub fn samples_needed(quantile: f64) -> u64 {
-    // To a part in a million, which is finer than any quantile that is asked for, and exact where 1 - quantile is not.
+    // In parts per million, finer than any requested quantile, since 1 - quantile is not exact in floating point.
     let beyond_ppm = ((1.0 - quantile) * 1e6).round().max(1.0);
     (SAMPLES_BEYOND as f64 * 1e6 / beyond_ppm).ceil() as u64
 }
 
-/// Whether so many samples tell a quantile.
+/// Whether the number of samples suffices to estimate a quantile.
 pub fn is_told(samples: u64, quantile: f64) -> bool {
     samples >= samples_needed(quantile)
 }

@@ -5,7 +5,7 @@
 
 use std::f64::consts::PI;
 
-/// The probability of a value up to `x`, to about 14 significant digits in either tail.
+/// The cumulative distribution function, to about 14 significant digits in either tail.
 pub(super) fn cumulative(x: f64) -> f64 {
     if x.abs() < CENTRE {
         // x + x^3/3 + x^5/(3*5) + ..., until a term no longer counts.
@@ -17,13 +17,13 @@ pub(super) fn cumulative(x: f64) -> f64 {
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// The value below which the share `probability` lies: the inverse of [`cumulative`].
+/// The quantile function: the inverse of [`cumulative`].
 pub(super) fn quantile(probability: f64) -> f64 {
     if probability > 0.5 {
         return -quantile(1.0 - probability);
     }
-    // Newton's method. Below 0 the distribution is convex: from there each step falls short of the value sought, and the
-    // steps end where rounding does.
+    // Newton's method. Below 0 the distribution function is convex, so each step falls short of the solution, and the
+    // iteration ends at rounding precision.
     let mut x = 0.0;
     loop {
         let next = x - (cumulative(x) - probability) / density(x);
@@ -39,9 +39,9 @@ fn density(x: f64) -> f64 {
     (-x * x / 2.0).exp() / (2.0 * PI).sqrt()
 }
 
-/// Where the tail begins.
+/// Where the continued fraction takes over.
 const CENTRE: f64 = 2.5;
-/// Enough terms of either for all the digits that an `f64` has.
+/// Number of terms of either that suffices for the precision of an `f64`.
 const TERMS: usize = 40;
 
 #[cfg(test)]

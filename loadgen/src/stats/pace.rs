@@ -1,14 +1,14 @@
-//! How well something that is due at even times keeps to them.
+//! Drift and jitter of periodic events.
 
 use super::quantile;
 
-/// How much faster (below 0) or slower than the schedule the clock of the emissions runs, as a share: 1e-6 is one part per
-/// million. From pairs of the time due and the time emitted; `None` with fewer than 10.
+/// How much slower (or faster, below 0) than scheduled the emissions run, as a share: 1e-6 is one part per million. Takes
+/// pairs of due time and emission time; `None` with fewer than 10.
 ///
-/// The median of the slopes between all pairs (Theil and Sen): a few late ticks do not make a drift.
+/// The median of the slopes between all pairs (Theil-Sen), which is robust against a few late ticks.
 pub fn drift(emissions: &[(f64, f64)]) -> Option<f64> {
     const FEWEST: usize = 10;
-    /// All pairs of more ticks would be millions: then every so many-th tick is taken.
+    /// Of more ticks, evenly spaced ones are taken: all pairs would be millions.
     const MOST: usize = 600;
     if emissions.len() < FEWEST {
         return None;
@@ -21,8 +21,8 @@ pub fn drift(emissions: &[(f64, f64)]) -> Option<f64> {
     quantile(&slopes.collect::<Vec<_>>(), 0.5)
 }
 
-/// The standard deviation of the time between two emissions from the time between their due times, in the unit given.
-/// `None` with fewer than two such times.
+/// The standard deviation of the time between emissions minus the time between their due times, in the given unit; `None`
+/// with fewer than two such intervals.
 pub fn jitter(emissions: &[(f64, f64)]) -> Option<f64> {
     let errors = emissions.windows(2).map(|pair| (pair[1].1 - pair[0].1) - (pair[1].0 - pair[0].0));
     let errors: Vec<f64> = errors.collect();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drift_is_found_beside_late_ticks() {
+    fn late_ticks_do_not_hide_a_drift() {
         let late = |number: usize| if number % 7 == 3 { 5e6 } else { (number % 3) as f64 * 1e3 };
         for truth in [0.0, 100e-6, -50e-6] {
             let found = drift(&ticks(200, truth, &late)).unwrap();
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn neither_depends_on_where_the_clock_begins(
+        fn drift_and_jitter_do_not_depend_on_the_origin_of_the_clock(
             late in prop::collection::vec(0.0..1e6_f64, 10..50), start in 0.0..1e12_f64,
         ) {
             let ticks = ticks(late.len(), 0.0, &|number| late[number]);

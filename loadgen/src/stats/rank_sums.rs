@@ -1,33 +1,34 @@
-//! The null distribution of the signed-rank statistic: if each rank gets a plus with probability one half, how large is
-//! the sum of those that do?
+//! The null distribution of the signed-rank statistic: the sum of ranks, each of which is included with probability one
+//! half.
 
 use super::normal;
 
 /// The distribution of the sum.
 ///
-/// Ranks and sums are counted twice, which keeps the mid-ranks of ties whole. It is conditional on the ranks, hence
-/// exact with ties too (Lehmann, Nonparametrics, 1975, chapter 3).
+/// Ranks and sums are doubled, which makes the mid-ranks of ties integers. The distribution is conditional on the ranks,
+/// hence exact with ties too (Lehmann, Nonparametrics, 1975, chapter 3).
 pub(super) enum RankSums {
-    /// The probability of each sum or a smaller one, up to the middle; the other half is its mirror image.
+    /// Exact: cumulative probabilities up to the middle; the other half is the mirror image.
     Exact(Vec<f64>),
-    /// For many ranks.
+    /// The normal approximation, for many ranks.
     Normal { mean: f64, deviation: f64 },
 }
 
 impl RankSums {
-    /// The distribution for these ranks, each counted twice.
+    /// The distribution for these doubled ranks.
     pub(super) fn of(doubled_ranks: &[usize]) -> Self {
         if doubled_ranks.len() <= EXACT_MAX { Self::Exact(exact(doubled_ranks)) } else { Self::normal(doubled_ranks) }
     }
 
-    /// Each rank counts or not, so its mean is a half of it and its variance a quarter of its square.
+    /// Each rank is included or not, so it contributes half of itself to the mean and a quarter of its square to the
+    /// variance.
     fn normal(doubled_ranks: &[usize]) -> Self {
         let mean = doubled_ranks.iter().map(|rank| *rank as f64 / 2.0).sum();
         let variance = doubled_ranks.iter().map(|rank| (*rank as f64 / 2.0).powi(2)).sum::<f64>();
         Self::Normal { mean, deviation: variance.sqrt() }
     }
 
-    /// The probability of a doubled sum of at most this, which is to lie in the lower half.
+    /// The probability of a doubled sum of at most `sum`, which must lie in the lower half.
     pub(super) fn at_most(&self, doubled_sum: usize) -> f64 {
         match self {
             Self::Exact(cumulative) => cumulative[doubled_sum.min(cumulative.len() - 1)],
@@ -37,7 +38,7 @@ impl RankSums {
         }
     }
 
-    /// The largest doubled sum that is, with all below it, no likelier than `probability` (at most one half).
+    /// The largest doubled sum whose cumulative probability is at most `probability` (at most one half).
     pub(super) fn largest_within(&self, probability: f64) -> Option<usize> {
         match self {
             Self::Exact(cumulative) => cumulative.partition_point(|up_to| *up_to <= probability).checked_sub(1),
@@ -49,7 +50,7 @@ impl RankSums {
     }
 }
 
-/// Counts, rank by rank, in how many ways each sum comes about; what is above the middle is left out.
+/// Counts, rank by rank, the number of ways to reach each sum up to the middle.
 fn exact(doubled_ranks: &[usize]) -> Vec<f64> {
     let middle = doubled_ranks.iter().sum::<usize>() / 2;
     let mut ways = vec![0.0; middle + 1];
@@ -57,7 +58,7 @@ fn exact(doubled_ranks: &[usize]) -> Vec<f64> {
     let mut reached = 0;
     for rank in doubled_ranks {
         reached = (reached + rank).min(middle);
-        // Downwards, so that a sum without this rank is read before it is added to.
+        // Downwards, so that a sum without this rank is read before it is updated.
         for sum in (*rank..=reached).rev() {
             ways[sum] += ways[sum - rank];
         }
@@ -70,10 +71,10 @@ fn exact(doubled_ranks: &[usize]) -> Vec<f64> {
     running.collect()
 }
 
-/// Up to so many ranks the distribution is exact, in milliseconds. The normal one with continuity correction then errs
-/// by less than 0.0005 anywhere, and where it matters, below 2.5 %, to the safe side.
+/// Maximum number of ranks for the exact distribution, which takes milliseconds. Beyond, the error of the normal
+/// approximation with continuity correction is below 0.0005, and conservative where it matters, below 2.5 %.
 const EXACT_MAX: usize = 200;
-/// Half a rank, counted twice.
+/// Half a rank, doubled.
 const CONTINUITY: f64 = 1.0;
 
 #[cfg(test)]
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_normal_distribution_takes_over_without_a_step() {
+    fn the_normal_approximation_continues_the_exact_distribution() {
         let ranks = untied(EXACT_MAX);
         let exact = RankSums::of(&ranks);
         assert!(matches!(exact, RankSums::Exact(_)));

@@ -1,54 +1,53 @@
-//! Paired differences by their signed ranks: Hodges-Lehmann estimate, Wilcoxon's exact interval and test.
+//! Signed-rank statistics of paired differences: Hodges-Lehmann estimate, Wilcoxon's exact interval and test.
 //!
-//! The only assumption is that a difference is as likely to lie above the true value as below it by as much. With the
-//! order of the arms drawn at random in each block, equal arms satisfy it whatever the noise looks like. Sources:
+//! The only assumption is that differences are distributed symmetrically around the true value. With the order of the
+//! arms drawn at random in each block, equal arms satisfy it for any distribution of the noise. Sources:
 //! Wilcoxon, Individual comparisons by ranking methods (1945); Hodges and Lehmann, Estimates of location based on rank
 //! tests (1963); Hollander and Wolfe, Nonparametric Statistical Methods, section 3.
 //!
 //! **Zeros and ties** occur in counts such as wake-ups. The test follows Pratt (Remarks on zeros and ties in the Wilcoxon
 //! signed rank procedures, JASA 54, 1959): a zero takes part in the ranking and its rank is then left out, so that many
-//! zeros make the rest less telling, not more; ties share the mean of their ranks. The distribution is exact for just
-//! those ranks. The interval is closed and counts zeros and ties against any claim, which makes it conservative for
+//! zeros weaken the evidence of the rest; ties share the mean of their ranks. The distribution is exact for these
+//! ranks. The interval is closed and counts zeros and ties against any claim, which makes it conservative for
 //! discrete values (Noether, Wilcoxon confidence intervals for location parameters in the discrete case, JASA 62, 1967).
-//! Without zeros and ties the two agree exactly: the interval holds the values that the test does not reject.
+//! Without zeros and ties the two agree exactly: the interval contains the values that the test does not reject.
 //!
-//! Values are to be finite. Work and memory grow with the square of the number of blocks.
+//! Values must be finite. Work and memory grow with the square of the number of blocks.
 
 use super::rank_sums::RankSums;
 
-/// What is known of the true difference.
+/// A confidence interval of the true difference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// Its lower end, which belongs to it.
+    /// The lower end, included.
     pub low: f64,
-    /// Its upper end, which belongs to it.
+    /// The upper end, included.
     pub high: f64,
-    /// How often such an interval holds the true value: at least the level asked for, since rank sums come in steps.
+    /// The exact confidence level, at least the requested one, since rank sums are discrete.
     pub level: f64,
 }
 
-/// The Hodges-Lehmann estimate: the median of the means of all pairs, each difference with itself included; `None` if
-/// there are no differences.
+/// The Hodges-Lehmann estimate: the median of the means of all pairs of differences, including each with itself; `None`
+/// without differences.
 pub fn estimate(differences: &[f64]) -> Option<f64> {
     let means = walsh_averages(differences);
     let above = *means.get(means.len() / 2)?;
     Some(if means.len() % 2 == 1 { above } else { means[means.len() / 2 - 1].midpoint(above) })
 }
 
-/// The interval that holds the true difference with probability `level` (say 0.95) or more; `None` if there are too few
-/// differences for any to do so: at least 6 are needed for 0.95, 8 for 0.99.
+/// The confidence interval of the true difference at `level` (such as 0.95) or more; `None` with too few differences: at
+/// least 6 are needed for 0.95, 8 for 0.99.
 pub fn interval(differences: &[f64], level: f64) -> Option<Interval> {
     let doubled_ranks: Vec<usize> = (1..=differences.len()).map(|rank| 2 * rank).collect();
     let sums = RankSums::of(&doubled_ranks);
-    // A value is rejected if at most so many of the means lie on one side of it.
+    // The test rejects a value if at most this many of the means lie on one side of it.
     let rejected = sums.largest_within((1.0 - level) / 2.0)? / 2;
     let means = walsh_averages(differences);
     let [low, high] = [*means.get(rejected)?, means[means.len() - 1 - rejected]];
     Some(Interval { low, high, level: 1.0 - 2.0 * sums.at_most(2 * rejected) })
 }
 
-/// How likely rank sums at least as uneven as these are if the arms are equal: two-sided, exact up to 200 differences
-/// other than 0. It is 1 if there are none.
+/// The two-sided p-value of equal arms, exact up to 200 differences other than 0; 1 if there are none.
 pub fn p_value(differences: &[f64]) -> f64 {
     let ranked = doubled_ranks(differences);
     let sum = |sign: fn(f64) -> bool| -> usize {
@@ -70,7 +69,7 @@ fn walsh_averages(differences: &[f64]) -> Vec<f64> {
     means
 }
 
-/// Each difference that is not 0 with twice its rank by size; the zeros hold the lowest ranks.
+/// Each nonzero difference with twice its rank by size; the zeros have the lowest ranks.
 fn doubled_ranks(differences: &[f64]) -> Vec<(f64, usize)> {
     let mut sorted = differences.to_vec();
     sorted.sort_unstable_by(|left, right| left.abs().total_cmp(&right.abs()));
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// By definition: every one of the 2^n ways to set the signs.
+    /// By definition, over all 2^n assignments of signs.
     fn p_value_by_enumeration(differences: &[f64]) -> f64 {
         let size: Vec<f64> = differences.iter().map(|difference| difference.abs()).collect();
         let rank = |of: f64| {
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_classic_example_comes_out_as_published() {
+    fn the_classic_example_has_the_published_result() {
         // Hollander and Wolfe, example 3.1 (Hamilton depression scale, 9 patients): W+ = 5, p = 0.039, estimate -0.46,
         // interval (-0.786, -0.010) at 96.1 %.
         let differences = [-0.952, 0.147, -1.022, -0.430, -0.620, -0.590, -0.490, 0.080, -0.010];
@@ -132,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn zeros_alone_say_nothing_and_many_zeros_weaken_the_rest() {
+    fn zeros_alone_are_no_evidence_and_many_zeros_weaken_the_rest() {
         assert_eq!(p_value(&[0.0; 40]), 1.0);
         let found = interval(&[0.0; 40], 0.95).unwrap();
         assert_eq!((found.low, found.high), (0.0, 0.0));
-        // Nine above and three below: with zeros the order among them counts for less, and it was in their favour.
+        // Nine above and three below: with zeros, the order among the rest, which favoured the nine, has less weight.
         let mut differences: Vec<f64> =
             (1..=12).map(|value| f64::from(if value <= 3 { -value } else { value })).collect();
         let without = p_value(&differences);
@@ -149,12 +148,12 @@ mod tests {
     #[test]
     fn ties_share_their_mean_rank() {
         assert_eq!(doubled_ranks(&[3.0, 0.0, -1.0, 1.0, -2.0, 0.0]), [(-1.0, 7), (1.0, 7), (-2.0, 10), (3.0, 12)]);
-        // 12 of 12 to one side: the same whatever the ranks.
+        // 12 of 12 on one side: the same result for any ranks.
         assert_eq!(p_value(&[1.0; 12]), 2.0 / 4_096.0);
     }
 
     #[test]
-    fn hundreds_of_differences_are_compared_by_the_normal_distribution() {
+    fn hundreds_of_differences_use_the_normal_approximation() {
         let differences: Vec<f64> = (0..300).map(|index| f64::from(index * 7919 % 1_000) - 470.0).collect();
         let [lower, found, upper] = [-0.01, 0.0, 0.01].map(|shift| interval(&differences, 0.95 + shift).unwrap());
         assert!(found.low > lower.low.min(upper.low) && found.high < upper.high);
@@ -165,16 +164,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_p_value_is_that_of_every_way_to_set_the_signs(values in prop::collection::vec(-4..=4_i32, 0..10)) {
+        fn the_p_value_equals_the_enumeration_of_all_signs(values in prop::collection::vec(-4..=4_i32, 0..10)) {
             let differences: Vec<f64> = values.into_iter().map(f64::from).collect();
             prop_assert!((p_value(&differences) - p_value_by_enumeration(&differences)).abs() < 1e-12);
         }
 
         #[test]
-        fn the_interval_holds_just_the_values_that_the_test_does_not_reject(
+        fn the_interval_contains_exactly_the_values_that_the_test_does_not_reject(
             differences in prop::collection::vec(-1.0..1.0_f64, 6..25), at in -1.0..1.0_f64, level in 0.5..0.96_f64,
         ) {
-            // Where a mean of two lies the test has a tie.
+            // At the mean of a pair the test has a tie.
             prop_assume!(walsh_averages(&differences).iter().all(|mean| (mean - at).abs() > 1e-9));
             let found = interval(&differences, level).unwrap();
             let shifted: Vec<f64> = differences.iter().map(|difference| difference - at).collect();
@@ -182,7 +181,7 @@ mod tests {
         }
 
         #[test]
-        fn the_interval_holds_the_estimate_and_grows_with_the_level(
+        fn the_interval_contains_the_estimate_and_grows_with_the_level(
             values in prop::collection::vec(-20..20_i32, 9..40), unit in 0.001..1e6_f64,
         ) {
             let differences: Vec<f64> = values.into_iter().map(|value| f64::from(value) * unit).collect();

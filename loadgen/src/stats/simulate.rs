@@ -1,4 +1,4 @@
-//! The statistics on made-up sessions whose truth is known: do they hold what they promise?
+//! Checks the statistics on synthetic sessions with known effects.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,12 +9,12 @@ use super::{
     verdict::Margin,
 };
 
-/// The share of made-up sessions of so many `blocks` whose 95 % interval holds the true ratio, 1.05: from 0.93 to 0.97
-/// if all is well and there are a few thousand `simulations`. (Rank sums come in steps: exactly, it is 0.9575 with 12
-/// blocks and 0.9502 with 40.)
+/// The coverage of the 95 % confidence interval: the share of synthetic sessions with `blocks` blocks whose interval
+/// contains the true ratio, 1.05. It should be between 0.93 and 0.97 with a few thousand `simulations`. (Rank sums are
+/// discrete: the exact coverage is 0.9575 with 12 blocks and 0.9502 with 40.)
 ///
-/// Every second session is disturbed: one trial in ten is hit by something that costs it half as much again. The same
-/// seed gives the same answer everywhere. With fewer than 6 blocks there is no interval, hence 0.
+/// Every second session is disturbed: one trial in ten takes half as much again. The same seed gives the same result
+/// everywhere. With fewer than 6 blocks there is no interval, hence 0.
 pub fn simulated_coverage(seed: u64, blocks: usize, simulations: usize) -> f64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let noises = [Noise::Normal, Noise::Disturbed].into_iter().cycle();
@@ -22,7 +22,7 @@ pub fn simulated_coverage(seed: u64, blocks: usize, simulations: usize) -> f64 {
     covered as f64 / simulations as f64
 }
 
-/// Whether the interval of one made-up session holds the truth.
+/// Whether the interval of one synthetic session contains the true ratio.
 fn covers(random: &mut ChaCha8Rng, noise: Noise, blocks: usize) -> bool {
     let truth = 1.05;
     let [first, second] = session(random, noise, blocks, [1.0, truth]);
@@ -33,11 +33,11 @@ fn covers(random: &mut ChaCha8Rng, noise: Noise, blocks: usize) -> bool {
 #[derive(Clone, Copy, Debug)]
 enum Noise {
     Normal,
-    /// The same with one trial in ten hit.
+    /// The same noise, with one trial in ten disturbed.
     Disturbed,
 }
 
-/// One value for every block of each arm: what the arm costs, times what the block does to all its trials, times noise.
+/// One value per block of each arm: the arm's cost, times a factor of the block, times noise.
 fn session<const ARMS: usize>(
     random: &mut ChaCha8Rng,
     noise: Noise,
@@ -60,10 +60,10 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
     StandardNormal.sample(random)
 }
 
-/// How much the host's mood differs between blocks, and how much two trials of a block do.
+/// Spread of the host's speed between blocks, and between the trials of a block.
 const BLOCK_SPREAD: f64 = 0.1;
 const TRIAL_SPREAD: f64 = 0.03;
-/// How many trials are hit, and how hard.
+/// Share of disturbed trials, and the factor of a disturbance.
 const HIT_SHARE: f64 = 0.1;
 const HIT_FACTOR: f64 = 1.5;
 
@@ -77,7 +77,7 @@ mod tests {
     };
 
     #[test]
-    fn the_interval_holds_the_truth_as_often_as_it_says() {
+    fn the_interval_has_its_nominal_coverage() {
         for (blocks, simulations) in [(12, 1_500), (40, 800)] {
             for noise in [Noise::Normal, Noise::Disturbed] {
                 let mut random = ChaCha8Rng::seed_from_u64(9);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_coverage_of_a_seed_is_always_the_same() {
+    fn the_same_seed_gives_the_same_coverage() {
         let coverage = simulated_coverage(1, 12, 400);
         assert_eq!(coverage, simulated_coverage(1, 12, 400));
         assert!((0.9..=1.0).contains(&coverage));
@@ -97,19 +97,19 @@ mod tests {
     }
 
     #[test]
-    fn equal_arms_come_out_different_in_no_more_than_one_family_of_twenty() {
+    fn equal_arms_are_claimed_to_differ_in_at_most_one_family_of_twenty() {
         let mut random = ChaCha8Rng::seed_from_u64(11);
         for (blocks, families) in [(12, 700), (40, 120)] {
             let different = (0..families).filter(|_| family_differs(&mut random, blocks)).count();
             let share = different as f64 / f64::from(families);
-            // Three standard errors above 5 %; and a test that never rejects would be no test.
+            // At most three standard errors above 5 %; and a test that never rejects would not be a test.
             let above = 3.0 * (0.05 * 0.95 / f64::from(families)).sqrt();
             assert!((0.01..0.05 + above).contains(&share), "{share} with {blocks} blocks");
         }
     }
 
     #[test]
-    fn five_percent_are_nearly_always_found_in_forty_blocks() {
+    fn forty_blocks_nearly_always_detect_five_percent() {
         let mut random = ChaCha8Rng::seed_from_u64(13);
         let mut found = |noise, alpha| {
             let found = (0..100).filter(|_| {
@@ -120,20 +120,20 @@ mod tests {
             });
             found.count()
         };
-        // One of twelve, at the level that this means for each.
+        // One of twelve comparisons, at its Bonferroni level.
         assert!(found(Noise::Normal, 0.05 / 12.0) >= 98);
         assert!(found(Noise::Disturbed, 0.05) >= 90);
     }
 
     #[test]
-    fn the_smallest_effect_is_found_in_about_four_sessions_of_five() {
+    fn the_detectable_effect_is_detected_with_about_80_percent_power() {
         let mut random = ChaCha8Rng::seed_from_u64(14);
         let margin = Margin::Ratio(0.001);
         let effects: Vec<f64> = (0..100)
             .filter_map(|_| {
                 let [first, second] = session(&mut random, Noise::Normal, 40, [1.0; 2]);
                 match compare(&[Endpoint { first: &first, second: &second, margin }], 0.05)[0]?.verdict {
-                    Verdict::Undecided { smallest_effect, .. } => Some(smallest_effect),
+                    Verdict::Inconclusive { smallest_effect, .. } => Some(smallest_effect),
                     _ => None,
                 }
             })
@@ -147,8 +147,8 @@ mod tests {
         assert!((0.7..0.9).contains(&share), "{share} at {typical}");
     }
 
-    /// Whether anything is claimed about three equal arms, compared in pairs on four scales: twelve comparisons that hang
-    /// together in threes.
+    /// Whether anything is claimed about three equal arms, compared in pairs on four scales: twelve comparisons, dependent
+    /// in threes.
     fn family_differs(random: &mut ChaCha8Rng, blocks: usize) -> bool {
         let scales: Vec<[Vec<f64>; 3]> = (0..4).map(|_| session(random, Noise::Disturbed, blocks, [1.0; 3])).collect();
         let margin = Margin::Ratio(0.03);
@@ -158,7 +158,7 @@ mod tests {
             .map(|(first, second)| Endpoint { first, second, margin })
             .collect();
         let claims = |found: Comparison| {
-            found.p_adjusted <= 0.05 || !matches!(found.verdict, Verdict::Equivalent | Verdict::Undecided { .. })
+            found.p_adjusted <= 0.05 || !matches!(found.verdict, Verdict::Equivalent | Verdict::Inconclusive { .. })
         };
         compare(&family, 0.05).into_iter().any(|found| claims(found.expect("there are 9 blocks or more")))
     }

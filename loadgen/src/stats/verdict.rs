@@ -1,10 +1,10 @@
-//! What may be said of two arms: five verdicts, none of them a ranking and none of them "the same" for want of evidence.
+//! The verdict on two arms. There are five; none is a ranking, and none claims equality for lack of evidence.
 //!
-//! Whether lower is better is the report's business.
+//! The report decides whether lower is better.
 
 use super::{normal, signed_rank::Interval};
 
-/// What counts as a difference worth mentioning, and with it how values are compared.
+/// The margin of equivalence, which also determines how values are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Margin {
     /// By ratios: 0.03 is a factor of 1.03 upwards and of 1/1.03 downwards. For values above 0.
@@ -14,7 +14,7 @@ pub enum Margin {
 }
 
 impl Margin {
-    /// On the scale on which differences are taken.
+    /// Converts a value to the scale on which differences are taken.
     pub(super) fn width(self) -> f64 {
         match self {
             Self::Ratio(share) => share.ln_1p(),
@@ -22,7 +22,7 @@ impl Margin {
         }
     }
 
-    /// From that scale back to the one that is shown.
+    /// Converts back from that scale to the displayed one.
     pub(super) fn shown(self, difference: f64) -> f64 {
         match self {
             Self::Ratio(_) => difference.exp(),
@@ -31,30 +31,30 @@ impl Margin {
     }
 }
 
-/// What may be said of the second arm.
+/// The verdict on the second arm, relative to the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     /// Lower by more than the margin.
     Lower,
     /// Higher by more than the margin.
     Higher,
-    /// Lower; whether by more than the margin is open.
+    /// Lower, but perhaps by less than the margin.
     LowerSizeUnclear,
-    /// Higher; whether by more than the margin is open.
+    /// Higher, but perhaps by less than the margin.
     HigherSizeUnclear,
     /// Within the margin in both directions.
     Equivalent,
     /// None of these.
-    Undecided {
-        /// The smallest true effect that would have had four chances in five to be found, as a ratio above 1 or as a
-        /// difference above 0, like the estimate.
+    Inconclusive {
+        /// The smallest true effect detected with 80 % power, as a ratio above 1 or a difference above 0, like the
+        /// estimate.
         smallest_effect: f64,
-        /// With about how many blocks in all some other verdict is certain.
+        /// The approximate total number of blocks with which another verdict is certain.
         blocks_needed: usize,
     },
 }
 
-/// The direction of a difference, as far as the test knows it.
+/// The direction of a difference, according to the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     Below,
@@ -63,7 +63,7 @@ pub(super) enum Sign {
 }
 
 impl Sign {
-    /// The side of 0 on which the estimate lies; one of 0 itself has none, whatever the test says.
+    /// The sign of the estimate; an estimate of 0 has no direction, even if the test rejects.
     pub(super) fn of(difference: f64) -> Self {
         if difference < 0.0 {
             Self::Below
@@ -75,7 +75,7 @@ impl Sign {
     }
 }
 
-/// The first of the verdicts, from the strongest down, that the interval or else the test supports.
+/// The strongest verdict that the interval or else the test supports.
 pub(super) fn judge(interval: &Interval, known: Sign, margin: Margin, blocks: usize) -> Verdict {
     let Interval { low, high, .. } = *interval;
     let width = margin.width();
@@ -91,29 +91,29 @@ pub(super) fn judge(interval: &Interval, known: Sign, margin: Margin, blocks: us
         Verdict::HigherSizeUnclear
     } else {
         let smallest_effect = margin.shown(smallest_effect(interval));
-        Verdict::Undecided { smallest_effect, blocks_needed: blocks_needed(interval, width, blocks) }
+        Verdict::Inconclusive { smallest_effect, blocks_needed: blocks_needed(interval, width, blocks) }
     }
 }
 
-/// The true effect at which the interval would miss "equal" in four sessions of five.
+/// The true effect at which the interval excludes equality with 80 % power.
 ///
-/// Half the interval's width is taken for as many standard errors of the estimate as its level has in a normal
-/// distribution: an estimate of the noise that a few wild blocks do not blow up, as a standard deviation would be.
+/// The standard error is estimated from half the width of the interval, assuming a normal distribution: unlike a standard
+/// deviation, this is robust against a few extreme blocks.
 fn smallest_effect(interval: &Interval) -> f64 {
     let half_width = (interval.high - interval.low) / 2.0;
     let errors = -normal::quantile((1.0 - interval.level) / 2.0);
     half_width * (1.0 + normal::quantile(POWER) / errors)
 }
 
-/// How many blocks in all make the interval as narrow as the margin is wide, its width falling with the square root.
+/// The total number of blocks that makes the interval as narrow as the margin, if its width falls with the square root.
 ///
-/// Such an interval either misses "equal" or lies within the margin, whatever the true effect. It is always more than
-/// there are: an interval that does neither is wider.
+/// Such an interval either excludes equality or lies within the margin, for any true effect. The result always exceeds
+/// the present number of blocks: an interval that does neither is wider than the margin.
 fn blocks_needed(interval: &Interval, width: f64, blocks: usize) -> usize {
     (blocks as f64 * ((interval.high - interval.low) / width).powi(2)).ceil() as usize
 }
 
-/// With what probability an effect is to be found that is called findable: the convention.
+/// The power at which an effect counts as detectable, by convention.
 const POWER: f64 = 0.8;
 
 #[cfg(test)]
@@ -124,27 +124,27 @@ mod tests {
     fn each_place_of_the_interval_has_its_verdict() {
         let margin = Margin::Difference(3.0);
         let verdict = |low, high, known| judge(&Interval { low, high, level: 0.95 }, known, margin, 40);
-        let undecided = |verdict| matches!(verdict, Verdict::Undecided { .. });
+        let is_inconclusive = |verdict| matches!(verdict, Verdict::Inconclusive { .. });
         assert_eq!(verdict(-9.0, -3.1, Sign::Below), Verdict::Lower);
         assert_eq!(verdict(-9.0, -3.0, Sign::Below), Verdict::LowerSizeUnclear);
         assert_eq!(verdict(-9.0, -0.1, Sign::Unknown), Verdict::LowerSizeUnclear, "the interval alone is enough");
         assert_eq!(verdict(-9.0, 0.2, Sign::Below), Verdict::LowerSizeUnclear, "the test alone is enough");
-        assert!(undecided(verdict(-9.0, 0.0, Sign::Unknown)));
+        assert!(is_inconclusive(verdict(-9.0, 0.0, Sign::Unknown)));
         assert_eq!(verdict(-3.0, 3.0, Sign::Unknown), Verdict::Equivalent);
         assert_eq!(verdict(0.1, 2.9, Sign::Above), Verdict::Equivalent, "different, but not by much");
-        assert!(undecided(verdict(-0.1, 3.1, Sign::Unknown)));
+        assert!(is_inconclusive(verdict(-0.1, 3.1, Sign::Unknown)));
         assert_eq!(verdict(0.1, 3.1, Sign::Above), Verdict::HigherSizeUnclear);
         assert_eq!(verdict(3.1, 9.0, Sign::Above), Verdict::Higher);
     }
 
     #[test]
-    fn an_undecided_comparison_tells_what_it_could_have_found() {
-        // 1.96 standard errors to either side: one is 2; 1.96 + 0.84 of them have a power of 80 %.
+    fn an_inconclusive_comparison_states_its_detectable_effect() {
+        // The interval is 1.96 standard errors to either side, so one is 2; 1.96 + 0.84 of them give 80 % power.
         let interval = Interval { low: -2.92, high: 4.92, level: 0.95 };
         let verdict = judge(&interval, Sign::Unknown, Margin::Difference(4.0), 40);
-        let Verdict::Undecided { smallest_effect, blocks_needed } = verdict else { panic!("{verdict:?}") };
+        let Verdict::Inconclusive { smallest_effect, blocks_needed } = verdict else { panic!("{verdict:?}") };
         assert!((smallest_effect - 5.603).abs() < 0.001, "{smallest_effect}");
-        // 7.84 wide and to be 4.
+        // The width is 7.84 and has to become 4.
         assert_eq!(blocks_needed, 154);
     }
 }

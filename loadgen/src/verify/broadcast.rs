@@ -18,16 +18,16 @@ use super::{
 
 pub(super) const CHECKS: &[Check] = &[
     Check::together("B1", "a tick has the same text on all connections and counts them", same_text),
-    Check::together("B1", "the recipients of a tick are those it counts, whoever comes and goes", recipients),
+    Check::together("B1", "a tick counts its recipients, even while connections come and go", recipients),
     Check::together("B2", "a status waits for the end of the client's line", held_inside_a_line),
-    Check::together("B2", "statuses stand at boundaries under random segmentation", boundaries),
-    Check::together("B3", "of the statuses held only the newest is sent", latest_wins),
-    Check::together("B3", "statuses at 10 ms under load are neither lost nor doubled", none_lost_under_load),
+    Check::together("B2", "statuses stand at line boundaries under random segmentation", boundaries),
+    Check::together("B3", "of several held statuses only the newest is sent", latest_wins),
+    Check::together("B3", "statuses every 10 ms under load are neither lost nor duplicated", none_lost_under_load),
     Check::alone("B4", "tick k is due at start + k * interval over 200 ticks", no_drift),
     Check::alone("B4", "a server that was stopped skips ticks and sends no burst", no_burst),
     Check::alone("B4", "an interval of 0 turns broadcasts off", broadcasts_off),
-    Check::together("B5", "a stuck client delays nobody's status and nobody's echo", a_stuck_client),
-    Check::alone("C1", "lines that look much like a status come back like all others", lookalikes),
+    Check::together("B5", "a stuck client delays no other client's status or echo", a_stuck_client),
+    Check::alone("C1", "lines that resemble a status are echoed like any other", lookalikes),
     Check::alone("S1", "an echo right behind a status is not held back (TCP_NODELAY)", echo_behind_a_status),
 ];
 
@@ -36,19 +36,19 @@ fn same_text(subject: &Subject) -> Result<()> {
     let mut clients = connect(server.addr, 50)?;
     let mut seen: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for client in &mut clients {
-        // A tick or two were seen while not everybody was there.
+        // The first ticks may have been sent before all clients were connected.
         let mut last = 0;
         while seen.len() < 5 || last < *seen.keys().next_back().unwrap_or(&0) {
             let line = client.line()?;
-            let status = Status::parse(&line).context("only statuses are expected")?;
+            let status = Status::parse(&line).context("received a line that is not a status")?;
             ensure!(status.emit_ns >= status.due_ns, "tick {} was emitted before it was due", status.tick);
-            ensure!(status.emit_ns <= clock::now_ns(), "tick {} says that it comes from the future", status.tick);
+            ensure!(status.emit_ns <= clock::now_ns(), "tick {} has an emission time in the future", status.tick);
             last = status.tick;
             let first = seen.entry(status.tick).or_insert_with(|| line.clone());
             ensure!(*first == line, "tick {} differs between connections", status.tick);
         }
     }
-    let newest = seen.values().next_back().and_then(|line| Status::parse(line)).context("some tick was seen")?;
+    let newest = seen.values().next_back().and_then(|line| Status::parse(line)).context("no tick was seen")?;
     ensure!(newest.active == 50, "{} active connections, but 50 are open", newest.active);
     Ok(())
 }
@@ -57,7 +57,7 @@ fn recipients(subject: &Subject) -> Result<()> {
     let server = subject.start(BUSY)?;
     let mut observer = Client::connect(server.addr)?;
     observer.greet()?;
-    // More than a fan-out serves at a time, so that connections come and go in the middle of one.
+    // More than one chunk of a fan-out, so that connections come and go during one.
     let crowd = connect(server.addr, 100)?;
     for round in 0..300 {
         let mut client = Client::connect(server.addr)?;
@@ -77,7 +77,7 @@ fn recipients(subject: &Subject) -> Result<()> {
     counted += observer.rest()?.statuses.iter().map(|status| status.active).sum::<u64>();
     let counters = server.stop()?;
     let settled = counters.statuses_sent + counters.statuses_replaced + counters.statuses_dropped_at_eof;
-    // The observer may have missed what came before its first and after its last byte.
+    // The observer may have missed ticks before its first and after its last byte.
     ensure!(settled >= counted, "ticks counted {counted} recipients, but only {settled} statuses are accounted for");
     ensure!(settled <= counted + 2 * 300, "{settled} statuses for {counted} recipients: {counters:?}");
     ensure!(counters.accepts == 401, "{} of 401 connections were accepted", counters.accepts);
@@ -89,7 +89,7 @@ fn held_inside_a_line(subject: &Subject) -> Result<()> {
     let (mut client, mut other) = (Client::connect(server.addr)?, Client::connect(server.addr)?);
     client.greet()?;
     client.send(b"half ")?;
-    // Ticks come, as the other connection sees.
+    // The other connection shows that ticks were sent.
     other.greet()?;
     let first = other.next_status()?;
     while other.next_status()?.tick < first.tick + 3 {}
@@ -109,11 +109,11 @@ fn boundaries(subject: &Subject) -> Result<()> {
     for writer in writers {
         statuses += writer.join().map_err(|_| anyhow!("a client panicked"))??;
     }
-    ensure!(statuses > 0, "no status came within all that");
+    ensure!(statuses > 0, "no status arrived");
     Ok(())
 }
 
-/// Sends lines in pieces until 20 ticks have come, and checks that removing them leaves what was sent.
+/// Sends lines in pieces until 20 ticks have arrived, and checks that removing the statuses leaves the lines sent.
 fn random_segments(mut client: Client, seed: u64) -> Result<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut sent = Vec::new();
@@ -129,7 +129,7 @@ fn random_segments(mut client: Client, seed: u64) -> Result<usize> {
     }
     client.end_input()?;
     let transcript = client.rest()?;
-    ensure!(transcript.echo == sent, "what is left without statuses is not what was sent");
+    ensure!(transcript.echo == sent, "without its statuses, the stream differs from the bytes sent");
     Ok(transcript.statuses.len())
 }
 
@@ -139,13 +139,13 @@ fn latest_wins(subject: &Subject) -> Result<()> {
     client.greet()?;
     other.greet()?;
     client.send(b"open")?;
-    // The line is incomplete; before it, ticks may have come.
+    // The line is incomplete; ticks may have arrived before it.
     let mut sent = 0;
     while client.peek()? == b'S' {
         sent = client.next_status()?.tick;
     }
     client.expect(b"open")?;
-    // Every later tick that the other gets is held here. They are counted as they come, for the server may skip some.
+    // Every later tick that the other client receives is held here. Ticks are counted on arrival, as the server may skip some.
     let mut held = Vec::new();
     while held.len() < 10 {
         held.extend(Some(other.next_status()?.tick).filter(|&tick| tick > sent));
@@ -153,15 +153,19 @@ fn latest_wins(subject: &Subject) -> Result<()> {
     client.send(b"\n")?;
     client.expect(b"\n")?;
     let status = client.status()?;
-    // The newest may just be on its way from one thread or task to another.
+    // The newest may still be on its way between threads or tasks.
     ensure!(
         status.tick >= held[8],
-        "got tick {} when {held:?} had been sent to another: an old one was kept",
+        "received tick {} after {held:?} had been sent to another client: an old status was kept",
         status.tick
     );
     drop((client, other));
     let counters = server.stop()?;
-    ensure!(counters.statuses_replaced >= 8, "of {} held, replaced ones are not counted: {counters:?}", held.len());
+    ensure!(
+        counters.statuses_replaced >= 8,
+        "of {} held statuses, the replaced ones are not counted: {counters:?}",
+        held.len()
+    );
     Ok(())
 }
 
@@ -181,7 +185,7 @@ fn none_lost_under_load(subject: &Subject) -> Result<()> {
                         match Status::parse(&line) {
                             Some(status) => ticks.push(status.tick),
                             None if line == wanted => break,
-                            None => return Err(anyhow!("an echo came back altered")),
+                            None => return Err(anyhow!("an echo was altered")),
                         }
                     }
                     number += 1;
@@ -195,12 +199,15 @@ fn none_lost_under_load(subject: &Subject) -> Result<()> {
     let mut missing = 0;
     for client in clients {
         let ticks = client.join().map_err(|_| anyhow!("a client panicked"))??;
-        ensure!(ticks.is_sorted_by(|a, b| a < b), "ticks came twice or out of order: {ticks:?}");
+        ensure!(ticks.is_sorted_by(|a, b| a < b), "ticks are duplicated or out of order: {ticks:?}");
         missing += ticks.last().zip(ticks.first()).map_or(0, |(last, first)| last - first + 1 - ticks.len() as u64);
     }
     let counters = server.stop()?;
     let explained = counters.statuses_replaced + 16 * counters.ticks_skipped;
-    ensure!(missing <= explained, "{missing} statuses are missing and the counters explain {explained}: {counters:?}");
+    ensure!(
+        missing <= explained,
+        "{missing} statuses are missing, of which the counters explain {explained}: {counters:?}"
+    );
     Ok(())
 }
 
@@ -231,12 +238,12 @@ fn no_burst(subject: &Subject) -> Result<()> {
     let resumed_ns = clock::now_ns();
     kill_process(pid, Signal::CONT)?;
     let mut last = before;
-    // Those that were in the socket, then one, and then the next ones in their time.
+    // The statuses already in the socket, then one overdue status, then the next ones on time.
     for _ in 0..10 {
         let status = client.next_status()?;
         ensure!(status.tick > last.tick, "tick {} came after tick {}", status.tick, last.tick);
         let burst = status.emit_ns >= resumed_ns && status.due_ns + 20_000_000 < resumed_ns;
-        ensure!(!burst, "tick {} was overdue and sent all the same", status.tick);
+        ensure!(!burst, "tick {} was overdue, yet sent", status.tick);
         last = status;
     }
     drop(client);
@@ -279,11 +286,11 @@ fn lookalikes(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// With Nagle's algorithm on, an echo behind a status waits for the status to be acknowledged, which the client delays
-/// by some 40 ms: a thousand round trips. Compared with the other echoes of the same connection, the host drops out.
+/// With Nagle's algorithm on, an echo behind a status waits until the status is acknowledged, which the client delays by
+/// some 40 ms, a thousand round trips. Comparing with other echoes of the same connection cancels the host's speed.
 fn echo_behind_a_status(subject: &Subject) -> Result<()> {
     if subject.declares("I1") {
-        return Err(Skipped("it never sleeps (I1) and competes with its client for the CPU".to_owned()).into());
+        return Err(Skipped("the server never sleeps (I1) and competes with its client for the CPU".to_owned()).into());
     }
     let server = subject.start(BUSY)?;
     let mut client = Client::connect(server.addr)?;
@@ -298,19 +305,19 @@ fn echo_behind_a_status(subject: &Subject) -> Result<()> {
         let took_ns = (clock::now_ns() - begun_ns) as f64;
         if behind { behind_ns.push(took_ns) } else { alone_ns.push(took_ns) }
     }
-    // A busy host holds some of them up, Nagle most of them.
-    let median = |times: &[f64]| quantile(times, 0.5).context("there are always echoes without a status");
+    // A busy host delays some of the echoes, Nagle's algorithm most of them.
+    let median = |times: &[f64]| quantile(times, 0.5).context("there were no echoes without a status");
     let (behind_ns, alone_ns) = (median(&behind_ns)?, median(&alone_ns)?);
     ensure!(
         behind_ns < 500.0 * alone_ns,
-        "behind a status an echo takes {:.0} us, else {:.0} us",
+        "an echo takes {:.0} us behind a status, otherwise {:.0} us",
         behind_ns / 1e3,
         alone_ns / 1e3
     );
     Ok(())
 }
 
-/// Connections that are all accepted.
+/// Opens connections and waits until all are accepted.
 fn connect(addr: Endpoint, count: usize) -> Result<Vec<Client>> {
     let mut clients = (0..count).map(|_| Client::connect(addr)).collect::<Result<Vec<_>>>()?;
     for client in &mut clients {

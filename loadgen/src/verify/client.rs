@@ -1,4 +1,4 @@
-//! A client of the protocol on a blocking socket, with a deadline on everything.
+//! A client of the protocol on a blocking socket, with a deadline for every operation.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,20 +14,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Skipped;
 use crate::{engine::shortage, error::Interrupted, interrupt};
 
-/// Where to connect, and how long anything may take there.
+/// The server's address, and the time limit of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Endpoint {
     pub(super) addr: SocketAddr,
     pub(super) patience: Duration,
 }
 
-/// How long anything may take. Nothing waits for it to pass, so it only has to be long enough for a slow host.
+/// Time limit of an operation. No check waits for it to pass, so it only has to be long enough for a slow host.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often a client waits so long: a peer that always sends a little more keeps none for ever.
+/// Number of such waits before a client gives up, so that a peer that sends a little at a time cannot hold it for ever.
 const PATIENCES: u32 = 6;
 
-/// More than any check has under way.
+/// More than any check has in flight.
 const RECEIVED_BYTES_MAX: usize = 128 << 20;
 
 /// Longer than any line of a check.
@@ -38,13 +38,13 @@ pub(super) struct Client {
     pub(super) stream: TcpStream,
     patience: Duration,
     deadline: Instant,
-    /// Received and not yet taken.
+    /// Received bytes that are not yet consumed.
     received: Vec<u8>,
 }
 
-/// A whole stream taken apart as C1 says.
+/// A complete stream, split as C1 defines.
 pub(super) struct Transcript {
-    /// What is left when all status lines are removed.
+    /// The stream without its status lines.
     pub(super) echo: Vec<u8>,
     pub(super) statuses: Vec<Status>,
 }
@@ -55,13 +55,14 @@ impl Client {
         Self::new(stream, to.patience)
     }
 
-    /// With a receive buffer as small as the kernel allows: else megabytes go unread before anybody notices.
+    /// With the smallest receive buffer that the kernel allows; otherwise the kernel buffers megabytes for a client that
+    /// does not read.
     pub(super) fn connect_small(to: Endpoint) -> Result<Self> {
         Self::connect_with(to, 1)
     }
 
-    /// With a receive buffer of so many bytes, which the kernel then leaves as it is. One that is to be emptied in the end
-    /// takes more than the least: with a window smaller than a segment, TCP sends by timers only.
+    /// With a receive buffer of this many bytes, which the kernel then does not resize. A client that reads in the end needs
+    /// more than the minimum: with a window smaller than a segment, TCP sends only on its timers.
     pub(super) fn connect_with(to: Endpoint, receive_bytes: usize) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(to.addr), Type::STREAM, Some(Protocol::TCP))
             .map_err(|error| refused(to.addr, error))?;
@@ -81,41 +82,41 @@ impl Client {
         self.stream.write_all(bytes).context("cannot send")
     }
 
-    /// Sends a line and waits for its echo, passing over statuses: from then on the connection is accepted and served.
+    /// Sends a line and waits for its echo, skipping statuses: afterwards the connection is known to be accepted and served.
     pub(super) fn greet(&mut self) -> Result<()> {
         self.send(b"hello\n")?;
         self.expect_line(b"hello\n")
     }
 
-    /// The next line that is no status must be this one.
+    /// The next line that is not a status must be `wanted`.
     pub(super) fn expect_line(&mut self, wanted: &[u8]) -> Result<()> {
         loop {
             let line = self.line()?;
             if Status::parse(&line).is_none() {
-                ensure!(line == wanted, "sent {}, got {}", show(wanted), show(&line));
+                ensure!(line == wanted, "sent {}, received {}", show(wanted), show(&line));
                 return Ok(());
             }
         }
     }
 
-    /// The next bytes must be these; for streams without statuses.
+    /// The next bytes must be `wanted`; for streams without statuses.
     pub(super) fn expect(&mut self, wanted: &[u8]) -> Result<()> {
         while self.received.len() < wanted.len() {
             ensure!(self.fill()? > 0, "the connection ended after {} of {} bytes", self.received.len(), wanted.len());
         }
         let rest = self.received.split_off(wanted.len());
         let got = std::mem::replace(&mut self.received, rest);
-        ensure!(got == wanted, "sent {}, got {}", show(wanted), show(&got));
+        ensure!(got == wanted, "sent {}, received {}", show(wanted), show(&got));
         Ok(())
     }
 
     /// The next status, which must come before any other line.
     pub(super) fn status(&mut self) -> Result<Status> {
         let line = self.line()?;
-        Status::parse(&line).with_context(|| format!("expected a status line, got {}", show(&line)))
+        Status::parse(&line).with_context(|| format!("expected a status line, received {}", show(&line)))
     }
 
-    /// The next status, passing over other lines.
+    /// The next status, skipping other lines.
     pub(super) fn next_status(&mut self) -> Result<Status> {
         loop {
             if let Some(status) = Status::parse(&self.line()?) {
@@ -124,13 +125,13 @@ impl Client {
         }
     }
 
-    /// Everything until the server closes, which must be by FIN.
+    /// The rest of the stream until the server closes, which must be by FIN.
     pub(super) fn rest(mut self) -> Result<Transcript> {
         while self.fill()? > 0 {}
         take_apart(&self.received)
     }
 
-    /// The next byte, which stays where it is.
+    /// The next byte, without consuming it.
     pub(super) fn peek(&mut self) -> Result<u8> {
         while self.received.is_empty() {
             ensure!(self.fill()? > 0, "the connection ended");
@@ -138,12 +139,12 @@ impl Client {
         Ok(self.received[0])
     }
 
-    /// How many bytes come until the connection ends, in whichever way.
+    /// Number of bytes received until the connection ends, by FIN or RST.
     pub(super) fn received_until_the_end(&mut self) -> u64 {
         let mut bytes = 0;
         loop {
             bytes += std::mem::take(&mut self.received).len() as u64;
-            // A reset is an end as well.
+            // A reset also ends the connection.
             if !self.fill().is_ok_and(|count| count > 0) {
                 return bytes;
             }
@@ -160,11 +161,11 @@ impl Client {
         Ok(())
     }
 
-    /// Sends until neither the server nor the kernel takes more, and returns what was sent. Nothing is read.
+    /// Sends without reading until neither the server nor the kernel accepts more, and returns the bytes sent.
     pub(super) fn stuff(&mut self) -> Result<Vec<u8>> {
         let mut sent = Vec::new();
-        // Full is what stays full: the server may still be at work, and with a window this small TCP itself pauses for
-        // a retransmission timeout (200 ms) now and then.
+        // The socket must stay full for a while: the server may still be reading, and with a window this small TCP
+        // occasionally pauses for a retransmission timeout (200 ms).
         self.stream.set_write_timeout(Some(Duration::from_millis(700)))?;
         let piece: Vec<u8> = (0..64 * 1024).map(|index| b'a' + (index % 23) as u8).collect();
         loop {
@@ -172,9 +173,12 @@ impl Client {
                 Ok(count) => sent.extend_from_slice(&piece[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-                Err(error) => return Err(error).context("cannot send to a server that is not read from"),
+                Err(error) => return Err(error).context("cannot send to the server, whose output is not read"),
             }
-            ensure!(sent.len() < 64 << 20, "64 MiB went to a server that is not read from: nothing holds it back");
+            ensure!(
+                sent.len() < 64 << 20,
+                "the server accepted 64 MiB from a client that does not read: there is no backpressure"
+            );
         }
         self.stream.set_write_timeout(Some(self.patience))?;
         Ok(sent)
@@ -186,21 +190,21 @@ impl Client {
                 let rest = self.received.split_off(newline + 1);
                 return Ok(std::mem::replace(&mut self.received, rest));
             }
-            ensure!(self.received.len() < LINE_BYTES_MAX, "a line without end came: {}", show(&self.received));
+            ensure!(self.received.len() < LINE_BYTES_MAX, "received a line without end: {}", show(&self.received));
             ensure!(self.fill()? > 0, "the connection ended inside a line: {}", show(&self.received));
         }
     }
 
     fn fill(&mut self) -> Result<usize> {
         let mut buffer = [0; 64 * 1024];
-        ensure!(self.received.len() < RECEIVED_BYTES_MAX, "bytes came without end: {}", show(&self.received));
+        ensure!(self.received.len() < RECEIVED_BYTES_MAX, "received bytes without end: {}", show(&self.received));
         loop {
             if interrupt::requested() {
                 return Err(Interrupted.into());
             }
             ensure!(
                 Instant::now() < self.deadline,
-                "it was not over after {} s: {}",
+                "not over after {} s: {}",
                 (self.patience * PATIENCES).as_secs(),
                 show(&self.received)
             );
@@ -211,7 +215,7 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    bail!("nothing came for {} s after {}", self.patience.as_secs(), show(&self.received))
+                    bail!("received nothing for {} s after {}", self.patience.as_secs(), show(&self.received))
                 }
                 Err(error) => return Err(error).context("cannot receive"),
             }
@@ -219,10 +223,10 @@ impl Client {
     }
 }
 
-/// What this host lacks is no answer of the server.
+/// An error of connecting; a shortage on this host is not the server's failure.
 fn refused(addr: SocketAddr, error: std::io::Error) -> anyhow::Error {
-    if shortage::is_own(&error) {
-        return Skipped(format!("this host ran short: {}", shortage::explain(&error))).into();
+    if shortage::is_local(&error) {
+        return Skipped(format!("this host has a shortage: {}", shortage::explain(&error))).into();
     }
     anyhow::Error::new(error).context(format!("cannot connect to {addr}"))
 }
@@ -232,7 +236,7 @@ fn take_apart(stream: &[u8]) -> Result<Transcript> {
     let mut transcript = Transcript { echo: Vec::new(), statuses: Vec::new() };
     for line in stream.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(PREFIX) {
-            let status = Status::parse(line).with_context(|| format!("no status line: {}", show(line)))?;
+            let status = Status::parse(line).with_context(|| format!("not a status line: {}", show(line)))?;
             transcript.statuses.push(status);
         } else {
             transcript.echo.extend_from_slice(line);
@@ -241,7 +245,7 @@ fn take_apart(stream: &[u8]) -> Result<Transcript> {
     Ok(transcript)
 }
 
-/// The end of some bytes, printable.
+/// The last of the bytes, printable.
 fn show(bytes: &[u8]) -> String {
     let end = &bytes[bytes.len().saturating_sub(80)..];
     format!("{} bytes ending in {:?}", bytes.len(), String::from_utf8_lossy(end))

@@ -9,13 +9,13 @@ use rand_chacha::ChaCha8Rng;
 use super::{BUSY, Check, QUIET, Subject, client::Client};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check::alone("E1", "every byte value comes back", every_byte_value),
-    Check::alone("E1", "a single byte comes back", a_single_byte),
-    Check::alone("E1", "100 MiB of binary in random pieces come back", a_large_stream),
+    Check::alone("E1", "every byte value is echoed", every_byte_value),
+    Check::alone("E1", "a single byte is echoed", a_single_byte),
+    Check::alone("E1", "100 MiB of binary data in random pieces are echoed", a_large_stream),
     Check::alone("E2", "a line is echoed before it is complete", an_incomplete_line),
-    Check::alone("E3", "what came with the end of input is echoed before the close", read_then_eof),
+    Check::alone("E3", "data that arrives with the end of input is echoed before the close", read_then_eof),
     Check::alone("E3", "a slow reader gets everything after its half-close", half_close_with_slow_reader),
-    Check::together("E3", "no status is queued once the end of input was read", no_status_after_eof),
+    Check::together("E3", "no status is queued after the end of input was read", no_status_after_eof),
 ];
 
 fn every_byte_value(subject: &Subject) -> Result<()> {
@@ -59,7 +59,7 @@ fn a_large_stream(subject: &Subject) -> Result<()> {
     for megabyte in 0..BYTES / bytes.len() {
         client.expect(&bytes).with_context(|| format!("after {megabyte} MiB"))?;
     }
-    ensure!(client.rest()?.echo.is_empty(), "more came back than was sent");
+    ensure!(client.rest()?.echo.is_empty(), "more was echoed than was sent");
     writer.join().map_err(|_| anyhow!("the writer panicked"))?
 }
 
@@ -75,14 +75,14 @@ fn an_incomplete_line(subject: &Subject) -> Result<()> {
 
 fn read_then_eof(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
-    // Often enough that data and end of input arrive in one wake-up at least once.
+    // Often enough that data and end of input arrive in the same wake-up at least once.
     for size in [1, 5, 1_000, 70_000, 300_000].into_iter().cycle().take(100) {
         let mut client = Client::connect(server.addr)?;
         let bytes = vec![b'z'; size];
         client.send(&bytes)?;
         client.end_input()?;
         let echo = client.rest()?.echo;
-        ensure!(echo.len() == size, "{} of {size} bytes came back before the close", echo.len());
+        ensure!(echo.len() == size, "{} of {size} bytes were echoed before the close", echo.len());
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn half_close_with_slow_reader(subject: &Subject) -> Result<()> {
     let sent = client.stuff()?;
     client.end_input()?;
     let echo = client.rest()?.echo;
-    ensure!(echo == sent, "{} of {} bytes came back", echo.len(), sent.len());
+    ensure!(echo == sent, "{} of {} bytes were echoed", echo.len(), sent.len());
     Ok(())
 }
 
@@ -103,7 +103,7 @@ fn no_status_after_eof(subject: &Subject) -> Result<()> {
     for _ in 0..50 {
         let mut client = Client::connect(server.addr)?;
         client.greet()?;
-        // Inside a line, so that a status of the ticks below is held, and dropped with the end of input.
+        // Inside a line, so that a status of the following ticks is held, and dropped at the end of input.
         client.send(b"open")?;
         other.status()?;
         client.end_input()?;

@@ -1,4 +1,4 @@
-//! F2 and B4 beside clients that flood.
+//! F2 and B4 beside flooding clients.
 
 use std::{
     io::{Read, Write},
@@ -23,9 +23,9 @@ use crate::stats::quantile;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::alone("F2", "a flood on one connection does not starve another", served_beside_a_flood),
-    Check::together("F2", "beside 4 floods an event loop serves everybody in turn", one_turn_a_pass),
-    Check::together("F2", "urgent data concerns nobody else", urgent_data),
-    Check::together("B4", "beside 4 floods ticks come and are not passed over", ticks_beside_floods),
+    Check::together("F2", "beside 4 floods, an event loop serves all connections in turn", one_turn_a_pass),
+    Check::together("F2", "urgent data affects no other connection", urgent_data),
+    Check::together("B4", "beside 4 floods, ticks are sent and not skipped", ticks_beside_floods),
 ];
 
 const FLOODERS: usize = 4;
@@ -37,13 +37,13 @@ fn served_beside_a_flood(subject: &Subject) -> Result<()> {
     (0..200).try_for_each(|_| client.greet())
 }
 
-/// How much of a flood is echoed while another client waits for its echo, which does not depend on how fast the host is:
-/// one turn or two, and what is on its way. A connection with several places in a run queue has as many turns.
+/// Measures how much of a flood is echoed while another client waits for its echo. The amount does not depend on the
+/// host's speed: one or two turns, plus the bytes in flight. A connection queued several times would get several turns.
 fn one_turn_a_pass(subject: &Subject) -> Result<()> {
     const EXCHANGES: usize = 200;
     let server = subject.start(QUIET)?;
     if server.process()?.usage()?.threads.len() > 1 {
-        return Err(Skipped("it has several threads, between which the kernel shares the time".to_owned()).into());
+        return Err(Skipped("the server has several threads, among which the kernel schedules".to_owned()).into());
     }
     let (flooders, mut client) = flooded(server.addr)?;
     let mut waits = Vec::new();
@@ -56,24 +56,24 @@ fn one_turn_a_pass(subject: &Subject) -> Result<()> {
     let bytes = quantile(&waits, 0.5).unwrap_or(f64::INFINITY);
     ensure!(
         bytes <= 8.0 * TURN_BYTES as f64,
-        "while a client waited, {:.1} MiB of another one's flood were echoed",
+        "while a client waited, {:.1} MiB of another client's flood were echoed",
         bytes / f64::from(1 << 20)
     );
     Ok(())
 }
 
-/// The host may hold a server up for several ticks at a time, but not again and again.
+/// The host may delay a server by several ticks, but not repeatedly.
 fn ticks_beside_floods(subject: &Subject) -> Result<()> {
     const TICKS: usize = 100;
     let server = subject.start(Options { status_interval: Duration::from_millis(20), ..BUSY })?;
     let (_flooders, mut client) = flooded(server.addr)?;
     let ticks = (0..=TICKS).map(|_| Ok(client.next_status()?.tick)).collect::<Result<Vec<u64>>>()?;
     let gaps = ticks.windows(2).filter(|pair| pair[1] > pair[0] + 1).count();
-    ensure!(gaps <= TICKS / 4, "before {gaps} of {TICKS} ticks others were passed over");
+    ensure!(gaps <= TICKS / 4, "ticks were skipped before {gaps} of {TICKS} ticks");
     Ok(())
 }
 
-/// The byte itself may be missing and what follows may wait (E1), but the server and all others go on.
+/// The urgent byte may be missing and later bytes may wait (E1), but the server and other connections continue.
 fn urgent_data(subject: &Subject) -> Result<()> {
     let server = subject.start(BUSY)?;
     let (urgent, mut other) = (Client::connect(server.addr)?, Client::connect(server.addr)?);
@@ -89,7 +89,7 @@ fn urgent_data(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Floods that are under way, and a client beside them.
+/// Running floods, and a client beside them.
 fn flooded(addr: Endpoint) -> Result<(Vec<Flooder>, Client)> {
     const UNDER_WAY: u64 = 4 << 20;
     let mut client = Client::connect(addr)?;
@@ -125,7 +125,7 @@ impl Flooder {
         Ok(Self { stream, received, threads: vec![writer, reader] })
     }
 
-    /// Bytes that came back so far.
+    /// Number of bytes echoed so far.
     fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -133,7 +133,7 @@ impl Flooder {
 
 impl Drop for Flooder {
     fn drop(&mut self) {
-        // It may be closed already.
+        // The connection may be closed already.
         drop(self.stream.shutdown(Shutdown::Both));
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }

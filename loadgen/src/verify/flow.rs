@@ -14,13 +14,21 @@ use super::{BUSY, Check, Options, QUIET, Served, Skipped, Subject, client::Clien
 use crate::{observe::Process, stats::quantile};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check::alone("F1", "a client that does not read is not read from, and later gets everything", resumes),
-    Check::together("F1", "clients that do not read cost bounded memory", bounded_memory),
-    Check::alone("F2", "1000 resets concern nobody else", resets),
-    Check::together("F3", "when descriptors run out nobody spins, and who waits is served later", descriptor_shortage),
-    Check::together("F3", "a close wakes an acceptor that waits a shortage out", close_ends_shortage),
-    Check::together("F3", "when no thread can be started who is there is served, and who waits later", thread_shortage),
-    Check::together("F3", "beyond the limit clients wait and are served when a place is free", limit),
+    Check::alone("F1", "the server stops reading from a client that does not read, and loses nothing", resumes),
+    Check::together("F1", "clients that do not read take bounded memory", bounded_memory),
+    Check::alone("F2", "1000 resets affect no other connection", resets),
+    Check::together(
+        "F3",
+        "when descriptors run out, the server does not spin, and serves waiting clients later",
+        descriptor_shortage,
+    ),
+    Check::together("F3", "a close wakes an acceptor that waits out a shortage", close_ends_shortage),
+    Check::together(
+        "F3",
+        "when no thread can be started, present clients are served at once and waiting ones later",
+        thread_shortage,
+    ),
+    Check::together("F3", "beyond the limit, clients wait and are served when a connection ends", limit),
 ];
 
 fn resumes(subject: &Subject) -> Result<()> {
@@ -28,7 +36,7 @@ fn resumes(subject: &Subject) -> Result<()> {
     let mut client = Client::connect_with(server.addr, 16 * 1024)?;
     let sent = client.stuff()?;
     client.expect(&sent)?;
-    // Without another word from the client the server has gone back to reading.
+    // The server has resumed reading without further input from the client.
     client.send(b"more\n")?;
     client.expect(b"more\n")?;
     drop(client);
@@ -44,7 +52,7 @@ fn bounded_memory(subject: &Subject) -> Result<()> {
     let process = server.process()?;
     let mut probe = Client::connect(server.addr)?;
     probe.greet()?;
-    let before = process.memory().rss_bytes.context("its memory can be read")?;
+    let before = process.memory().rss_bytes.context("cannot read the memory of the server")?;
     let addr = server.addr;
     let stuck: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -57,10 +65,10 @@ fn bounded_memory(subject: &Subject) -> Result<()> {
         .collect();
     let join = |client: thread::JoinHandle<Result<Client>>| client.join().map_err(|_| anyhow!("a client panicked"))?;
     let _stuck = stuck.into_iter().map(join).collect::<Result<Vec<Client>>>()?;
-    let after = process.memory().rss_bytes.context("its memory can be read")?;
+    let after = process.memory().rss_bytes.context("cannot read the memory of the server")?;
     let each = after.saturating_sub(before) / CLIENTS;
-    // What the clause allows, and as much again for the allocator and a thread's stack.
-    ensure!(each <= 2 * protocol::limits::UNSENT_BYTES_MAX as u64, "a stuck client costs {each} bytes");
+    // The clause's limit, and the same again for the allocator and a thread's stack.
+    ensure!(each <= 2 * protocol::limits::UNSENT_BYTES_MAX as u64, "a stuck client takes {each} bytes");
     probe.greet()
 }
 
@@ -87,7 +95,7 @@ fn limit(subject: &Subject) -> Result<()> {
     for client in &mut served {
         client.greet()?;
     }
-    // They connect, since the kernel accepts for the backlog, and are echoed as soon as others leave.
+    // Their connects succeed through the kernel's backlog, and they are served as soon as others leave.
     let mut waiting = (0..PLACES).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
     for client in &mut waiting {
         client.send(b"hello\n")?;
@@ -128,9 +136,9 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Time from a close to the echo of the client that waited for its descriptor, against the time that it takes when
-/// descriptors become free with nothing that says so, and against connecting where there is no shortage: an acceptor that
-/// only tries again after a while takes as long as the first, and by far longer than the second.
+/// Measures the time from a close to the echo of the client that waited for the descriptor. It is compared with the time
+/// after descriptors become free without a close, and with connecting without a shortage: an acceptor that merely
+/// retries after a pause takes as long as the first, and far longer than the second.
 fn close_ends_shortage(subject: &Subject) -> Result<()> {
     const ROUNDS: usize = 15;
     const OF_UNTOLD: f64 = 0.6;
@@ -158,28 +166,28 @@ fn close_ends_shortage(subject: &Subject) -> Result<()> {
         Client::connect(free.addr)?.greet()?;
         without_shortage.push(begun.elapsed().as_secs_f64());
     }
-    let median = |times: &[f64]| quantile(times, 0.5).context("there was at least one round");
+    let median = |times: &[f64]| quantile(times, 0.5).context("there was no round");
     let close = median(&after_a_close)?;
     let (of_untold, of_free) = (close / median(&after_a_wait)?, close / median(&without_shortage)?);
     ensure!(
         of_untold <= OF_UNTOLD || of_free <= OF_FREE,
-        "after a close it takes {of_untold:.1} times as long as without one, and {of_free:.0} times as long as without a shortage"
+        "serving takes {of_untold:.1} times as long after a close as without one, and {of_free:.0} times as long as without a shortage"
     );
     Ok(())
 }
 
-/// A client that waits for a descriptor of a server that is short of them.
+/// A client that waits for a server without free descriptors.
 fn waiting_client(short: &Served, served: &mut [Client]) -> Result<Client> {
     let mut waiting = Client::connect(short.addr)?;
     waiting.send(b"hello\n")?;
-    // By the time that some others are served, accepting has been tried.
+    // Once other clients have been served, the server has tried to accept.
     for client in served.iter_mut().take(3) {
         client.greet()?;
     }
     Ok(waiting)
 }
 
-/// Clients that are served and, but for the first one, take the last `room` descriptors that the server can have.
+/// Clients that are served; all but the first take the last `room` descriptors of the server.
 fn short_of_descriptors(server: &Served, room: usize) -> Result<Vec<Client>> {
     server.is_ours()?;
     let mut served = vec![Client::connect(server.addr)?];
@@ -193,12 +201,12 @@ fn short_of_descriptors(server: &Served, room: usize) -> Result<Vec<Client>> {
     Ok(served)
 }
 
-/// Limits the descriptors of a process so that it can have `room` more.
+/// Limits the descriptors of a process so that it can open `room` more.
 fn leave_descriptors(pid: Pid, room: usize) -> Result<()> {
-    // The limit is one of numbers: the lowest that leaves so many of them free.
+    // The limit applies to descriptor numbers: the lowest limit that leaves this many numbers free.
     let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?;
     let open: BTreeSet<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    let free = (0..).filter(|number| !open.contains(number)).nth(room).context("numbers do not run out")?;
+    let free = (0..).filter(|number| !open.contains(number)).nth(room).context("no free number")?;
     let limit = Rlimit { current: Some(free), maximum: getrlimit(Resource::Nofile).maximum };
     prlimit(Some(pid), Resource::Nofile, limit)?;
     Ok(())
@@ -215,7 +223,7 @@ fn thread_shortage(subject: &Subject) -> Result<()> {
     let pid = server.pid()?;
     let mut served = Client::connect(server.addr)?;
     served.greet()?;
-    // The user has more than one already, so from here on there are no new ones for the server.
+    // The user already has more than one thread, so the server can start no further one.
     let limit = getrlimit(Resource::Nproc);
     prlimit(Some(pid), Resource::Nproc, Rlimit { current: Some(1), ..limit })?;
     let mut waiting = (0..3).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
@@ -231,18 +239,18 @@ fn thread_shortage(subject: &Subject) -> Result<()> {
     served.greet()
 }
 
-/// The server waits for better times without burning CPU.
+/// The server waits out the shortage without using CPU time.
 fn no_spinning(subject: &Subject, process: &Process) -> Result<()> {
     let (before, begun) = (process.usage()?.cpu_ns, Instant::now());
     thread::sleep(Duration::from_millis(500));
     let share = (process.usage()?.cpu_ns - before) as f64 / begun.elapsed().as_nanos() as f64;
-    // A baseline that never sleeps says so (I1), and this is not about that.
+    // A reference model that never sleeps declares that (I1); this check is about others.
     ensure!(share < 0.3 || subject.declares("I1"), "{:.0} % of a CPU while clients wait", share * 100.0);
     Ok(())
 }
 
 impl Client {
-    /// Nothing has come so far.
+    /// Whether nothing has arrived so far.
     fn is_silent(&mut self) -> Result<bool> {
         self.stream.set_nonblocking(true)?;
         let silent = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);

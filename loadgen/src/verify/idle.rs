@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::{BUSY, Check, Options, QUIET, Served, Subject, client::Client};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check::together("I1", "without traffic and broadcasts nothing wakes up", no_wakeups),
-    Check::together("I1", "at rest a tick costs a worker at most 4 wake-ups", few_wakeups_a_tick),
+    Check::together("I1", "without traffic and broadcasts the server does not wake up", no_wakeups),
+    Check::together("I1", "at rest, a worker wakes up at most 4 times per tick", few_wakeups_a_tick),
 ];
 
 fn no_wakeups(subject: &Subject) -> Result<()> {
@@ -19,8 +19,8 @@ fn no_wakeups(subject: &Subject) -> Result<()> {
     let _clients = greeted(&server, 50)?;
     let (wakeups, cpu_share) = activity(&server, Duration::from_secs(2))?;
     ensure!(wakeups <= 4, "{wakeups} wake-ups within 2 s");
-    // Who never sleeps never wakes up either.
-    ensure!(cpu_share < 0.05, "{:.0} % of a CPU while nothing happens", cpu_share * 100.0);
+    // A server that never sleeps never wakes up either.
+    ensure!(cpu_share < 0.05, "{:.0} % of a CPU while idle", cpu_share * 100.0);
     Ok(())
 }
 
@@ -30,7 +30,7 @@ fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
     let first = clients[0].status()?.tick;
     let (wakeups, _) = activity(&server, Duration::from_secs(1))?;
     let mut ticks = 0;
-    // What has come is read until the tick of now, which is a tick or two later than the count.
+    // Reads up to the current tick, which is a tick or two later than the count.
     while ticks < 100 {
         ticks = clients[0].status()?.tick - first;
     }
@@ -38,13 +38,13 @@ fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Voluntary switches over a while, and the CPU time of that while as a share of it.
+/// Voluntary context switches over `length`, and CPU time as a share of it.
 fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
     let process = server.process()?;
     let (before, begun) = (process.usage()?, Instant::now());
     thread::sleep(length);
     let used = process.usage()?.since(&before);
-    let wakeups = used.voluntary_switches.context("no thread ends while nothing happens")?;
+    let wakeups = used.voluntary_switches.context("a thread ended while the server was idle")?;
     Ok((wakeups, used.cpu_ns as f64 / begun.elapsed().as_nanos() as f64))
 }
 

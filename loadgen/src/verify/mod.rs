@@ -1,7 +1,7 @@
 //! The conformance suite: every clause of SPEC.md, checked from outside over blocking sockets.
 //!
-//! It is the one home of these checks: `loadgen verify` and the tests run the same. A check waits for events with a
-//! deadline and never for time to pass, so it says the same on a slow host.
+//! `loadgen verify` and the tests run the same checks. A check waits for events with a deadline and never for time to
+//! pass, so its result does not depend on the host's speed.
 
 mod broadcast;
 mod client;
@@ -22,21 +22,20 @@ use crate::error::{Shortage, Unreachable};
 use subject::{BUSY, Options, QUIET, Served, Skipped};
 pub use subject::{Candidate, Subject};
 
-/// One side of one clause.
+/// A check of one aspect of a clause.
 #[derive(Debug)]
 pub struct Check {
     /// The clause's number in SPEC.md.
     pub clause: &'static str,
-    /// What must hold, as a sentence.
+    /// The property that must hold, as a sentence.
     pub name: &'static str,
-    /// A clause without which the check says nothing about its own: one that serves a single client cannot show what it
-    /// does with two.
+    /// A clause that the check presupposes: a server for a single client, for example, cannot be checked with two.
     pub rests_on: Option<&'static str>,
     run: fn(&Subject) -> Result<()>,
 }
 
 impl Check {
-    /// A check that one connection at a time is enough for.
+    /// A check that needs only one connection at a time.
     const fn alone(clause: &'static str, name: &'static str, run: fn(&Subject) -> Result<()>) -> Self {
         Self { clause, name, rests_on: None, run }
     }
@@ -47,20 +46,20 @@ impl Check {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It holds.
+    /// The property holds.
     Pass,
-    /// It does not, and this happened instead.
+    /// It does not hold, with the observation.
     Fail(String),
-    /// It does not, as the server declares.
+    /// It does not hold, as the server declares.
     Declared(String),
-    /// It was not looked at, for this reason.
+    /// It was not checked, with the reason.
     Skipped(String),
 }
 
-/// How long a check waits that is expected to fail.
+/// Time limit of a check that is expected to fail.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every check, in the order of the clauses.
@@ -70,10 +69,10 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         .flatten()
 }
 
-/// Runs one check on a server.
+/// Runs one check against a server.
 pub fn examine(subject: &Subject, check: &Check) -> Finding {
     if let Some(clause) = check.rests_on.filter(|clause| *clause != check.clause && subject.declares(clause)) {
-        return Finding::Skipped(format!("rests on {clause}, which is declared broken"));
+        return Finding::Skipped(format!("requires {clause}, which is declared broken"));
     }
     let declared = subject.declares(check.clause);
     let patient = Subject { patience: if declared { SHORT_PATIENCE } else { subject.patience }, ..subject.clone() };
@@ -87,7 +86,7 @@ pub fn examine(subject: &Subject, check: &Check) -> Finding {
     }
 }
 
-/// The clauses that are declared broken although everything that was found about them holds: declarations gone stale.
+/// The stale declarations: clauses that are declared broken although all their checks hold.
 pub fn stale<'a>(subject: &'a Subject, findings: &[(&Check, Finding)]) -> Vec<&'a str> {
     let holds = |clause: &&str| {
         let mut about = findings.iter().filter(|(check, _)| check.clause == *clause).peekable();
@@ -96,9 +95,9 @@ pub fn stale<'a>(subject: &'a Subject, findings: &[(&Check, Finding)]) -> Vec<&'
     subject.violates.iter().copied().filter(holds).collect()
 }
 
-/// One line there and back: where that fails every check would, each after its own patience.
+/// One echo of a line. If it fails, every check would, each after its own time limit.
 pub(crate) fn reach(addr: SocketAddr) -> Result<()> {
-    /// As long as a ramp may stand still.
+    /// The time limit of a ramp without progress.
     const PATIENCE: Duration = Duration::from_secs(5);
     let greeted = Client::connect(Endpoint { addr, patience: PATIENCE }).and_then(|mut client| client.greet());
     greeted.map_err(|error| match error.downcast::<Skipped>() {

@@ -1,4 +1,4 @@
-//! F4, and what a shutdown leaves in the counters.
+//! F4, and the counters after a shutdown.
 
 use std::{collections::BTreeMap, io::Write, net::Shutdown, thread, time::Instant};
 
@@ -12,13 +12,13 @@ use super::{
 };
 
 pub(super) const CHECKS: &[Check] = &[
-    Check::alone("F4", "SIGTERM closes, prints the counters and exits 0", terminate),
-    Check::together("F4", "SIGINT does the same, under load", interrupt_under_load),
-    Check::together("F4", "a second signal exits at once with 130", second_signal),
-    Check::alone("F4", "signals that interrupt system calls are no errors", stops_and_continues),
-    Check::alone("F4", "SIGTERM right after it says that it listens is a shutdown like any other", at_once),
-    Check::alone("F4", "what was echoed arrives, though the client goes on sending", lingering),
-    Check::together("F4", "SIGTERM within a fan-out leaves nothing unaccounted for", within_a_fan_out),
+    Check::alone("F4", "on SIGTERM the server closes, prints its counters and exits with 0", terminate),
+    Check::together("F4", "on SIGINT under load it does the same", interrupt_under_load),
+    Check::together("F4", "on a second signal it exits at once with 130", second_signal),
+    Check::alone("F4", "an interrupted system call is not an error", stops_and_continues),
+    Check::alone("F4", "SIGTERM right after `listening on` is an ordinary shutdown", at_once),
+    Check::alone("F4", "echoed data arrives even if the client goes on sending", lingering),
+    Check::together("F4", "after SIGTERM during a fan-out every status is accounted for", within_a_fan_out),
 ];
 
 fn terminate(subject: &Subject) -> Result<()> {
@@ -26,7 +26,7 @@ fn terminate(subject: &Subject) -> Result<()> {
     let mut client = Client::connect(server.addr)?;
     client.greet()?;
     signal(&server, Signal::TERM)?;
-    // Closed by FIN: nothing was unread.
+    // A close by FIN: no input was unread.
     client.rest()?;
     let counters = exit(server, 0)?;
     ensure!(counters.accepts == 1 && counters.bytes_echoed == 6, "wrong counters: {counters:?}");
@@ -55,17 +55,17 @@ fn interrupt_under_load(subject: &Subject) -> Result<()> {
 
 fn second_signal(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
-    // It has something to flush, so the first signal does not end it at once.
+    // There is output to flush, so the first signal does not end the server at once.
     let mut stuck = Client::connect_small(server.addr)?;
     stuck.stuff()?;
     let mut client = Client::connect(server.addr)?;
     client.greet()?;
     signal(&server, Signal::TERM)?;
-    // The end of this connection shows that the first one was taken.
+    // The end of this connection shows that the first signal was handled.
     client.rest()?;
     signal(&server, Signal::TERM)?;
     let (code, _) = server.wait()?;
-    ensure!(code == 130, "it exited with {code}");
+    ensure!(code == 130, "the server exited with {code}");
     Ok(())
 }
 
@@ -82,7 +82,7 @@ fn stops_and_continues(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Its handlers stand before that line, or the signal would end it without a word.
+/// The handlers must be installed before that line is printed; otherwise the signal would kill the server.
 fn at_once(subject: &Subject) -> Result<()> {
     let rounds = if matches!(subject.candidate, Candidate::Server { .. }) { 100 } else { 10 };
     for round in 0..rounds {
@@ -93,15 +93,15 @@ fn at_once(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Unread input in the server's socket when it closes would make the close a reset, which takes back what was sent.
+/// Closing the server's socket with unread input would send a reset, which discards data already sent.
 fn lingering(subject: &Subject) -> Result<()> {
     const WANTED: usize = 4;
-    /// The flush has a deadline, which a busy host may make it miss: such an attempt says nothing.
+    /// The flush has a deadline, which the server may miss on a busy host: such an attempt is inconclusive.
     const ATTEMPTS: usize = 12;
     let mut kept = 0;
     for _ in 0..ATTEMPTS {
         let server = subject.start(QUIET)?;
-        // With more room, all that the server has sent would be in the client's kernel by the time it closes.
+        // With a larger buffer, everything sent would be in the client's kernel before the close.
         let mut client = Client::connect_with(server.addr, 128 * 1024)?;
         client.stuff()?;
         let mut source = client.stream.try_clone()?;
@@ -113,7 +113,7 @@ fn lingering(subject: &Subject) -> Result<()> {
         drop(client.stream.shutdown(Shutdown::Both));
         sender.join().map_err(|_| anyhow!("a sender panicked"))?;
         let echoed = exit(server, 0)?.bytes_echoed;
-        ensure!(received == echoed || !in_time, "it echoed {echoed} bytes, of which {received} arrived");
+        ensure!(received == echoed || !in_time, "{echoed} bytes were echoed, of which {received} arrived");
         kept += usize::from(received == echoed);
         if kept == WANTED {
             return Ok(());
@@ -127,7 +127,7 @@ fn within_a_fan_out(subject: &Subject) -> Result<()> {
     const CONNECTIONS: usize = 600;
     for _ in 0..ROUNDS {
         let server = subject.start(Options { max_connections: Some(1_000), ..BUSY })?;
-        // The first one sees every tick from its beginning on.
+        // The first client sees every tick from the start.
         let mut clients = (0..CONNECTIONS).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
         let mut seen = BTreeMap::new();
         loop {
@@ -145,7 +145,7 @@ fn within_a_fan_out(subject: &Subject) -> Result<()> {
         let counters = exit(server, 0)?;
         let counted: u64 = seen.values().sum();
         let settled = counters.statuses_sent + counters.statuses_replaced + counters.statuses_dropped_at_eof;
-        // A tick that came to nobody, at the beginning or the end, is one that only the server knows of.
+        // Ticks without recipients, at the beginning or the end, are known only to the server.
         let unseen = counters.ticks.checked_sub(seen.len() as u64);
         let unseen = unseen.with_context(|| format!("{} ticks were seen: {counters:?}", seen.len()))?;
         ensure!(
@@ -161,9 +161,9 @@ fn signal(server: &Served, signal: Signal) -> Result<()> {
     Ok(kill_process(server.pid()?, signal)?)
 }
 
-/// Waits for its exit with that code, and returns the counters that it printed last.
+/// Waits until the server exits with the code `wanted`, and returns its counters.
 fn exit(server: Served, wanted: i32) -> Result<Counters> {
     let (code, last) = server.wait()?;
-    ensure!(code == wanted, "it exited with {code}: {last}");
-    serde_json::from_str(&last).with_context(|| format!("its last line is no counters: {last}"))
+    ensure!(code == wanted, "the server exited with {code}: {last}");
+    serde_json::from_str(&last).with_context(|| format!("the last line does not hold counters: {last}"))
 }

@@ -1,4 +1,4 @@
-//! What is checked, and how a check gets it started.
+//! The server under check, and how a check starts it.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -12,59 +12,59 @@ use crate::{
     observe::Process,
 };
 
-/// A server and what it declares.
+/// A server and its declared exceptions.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// How to get at it.
+    /// How to reach or start it.
     pub candidate: Candidate,
-    /// The clauses that it declares broken.
+    /// The clauses that are declared broken.
     pub violates: &'static [&'static str],
-    /// How long anything may take.
+    /// Time limit of an operation.
     pub patience: Duration,
 }
 
-/// How to get at a server.
+/// How to reach or start a server.
 #[derive(Clone, Debug)]
 pub enum Candidate {
-    /// One of this project: every check starts its own.
+    /// A server of this project, started anew for every check.
     Server {
-        /// The executable that serves.
+        /// The executable.
         executable: PathBuf,
         /// The server's name.
         name: String,
     },
-    /// Any other program: every check starts its own.
+    /// Any other program, started anew for every check.
     Command(Template),
-    /// Whatever listens there, for all checks the same.
+    /// A running server, shared by all checks.
     Address {
-        /// Where.
+        /// Its address.
         addr: SocketAddr,
         /// Its process, if it is on this host.
         pid: Option<i32>,
-        /// Time between two of its status lines, zero for none; `None` if that is not known.
+        /// Its status interval, zero for none; `None` if unknown.
         status_interval: Option<Duration>,
     },
 }
 
-/// How a check wants its server.
+/// The options that a check needs of its server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     pub(super) status_interval: Duration,
-    /// `None` if the check does not depend on it.
+    /// `None` if the check does not depend on the value.
     pub(super) max_connections: Option<u32>,
     pub(super) workers: usize,
 }
 
-/// No status lines, and as many workers as it takes to get into each other's way.
+/// No status lines, and enough workers for races between them.
 pub(super) const QUIET: Options = Options { status_interval: Duration::ZERO, max_connections: None, workers: 2 };
 
-/// Status lines as often as allowed.
+/// Status lines at the shortest interval allowed.
 pub(super) const BUSY: Options = Options { status_interval: Duration::from_millis(10), ..QUIET };
 
-/// Room for everybody, where a check does not care.
+/// A limit of connections that no check reaches unless it sets its own.
 const MANY: u32 = 2_000;
 
-/// The check cannot be made on this candidate.
+/// The check cannot be made on this server.
 #[derive(Debug)]
 pub(super) struct Skipped(pub(super) String);
 
@@ -77,13 +77,13 @@ impl std::fmt::Display for Skipped {
 impl std::error::Error for Skipped {}
 
 impl Subject {
-    /// A server of this project; `None` if there is none of that name.
+    /// The server of this project named `name`, if there is one.
     pub fn server(executable: PathBuf, name: &str) -> Option<Self> {
         let violates = servers::by_name(name)?.violates;
         Some(Self { candidate: Candidate::Server { executable, name: name.to_owned() }, violates, patience: PATIENCE })
     }
 
-    /// Somebody else's server, which declares nothing.
+    /// A server from elsewhere, without declared exceptions.
     pub fn guest(candidate: Candidate) -> Self {
         Self { candidate, violates: &[], patience: PATIENCE }
     }
@@ -129,7 +129,7 @@ impl Subject {
                     return Err(Skipped(format!("needs a status interval of {wanted}")).into());
                 }
                 if options.max_connections.is_some() {
-                    return Err(Skipped("its limit of connections cannot be set".to_owned()).into());
+                    return Err(Skipped("its connection limit cannot be set".to_owned()).into());
                 }
                 Target::Address { addr: *addr, pid: *pid }
             }
@@ -139,7 +139,7 @@ impl Subject {
     }
 }
 
-/// A server under examination.
+/// A running server under check.
 pub(super) struct Served {
     pub(super) addr: Endpoint,
     running: Running,
@@ -156,21 +156,21 @@ impl Served {
         Ok(Process::open(&self.running.pids)?)
     }
 
-    /// Ends it and returns its counters.
+    /// Stops the server and returns its counters.
     pub(super) fn stop(self) -> Result<Counters> {
         self.running.stop()?.counters.with_context(|| Skipped("it prints no counters".to_owned()))
     }
 
-    /// Waits until it has exited; its exit code and the last line of its stderr.
+    /// Waits until the server has exited; returns its exit code and the last line on stderr.
     pub(super) fn wait(self) -> Result<(i32, String)> {
         self.running.wait()
     }
 
-    /// A check that ends the server can only be made on one that was started for it.
+    /// A check that stops the server needs a server that was started for it.
     pub(super) fn is_ours(&self) -> Result<()> {
         if self.running.is_child() {
             return Ok(());
         }
-        Err(Skipped("it was not started here, so it is not ended either".to_owned()).into())
+        Err(Skipped("the server was not started here, so it is not stopped".to_owned()).into())
     }
 }

@@ -1,4 +1,4 @@
-//! Whether what the clients saw and what the server counted agree.
+//! Compares the observations of the clients with the server's counters.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use protocol::{Counters, limits::UNSENT_BYTES_MAX, status::Status};
 
 use crate::{client::Gone, script::Ending};
 
-/// What the clients of a server that has exited saw, all of them together.
+/// The observations of all clients of a server that has exited.
 pub(crate) struct Account<'a> {
     pub(crate) gone: &'a [Gone],
     pub(crate) status_interval: Duration,
@@ -15,9 +15,9 @@ pub(crate) struct Account<'a> {
     pub(crate) stop_ns: u64,
     /// After it had exited.
     pub(crate) exit_ns: u64,
-    /// It was told to stop while clients were busy.
+    /// The server was told to stop while clients were busy.
     pub(crate) cut_short: bool,
-    /// The first client came before all others and stayed to the end.
+    /// The first client connected before all others and stayed to the end.
     pub(crate) has_witness: bool,
 }
 
@@ -56,13 +56,13 @@ impl Account<'_> {
         Ok(ticks)
     }
 
-    /// When the server started, as any status says.
+    /// When the server started, computed from any status.
     fn start_ns(&self) -> Option<u64> {
         let status = self.gone.iter().flat_map(|gone| &gone.statuses).next()?;
         status.due_ns.checked_sub(status.tick * self.status_interval.as_nanos() as u64)
     }
 
-    /// A tick counts those who were certainly there, and nobody who certainly was not (B1).
+    /// A tick counts every client that was certainly connected, and none that certainly was not (B1).
     fn check_active(&self, status: &Status) -> Result<()> {
         let Status { active, emit_ns, .. } = *status;
         if !self.has_witness {
@@ -91,7 +91,7 @@ impl Account<'_> {
         Ok(())
     }
 
-    /// Ticks emitted and skipped are all that were due.
+    /// Emitted and skipped ticks add up to the ticks due.
     fn settle_schedule(&self, counters: &Counters, ticks: &BTreeMap<u64, Status>) -> Result<()> {
         let Some(last) = ticks.keys().next_back() else { return Ok(()) };
         let (start_ns, interval_ns) = (self.start_ns().unwrap_or(0), self.status_interval.as_nanos() as u64);
@@ -102,17 +102,20 @@ impl Account<'_> {
         Ok(())
     }
 
-    /// What a tick counts is sent, replaced or dropped.
+    /// Every status that a tick counts is sent, replaced or dropped.
     fn settle_statuses(&self, counters: &Counters, ticks: &BTreeMap<u64, Status>) -> Result<()> {
         let received = self.gone.iter().map(|gone| gone.statuses.len() as u64).sum::<u64>();
         let sent = counters.statuses_sent;
         let is_exact = !self.cut_short && !self.has(|it| matches!(it, Ending::Reset(_) | Ending::Leave));
         ensure!(received <= sent, "{received} statuses came: {counters:?}");
-        ensure!(received == sent || !is_exact, "{received} statuses came, and nobody left any: {counters:?}");
+        ensure!(
+            received == sent || !is_exact,
+            "{received} of {sent} statuses arrived, and no client left any unread: {counters:?}"
+        );
 
         let settled = sent + counters.statuses_replaced + counters.statuses_dropped_at_eof;
         let counted = ticks.values().map(|status| status.active).sum::<u64>();
-        // Ticks that came to nobody: those before the first client, and those that were replaced or dropped for all.
+        // Ticks without recipients: those before the first client, and those replaced or dropped on all connections.
         let unseen = counters.ticks - ticks.len() as u64;
         let first = ticks.keys().next().map_or(0, |first| first - 1);
         let before = if self.has_witness { first.saturating_sub(counters.ticks_skipped) } else { 0 };

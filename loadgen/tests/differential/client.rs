@@ -1,4 +1,4 @@
-//! A client that follows its script on a socket that never blocks.
+//! A client that follows its script on a non-blocking socket.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -22,36 +22,36 @@ use crate::{
     stream::{Stream, show},
 };
 
-/// A connection and how far it has come.
+/// A connection and its progress.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     script: Script,
     written: usize,
     writes_done: usize,
-    /// How much of the write under way is done.
+    /// Number of bytes of the current write that are sent.
     write_position: usize,
-    /// Bytes of urgent data sent, which the script does not have.
+    /// Number of urgent bytes sent, which are not in the script.
     urgent: usize,
     input_ended: bool,
     received: Stream,
     times: Times,
 }
 
-/// When what happened, by CLOCK_MONOTONIC; each is taken on the side on which it proves something.
+/// Times by CLOCK_MONOTONIC, each taken before or after the event, so that it is a bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// Before it began to connect.
+    /// Before the connect began.
     pub(crate) connect_ns: u64,
-    /// After something had come, so that it had been accepted; the end of time if nothing came.
+    /// After the first bytes had arrived, hence after the accept; the end of time if none arrived.
     pub(crate) served_ns: u64,
-    /// Before it began to go.
+    /// Before the client began to leave.
     pub(crate) going_ns: u64,
-    /// After it had seen that the server had closed.
+    /// After the client had seen the server's close.
     pub(crate) closed_ns: u64,
 }
 
-/// What is left of a client that has gone.
+/// The record of a client that has left.
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) ending: Ending,
@@ -61,7 +61,7 @@ pub(crate) struct Gone {
     pub(crate) times: Times,
 }
 
-/// What became of a client's turn.
+/// The outcome of a client's turn.
 #[derive(PartialEq)]
 enum Turn {
     Goes,
@@ -74,7 +74,7 @@ impl Client {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(bytes) = script.receive_buffer_bytes {
             socket.set_recv_buffer_size(bytes)?;
-            // The server's send buffer begins with room for so many segments, which on loopback is megabytes.
+            // The server's send buffer initially has room for a number of segments, which are large on loopback.
             socket.set_tcp_mss(1_448)?;
         }
         socket.connect(&addr.into()).with_context(|| format!("cannot connect to {addr}"))?;
@@ -93,7 +93,7 @@ impl Client {
         })
     }
 
-    /// What it waits for.
+    /// The events that the client waits for.
     pub(crate) fn interest(&self) -> PollFlags {
         let mut interest = PollFlags::IN;
         interest.set(PollFlags::OUT, !self.has_written_all());
@@ -104,12 +104,12 @@ impl Client {
         self.received.statuses.last().copied()
     }
 
-    /// All that it has sent has come back.
+    /// Everything sent has been echoed.
     pub(crate) fn is_answered(&self) -> bool {
         self.has_written_all() && self.received.echo.len() == self.script.bytes.len()
     }
 
-    /// One turn: a write, a read, or neither; what is left of the client if that was its end.
+    /// One turn: a write, a read, or neither. Returns the client's record if it has left.
     ///
     /// With `stopping`, the server has been told to stop and may close at any time.
     pub(crate) fn turn(&mut self, random: &mut ChaCha8Rng, ready: PollFlags, stopping: bool) -> Result<Option<Gone>> {
@@ -146,7 +146,7 @@ impl Client {
                 _ => {}
             }
         }
-        // A socket may be too full to be called writable and still take a little.
+        // A socket that is too full to be reported writable may still accept a little.
         let is_stuck = self.has_written_all() || !ready.contains(PollFlags::OUT);
         let reads = stopping || is_stuck || self.script.reading != Reading::WhenStuck;
         if reads && self.read(random, stopping)? == Turn::Goes {
@@ -156,7 +156,7 @@ impl Client {
         Ok(if leaves { Turn::Goes } else { Turn::Stays })
     }
 
-    /// Goes on with the write under way, or begins the next one; the end of input is the last of them.
+    /// Continues the current write or begins the next one; the last one is the end of input.
     fn write(&mut self) -> Result<()> {
         let bytes = &self.script.bytes;
         if self.written == bytes.len() {
@@ -197,7 +197,7 @@ impl Client {
         match self.stream.read(&mut buffer[..room]) {
             Ok(0) => {
                 self.times.closed_ns = clock::now_ns();
-                ensure!(stopping || self.times.going_ns < u64::MAX, "the server closed although nobody asked it to");
+                ensure!(stopping || self.times.going_ns < u64::MAX, "the server closed without a reason");
                 Ok(Turn::Goes)
             }
             Ok(count) => {
@@ -206,25 +206,25 @@ impl Client {
                 Ok(Turn::Stays)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(Turn::Stays),
-            // Told to stop, it closes with input unread, which TCP answers with a reset.
+            // A stopping server may close with unread input, which resets the connection.
             Err(error) if error.kind() == ErrorKind::ConnectionReset && stopping => Ok(Turn::Goes),
             Err(error) => Err(error).context("cannot receive"),
         }
     }
 
-    /// Ends the connection and compares what came back with what was sent.
+    /// Ends the connection and compares the echo with the bytes sent.
     fn leave(&mut self, stopping: bool) -> Result<Gone> {
         let closed_by_server = self.times.closed_ns < u64::MAX;
         self.times.going_ns = self.times.going_ns.min(clock::now_ns());
         if closed_by_server {
-            // Told to stop, it need not wait for a slow reader to take the rest of a status.
+            // A stopping server need not wait for a slow reader to receive the rest of a status.
             self.received.end().or_else(|error| if stopping { Ok(()) } else { Err(error) })?;
         } else if matches!(self.script.ending, Ending::Reset(_)) {
             SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
         }
-        // A write that failed half-way may have sent what was not counted, but never anything else.
+        // A write that failed half-way may have sent more bytes than counted, but never other ones.
         let (echo, sent) = (&self.received.echo, &self.script.bytes[..self.written]);
-        // Where urgent data ends up is out of scope; it is about the others, whom it must not concern.
+        // The echo of urgent data is out of scope; only its effect on other connections is checked.
         if self.urgent == 0 && !sent.starts_with(echo) {
             let same = echo.iter().zip(sent).take_while(|(echoed, sent)| echoed == sent).count();
             let [sent, echoed] = [sent, &echo[..]].map(|bytes| show(&bytes[same..bytes.len().min(same + 40)]));

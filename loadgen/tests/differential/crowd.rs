@@ -16,7 +16,7 @@ use crate::{
     server::PATIENCE,
 };
 
-/// The clients that are there and what is left of those that have gone.
+/// The present clients, and the records of those that have left.
 pub(crate) struct Crowd {
     addr: SocketAddr,
     pub(crate) random: ChaCha8Rng,
@@ -36,7 +36,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has those with those scripts come one by one, no more than `together` at a time beside those who are there.
+    /// Lets clients with these scripts connect one by one, at most `together` at a time besides the present ones.
     pub(crate) fn play(&mut self, mut scripts: Vec<Script>, together: usize) -> Result<()> {
         let staying = self.clients.len();
         while !scripts.is_empty() {
@@ -51,7 +51,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Goes on until something has happened.
+    /// Continues until an event has occurred.
     pub(crate) fn until(&mut self, what: &str, mut happened: impl FnMut(&Self) -> bool) -> Result<()> {
         while !happened(self) {
             self.turns().with_context(|| format!("waiting until {what}"))?;
@@ -59,12 +59,12 @@ impl Crowd {
         Ok(())
     }
 
-    /// Goes on until everybody has gone.
+    /// Continues until all clients have left.
     pub(crate) fn until_empty(&mut self) -> Result<()> {
         self.until("all have gone", |crowd| crowd.clients.is_empty())
     }
 
-    /// Waits for one client alone until it gets a status whose fan-out goes to as many as there are.
+    /// Waits until one client receives a status whose fan-out goes to all present clients.
     pub(crate) fn observe(&mut self, index: usize) -> Result<()> {
         let all = self.clients.len() as u64;
         let client = &mut self.clients[index];
@@ -83,7 +83,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until some can go on, and gives each of them a turn, in random order.
+    /// Waits until some clients are ready, and gives each of them a turn, in random order.
     fn turns(&mut self) -> Result<()> {
         let mut sockets: Vec<PollFd<'_>> =
             self.clients.iter().map(|client| PollFd::new(&client.stream, client.interest())).collect();
@@ -103,7 +103,7 @@ impl Crowd {
                 leaving.push(index);
             }
         }
-        // From the end, so that what is moved into a place is not one that leaves.
+        // From the end, so that the client that is moved into a free place does not leave itself.
         leaving.sort_unstable();
         for index in leaving.into_iter().rev() {
             drop(self.clients.swap_remove(index));

@@ -1,7 +1,8 @@
-//! Drills: clients that do what they like to every server, and what they saw compared with what the server counted.
+//! Drills: clients with random behaviour against every server, whose observations are compared with the server's
+//! counters.
 //!
-//! What the clients do is drawn from a seed. The seeds are the same every time, and few; DRILL_ROUNDS=100 has more of
-//! them, and DRILL_SEED=7 begins with another. How the kernel and the scheduler interleave them is not in their hands,
+//! The behaviour is drawn from a seed. By default the seeds are fixed and few; DRILL_ROUNDS=100 runs more of them, and
+//! DRILL_SEED=7 begins with another. A seed does not determine how the kernel and the scheduler interleave the clients,
 //! so a seed that failed once may have to be repeated.
 
 mod account;
@@ -16,7 +17,7 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 use servers::{SERVERS, Server};
 
-/// A kind of drill: what must hold, how often it is tried unless DRILL_ROUNDS says otherwise, and one try.
+/// A kind of drill: the property, the default number of rounds, and the function for one round.
 struct Drill {
     name: &'static str,
     rounds: u64,
@@ -25,7 +26,7 @@ struct Drill {
 
 const DRILLS: &[Drill] = &[
     Drill {
-        name: "whatever its clients do, they get back what they sent and every status is accounted for",
+        name: "clients with random behaviour are echoed exactly, and every status is accounted for",
         rounds: 6,
         run: rounds::any_clients,
     },

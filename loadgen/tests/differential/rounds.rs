@@ -1,4 +1,4 @@
-//! The drills, one try each.
+//! One round of each drill.
 
 use std::{thread, time::Duration};
 
@@ -15,20 +15,20 @@ use crate::{
     server::Served,
 };
 
-/// Clients come, do what their scripts say and go; the server is told to stop when they have gone, or before.
+/// Clients connect, follow their scripts and leave; the server is told to stop afterwards, or before they have left.
 pub(crate) fn any_clients(server: &Server, seed: u64) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let endings = if seed.is_multiple_of(2) { Endings::Any } else { Endings::Orderly };
     let cut_short = seed.is_multiple_of(3);
     let status_interval = Duration::from_millis(if seed.is_multiple_of(5) { 0 } else { random.random_range(10..=30) });
-    // More than a fan-out serves at once, every now and then.
+    // Occasionally more clients than a chunk of a fan-out.
     let (clients, together) = if seed % 4 == 2 { (120, 100) } else { (40, random.random_range(1..=24)) };
     let scripts: Vec<Script> = (0..clients).map(|_| Script::draw(&mut random, endings)).collect();
     let is_alone = server.violates.contains(&"F2");
 
     let served = Served::start(server, status_interval)?;
     let mut crowd = Crowd::new(served.addr, random);
-    // One that serves a single client at a time cannot have a witness beside the others.
+    // A server for a single client at a time cannot have a witness besides the others.
     crowd.come(if is_alone { Script::greeting() } else { Script::witness() })?;
     crowd.until("the first client is served", |crowd| match crowd.clients.first() {
         None => true,
@@ -40,7 +40,7 @@ pub(crate) fn any_clients(server: &Server, seed: u64) -> Result<()> {
     if !cut_short {
         let staying = usize::from(!is_alone);
         crowd.until("the scripts are over", |crowd| crowd.clients.len() == staying)?;
-        // The backlog is a queue: once the last one is served, those who were reset there have been accepted as well.
+        // The backlog is a queue: once the last client is served, clients that were reset in it have been accepted too.
         crowd.come(Script::greeting())?;
         crowd.until("the last client has gone", |crowd| crowd.clients.len() == staying)?;
         if !is_alone && !status_interval.is_zero() {
@@ -53,7 +53,7 @@ pub(crate) fn any_clients(server: &Server, seed: u64) -> Result<()> {
     stop(served, crowd, status_interval, cut_short, !is_alone).map(drop)
 }
 
-/// Told to stop while it sends a tick to 600 clients.
+/// The server is told to stop while it sends a tick to 600 clients.
 pub(crate) fn stop_within_a_fan_out(server: &Server, seed: u64) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let status_interval = Duration::from_millis(random.random_range(10..=60));
@@ -73,10 +73,10 @@ pub(crate) fn stop_within_a_fan_out(server: &Server, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Told to stop when it has said where it listens.
+/// The server is told to stop as soon as it listens.
 pub(crate) fn stop_at_once(server: &Server, seed: u64) -> Result<()> {
     let served = Served::start(server, Duration::from_millis(10))?;
-    // At once, or a little later: it is about to wait for the first client.
+    // At once, or a little later, when the server is about to wait for the first client.
     (0..seed % 8 * 100).for_each(|_| thread::yield_now());
     served.terminate()?;
     let counters = served.counters()?;
@@ -85,7 +85,7 @@ pub(crate) fn stop_at_once(server: &Server, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Has the server stop, the clients go and their accounts compared.
+/// Stops the server, waits until the clients have left, and compares their records with the counters.
 fn stop(
     served: Served,
     mut crowd: Crowd,

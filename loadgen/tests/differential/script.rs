@@ -1,53 +1,53 @@
-//! What a client is going to do, drawn from a seed before it does anything.
+//! The script of a client, drawn from a seed in advance.
 
 use protocol::status::PREFIX;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
-/// The most that is written at once.
+/// Maximum size of a write.
 const WRITE_BYTES_MAX: usize = 100 * 1024;
 
-/// What one client does.
+/// The behaviour of one client.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) bytes: Vec<u8>,
-    /// Lengths of its writes; what they leave is written at once.
+    /// Lengths of the writes; the rest is written at once.
     pub(crate) writes: Vec<usize>,
     pub(crate) ending: Ending,
     pub(crate) reading: Reading,
-    /// SO_RCVBUF, of one behind an Ethernet whose socket is soon full; `None` leaves the host's defaults.
+    /// SO_RCVBUF, small enough that the socket is soon full, as behind an Ethernet; `None` for the host's default.
     pub(crate) receive_buffer_bytes: Option<usize>,
-    /// Urgent data stands before each of its writes (MSG_OOB).
+    /// Urgent data is sent before each write (MSG_OOB).
     pub(crate) is_urgent: bool,
-    /// Of eight chances to write it takes so many.
+    /// How many of eight opportunities to write the client uses.
     pub(crate) eagerness: u8,
 }
 
-/// How a client goes.
+/// How a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It shuts down its sending side behind its last byte and reads until the server closes.
+    /// Shuts down its sending side after the last byte and reads until the server closes.
     HalfClose,
-    /// It closes once it has got back all that it sent, statuses unread.
+    /// Closes once everything sent has been echoed, with statuses unread.
     Leave,
-    /// It closes by RST once it has written so many bytes, no matter what came back.
+    /// Closes by RST once it has written this many bytes, whether or not they were echoed.
     Reset(usize),
-    /// It stays until the server closes.
+    /// Stays until the server closes.
     Stay,
 }
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Whatever is there.
+    /// Everything available.
     Eager,
-    /// At most so many bytes, at one chance of four.
+    /// At most this many bytes, at one of four opportunities.
     Slow(usize),
-    /// Not before its own writes are stuck, or done.
+    /// Only when its own writes are stuck or done.
     WhenStuck,
 }
 
-/// Which endings a round has.
+/// The endings in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endings {
     /// By half-close alone, so that every byte can be accounted for.
@@ -57,7 +57,7 @@ pub(crate) enum Endings {
 }
 
 impl Script {
-    /// One line, and then it only listens.
+    /// One line; afterwards the client only receives.
     pub(crate) fn witness() -> Self {
         Self {
             bytes: b"hello\n".to_vec(),
@@ -76,7 +76,7 @@ impl Script {
     }
 
     pub(crate) fn draw(random: &mut ChaCha8Rng, endings: Endings) -> Self {
-        // With less the kernel drops what it has no room to account for, and TCP waits for ever longer timers.
+        // With less, the kernel drops segments for lack of accounted memory, and TCP backs off to ever longer timers.
         let narrow = |random: &mut ChaCha8Rng| Some(random.random_range(16_000..64_000));
         let (reading, receive_buffer_bytes, bytes_max) = match random.random_range(0..10) {
             0 => (Reading::Slow(random.random_range(1..400)), None, 60_000),
@@ -92,17 +92,17 @@ impl Script {
             _ => Ending::HalfClose,
         };
         if ending == Ending::Leave {
-            // The beginning of a line could be that of a status, so it would wait for the rest.
+            // The parser cannot tell an incomplete line from a status, and would wait for the rest.
             bytes.push(b'\n');
         }
         let writes = cuts(random, bytes.len());
-        // What it gets back is not defined, so there is nothing that it could wait for.
+        // The echo is undefined, so there is nothing to wait for.
         let is_urgent = matches!(ending, Ending::Reset(_)) && random.random();
         Self { bytes, writes, ending, reading, receive_buffer_bytes, is_urgent, eagerness: random.random_range(1..=8) }
     }
 }
 
-/// Lines of all kinds, but none that a client must not send (C1); the last one need not end.
+/// Lines of all kinds that a client may send (C1); the last one may be incomplete.
 fn lines(random: &mut ChaCha8Rng, bytes_max: usize) -> Vec<u8> {
     let length = random.random_range(1..bytes_max);
     let mut bytes = Vec::with_capacity(length);
@@ -122,7 +122,7 @@ fn lines(random: &mut ChaCha8Rng, bytes_max: usize) -> Vec<u8> {
 }
 
 fn push_line(random: &mut ChaCha8Rng, bytes: &mut Vec<u8>, room: usize) {
-    /// What a hasty parser takes for a status.
+    /// Lines that a careless parser would mistake for a status.
     const NEAR_MISSES: [&[u8]; 9] = [
         b"Server status:",
         b"Server status:\n",
@@ -141,7 +141,7 @@ fn push_line(random: &mut ChaCha8Rng, bytes: &mut Vec<u8>, room: usize) {
         3 | 4 => bytes.extend_from_slice(NEAR_MISSES[random.random_range(0..NEAR_MISSES.len())]),
         5 => bytes.extend_from_slice(&PREFIX[..random.random_range(0..PREFIX.len())]),
         6 => {
-            // A line longer than any buffer, if there is room for it.
+            // A line longer than any buffer, if the script has room for it.
             let length = random.random_range(0..=room.min(300_000));
             bytes.extend((0..length).map(|index| b'a' + (index % 23) as u8));
             bytes.push(b'\n');
@@ -161,7 +161,7 @@ fn push_line(random: &mut ChaCha8Rng, bytes: &mut Vec<u8>, room: usize) {
 
 /// Lengths of writes, from 1 byte to 100 KiB, short ones as often as long ones.
 fn cuts(random: &mut ChaCha8Rng, length: usize) -> Vec<usize> {
-    // Some write a byte at a time for a while.
+    // Some clients write a byte at a time for a while.
     let mut writes = if random.random_ratio(1, 4) { vec![1; 200] } else { Vec::new() };
     let mut left = length.saturating_sub(writes.len());
     while left > 0 {

@@ -14,10 +14,10 @@ use protocol::Counters;
 use rustix::process::{Pid, Signal, kill_process};
 use servers::Server;
 
-/// How long anything may take. Nothing waits for it to pass, so it only has to be long enough for a slow host.
+/// Time limit of an operation. Nothing waits for it to pass, so it only has to be long enough for a slow host.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that says where it listens.
+/// A server that has announced its address.
 pub(crate) struct Served {
     pub(crate) addr: SocketAddr,
     child: Child,
@@ -30,7 +30,7 @@ impl Drop for Served {
     }
 }
 
-/// What a process holds.
+/// The resources that a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) descriptors: usize,
@@ -60,7 +60,7 @@ impl Served {
         Ok(Held { descriptors: count("fd")?, threads: count("task")? })
     }
 
-    /// Waits until it holds what it held before.
+    /// Waits until the process holds no more than it held before.
     pub(crate) fn wait_for(&self, wanted: Held) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -77,7 +77,7 @@ impl Served {
         Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
     }
 
-    /// Waits until it has exited, which must be with 0, and reads the counters from its last line.
+    /// Waits until the server has exited, with code 0, and parses the counters in its last line.
     pub(crate) fn counters(mut self) -> Result<Counters> {
         let begun = Instant::now();
         let status = loop {

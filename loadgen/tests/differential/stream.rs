@@ -1,17 +1,17 @@
-//! What one connection received, taken apart as C1 says while it comes.
+//! The stream of one connection, split as C1 defines while it arrives.
 
 use anyhow::{Context, Result, ensure};
 use protocol::status::{LINE_BYTES_MAX, PREFIX, Status};
 
-/// A stream taken apart.
+/// A split stream.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
-    /// What is left when all status lines are removed.
+    /// The stream without its status lines.
     pub(crate) echo: Vec<u8>,
     pub(crate) statuses: Vec<Status>,
-    /// The beginning of a line of which it is not known yet whether it is a status.
+    /// The beginning of a line that may still turn out to be a status.
     undecided: Vec<u8>,
-    /// The line that is under way is echo.
+    /// The current line is echo.
     inside_echo: bool,
 }
 
@@ -47,7 +47,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The server has closed: what is undecided was echo, for a status is never cut off (B3).
+    /// Ends the stream: an undecided line was echo, since a status is never cut off (B3).
     pub(crate) fn end(&mut self) -> Result<()> {
         let rest = std::mem::take(&mut self.undecided);
         ensure!(!rest.starts_with(PREFIX), "a status was cut off: {}", show(&rest));
@@ -56,7 +56,7 @@ impl Stream {
     }
 }
 
-/// The end of some bytes, printable.
+/// The last of the bytes, printable.
 pub(crate) fn show(bytes: &[u8]) -> String {
     let end = &bytes[bytes.len().saturating_sub(80)..];
     format!("{} bytes ending in {:?}", bytes.len(), String::from_utf8_lossy(end))

@@ -1,4 +1,4 @@
-//! Peers made by hand, each connection in a thread of the test.
+//! Hand-written peers, with a thread of the test per connection.
 
 use std::{
     io::{Read, Write},
@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-/// Serves every connection in a thread of its own, for as long as the test's process lives.
+/// Serves every connection in its own thread, as long as the test process lives.
 pub(crate) fn peer(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -20,7 +20,7 @@ pub(crate) fn peer(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> Socket
     addr
 }
 
-/// A peer that gets to decide about every line: what it returns is sent back.
+/// A peer with a function from each line to its answer.
 pub(crate) fn line_peer(answer: impl Fn(u64, &[u8]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
     peer(move |stream| serve_lines(stream, &answer))
 }
@@ -39,7 +39,7 @@ pub(crate) fn serve_lines(mut stream: TcpStream, mut answer: impl FnMut(u64, &[u
     }
 }
 
-/// A status line whose times this host's clock finds plausible.
+/// A status line with plausible times of this host's clock.
 pub(crate) fn status(tick: u64) -> String {
     let now_ns = servers::clock::now_ns();
     format!("Server status: 2 active connections tick={tick} due_ns={} emit_ns={now_ns}\n", now_ns - 1_000)

@@ -1,4 +1,4 @@
-//! Small runs, and what they printed.
+//! Small runs and their output.
 
 use std::{
     ffi::OsStr,
@@ -7,8 +7,9 @@ use std::{
 
 use serde_json::Value;
 
-/// A small load without windows, and the windows if nothing else is asked for.
-pub(crate) const LOAD: &str = "--connections 4 --rate 200 --warmup 0s --pacing timer --placement shared --no-baseline";
+/// A small load without windows, and default windows.
+pub(crate) const LOAD: &str =
+    "--connections 4 --rate 200 --warmup 0s --pacing timer --placement shared --no-calibration";
 pub(crate) const WINDOWS: &str = "--idle 0s --duration 300ms";
 
 pub(crate) fn words(text: &str) -> Vec<&str> {
@@ -25,11 +26,11 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The record that a run printed. A busy host may make it invalid; that is no fault of the guest's.
+/// The printed record of a run. A busy host may make it invalid, which is not the guest's fault.
 pub(crate) fn row(output: &Output) -> Value {
     let text = stderr(output);
     let row: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let spoiled = row["outcome"] == "unclear" && row["validity"] == "invalid";
-    assert!(spoiled || row["outcome"] == "ok", "{row}\n{text}");
+    let is_unclear = row["outcome"] == "unclear" && row["validity"] == "invalid";
+    assert!(is_unclear || row["outcome"] == "ok", "{row}\n{text}");
     row
 }

@@ -1,4 +1,4 @@
-//! What a command says of a peer, and whether that is so.
+//! A command's statements about a peer, and their check.
 
 use std::{
     collections::BTreeMap,
@@ -10,14 +10,14 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-/// How a command ended, and what it printed.
+/// A command's exit code and output.
 pub(crate) struct Told {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// Runs `loadgen` in a gigabyte of address space; killed if it does not end.
+/// Runs `loadgen` in a gigabyte of address space, and kills it if it does not end.
 pub(crate) fn told(arguments: &[&str]) -> Told {
     const PATIENCE: Duration = Duration::from_secs(90);
     const ADDRESS_SPACE: u64 = 1 << 30;
@@ -38,7 +38,7 @@ pub(crate) fn told(arguments: &[&str]) -> Told {
 }
 
 impl Told {
-    /// What the summary counts, added up over its lines.
+    /// The counts of the summary, summed over its lines.
     pub(crate) fn counts(&self) -> BTreeMap<&str, u64> {
         let mut counts = BTreeMap::new();
         let names = ["counts", "ramp", "idle", "warm-up"];
@@ -58,14 +58,13 @@ impl Told {
         counts
     }
 
-    /// The summary gives this verdict on the server, in a sound trial or in one that a busy host spoiled, and the exit code
-    /// goes with it.
+    /// The summary states this outcome, or that the trial is invalid on a busy host, and the exit code matches.
     pub(crate) fn is(&self, outcome: &str, wrong_bytes: bool) {
         let text = &self.stdout;
         let invalid = text.contains("INVALID");
-        let spoiled = if invalid && outcome != "ok" && !wrong_bytes { "unclear" } else { outcome };
+        let expected = if invalid && outcome != "ok" && !wrong_bytes { "unclear" } else { outcome };
         let line = text.lines().find(|line| line.starts_with("outcome")).unwrap_or_else(|| panic!("{}", self.stderr));
-        assert_eq!(line.split([' ', ':']).rfind(|word| *word == spoiled), Some(spoiled), "{text}");
+        assert_eq!(line.split([' ', ':']).rfind(|word| *word == expected), Some(expected), "{text}");
         let code = if invalid {
             5
         } else if outcome == "failed" {
@@ -78,7 +77,7 @@ impl Told {
         assert!(lines.all(|line| line.chars().count() <= 80 || line.starts_with("outcome")), "{text}");
     }
 
-    /// These are the only counts of something that went wrong, with these numbers; `None` for any but 0.
+    /// These are the only counts of faults, with these numbers; `None` stands for any number but 0.
     pub(crate) fn blames(&self, wrong: &[(&str, Option<u64>)]) {
         let counts = self.counts();
         for (what, count) in counts.iter().filter(|(what, _)| !["sent", "echoed"].contains(what)) {

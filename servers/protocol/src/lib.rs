@@ -1,12 +1,12 @@
 //! The rules that client and servers share, as pure types: no I/O, no clock, no threads.
 //!
 //! * [`status`]: the status line, written and parsed (B1, C1);
-//! * [`Schedule`]: when a tick is due, from the clock's reading alone (B4);
-//! * [`Outgoing`]: what a connection owes its peer, echo and status in the right order (E1, B2, B3, E3);
+//! * [`Schedule`]: when ticks are due, given the time (B4);
+//! * [`Outgoing`]: pending output of a connection, echo and status in the right order (E1, B2, B3, E3);
 //! * [`Counters`]: what a server reports on exit;
 //! * [`limits`]: the numbers of the clauses.
 //!
-//! Everything below is the specification itself.
+//! The specification itself follows.
 //!
 #![doc = include_str!("../SPEC.md")]
 

@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-/// Size of a read buffer in bytes; also the most a connection holds back unsent (F1).
+/// Size of a read buffer in bytes, and so the most that a connection holds unsent (F1).
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The most unsent bytes a connection may hold in user space (F1).
+/// Maximum of unsent bytes per connection in user space (F1).
 pub const UNSENT_BYTES_MAX: usize = 256 * 1024;
 
-/// The most an event loop reads from one connection before it turns to the next (F2).
+/// The most that an event loop reads from one connection before it serves the next (F2).
 pub const TURN_BYTES: usize = 256 * 1024;
 
-/// How many connections a fan-out serves before I/O has its turn again (B5).
+/// Number of connections that a fan-out serves before I/O is served again (B5).
 pub const FAN_OUT_CHUNK: usize = 32;
 
 /// The shortest interval between ticks (B4).
 pub const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// How long a server may take to flush what is queued when it is told to stop (F4).
+/// How long a server may take to flush queued output on shutdown (F4).
 pub const SHUTDOWN_FLUSH: Duration = Duration::from_secs(1);
 
-/// How long a server that ends waits for a silent peer before it looks whether everything has arrived there (F4).
+/// How long a stopping server waits for a silent peer before it checks whether the peer has acknowledged everything (F4).
 pub const LINGER_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long an acceptor waits after a shortage of descriptors, threads or memory before it tries again (F3).

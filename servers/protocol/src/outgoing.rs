@@ -1,4 +1,4 @@
-//! What a connection owes its peer: the echo-and-boundary state (E1, B2, B3, E3), without I/O.
+//! Pending output of a connection: the echo-and-boundary state (E1, B2, B3, E3), without I/O.
 
 use memchr::memchr;
 
@@ -6,18 +6,18 @@ use crate::{Counters, status::StatusLine};
 
 /// The outgoing side of one connection: bytes in, bytes out, status lines only at boundaries.
 ///
-/// The owner reads from the peer into a buffer of its own and then repeats, with what it read as `input`:
+/// The owner reads from the peer into its own buffer, `input`, and then repeats:
 ///
-/// 1. [`next`](Self::next) says which bytes go to the socket now (none: done),
-/// 2. the owner writes as many of them as the socket takes,
-/// 3. [`sent`](Self::sent) takes note and returns what is left of `input`.
+/// 1. [`next`](Self::next) returns the bytes to write now (if empty, stop),
+/// 2. the owner writes as many of them as the socket accepts,
+/// 3. [`sent`](Self::sent) records the number and returns the rest of `input`.
 ///
-/// If the socket is full the owner either waits and goes on, or calls [`keep`](Self::keep) to have the rest of `input`
-/// copied and later goes on with an empty `input`. It should not read again before [`next`](Self::next) is exhausted:
+/// If the socket is full the owner either waits and continues, or calls [`keep`](Self::keep) to have the rest of `input`
+/// copied and continues later with an empty `input`. It should not read again before [`next`](Self::next) is exhausted:
 /// then no connection ever holds more than one read buffer and two status lines (F1).
 ///
-/// A status goes to the next boundary of what is *written to the socket*, ahead of kept bytes if need be. Were it
-/// appended to the backlog, a peer that does not read would collect one status per tick.
+/// A status goes to the next boundary of the stream *written to the socket*, ahead of kept bytes if need be. Appended to
+/// the backlog instead, statuses for a peer that does not read would pile up, one per tick.
 ///
 /// ```
 /// use protocol::{Counters, Outgoing, status::Status};
@@ -36,13 +36,13 @@ pub struct Outgoing {
     backlog_sent: usize,
     status: Option<StatusLine>,
     status_sent: usize,
-    /// A status that came while `status` was partly sent.
+    /// A status offered while `status` was partly sent.
     newer: Option<StatusLine>,
     inside_line: bool,
     ended: bool,
 }
 
-/// Where the next bytes come from.
+/// The source of the next bytes.
 enum Source {
     Status,
     Backlog,
@@ -50,7 +50,7 @@ enum Source {
 }
 
 impl Outgoing {
-    /// Holds `line` for the next boundary; it replaces one that is still held (B3). After the end of input it is
+    /// Holds `line` for the next boundary, replacing a line that is still held (B3). After the end of input, `line` is
     /// dropped (E3).
     pub fn offer(&mut self, line: StatusLine, counters: &mut Counters) {
         if self.ended {
@@ -63,7 +63,7 @@ impl Outgoing {
         }
     }
 
-    /// The bytes to write now, if `input` is what was read and not yet sent or kept; empty if there are none.
+    /// The bytes to write now, given the `input` not yet sent or kept; empty if there are none.
     pub fn next<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
         let echo = match self.source() {
             Source::Status => return self.status.as_ref().map_or(&[], |line| &line[self.status_sent..]),
@@ -76,7 +76,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes note that the first `count` bytes of [`next`](Self::next) were written; returns what is left of `input`.
+    /// Records that the first `count` bytes of [`next`](Self::next) were written, and returns the rest of `input`.
     ///
     /// # Panics
     /// If `count` exceeds what `next` returned.
@@ -114,7 +114,7 @@ impl Outgoing {
         }
     }
 
-    /// Copies what is left of `input`, to be sent later.
+    /// Copies the rest of `input`, to be sent later.
     pub fn keep(&mut self, input: &[u8], counters: &mut Counters) {
         if !input.is_empty() {
             self.backlog.extend_from_slice(input);
@@ -122,21 +122,21 @@ impl Outgoing {
         }
     }
 
-    /// The peer has shut down its sending side, or the connection is at its end: held statuses are dropped and no more
-    /// are taken; one that is partly sent is still finished (E3).
+    /// Reports the end of input: held statuses are dropped and further ones refused; a partly sent one is still finished
+    /// (E3).
     pub fn end_of_input(&mut self, counters: &mut Counters) {
         self.ended = true;
         let held = if self.status_sent > 0 { &mut self.newer } else { &mut self.status };
         counters.statuses_dropped_at_eof += u64::from(held.take().is_some());
     }
 
-    /// The connection is gone: whatever status it still holds, even a partly sent one, is counted as dropped.
+    /// Reports that the connection is gone: statuses still held, even a partly sent one, are counted as dropped.
     pub fn abandon(&mut self, counters: &mut Counters) {
         self.end_of_input(counters);
         counters.statuses_dropped_at_eof += u64::from(self.status.take().is_some());
     }
 
-    /// Whether there is nothing to write until more is read: a held status may wait for the end of a line.
+    /// Whether there is nothing to write until more is read; a held status may be waiting for the end of a line.
     pub fn is_flushed(&self) -> bool {
         self.next(&[]).is_empty()
     }
@@ -159,7 +159,7 @@ impl Outgoing {
     }
 }
 
-/// The first newline of `echo`, looked for only if something waits for it.
+/// The first newline of `echo`, searched for only if a status is waiting for it.
 fn memchr_if(wanted: bool, echo: &[u8]) -> Option<usize> {
     if wanted { memchr(b'\n', echo) } else { None }
 }
@@ -174,7 +174,7 @@ mod tests {
         Status { active: 1, tick, due_ns: tick, emit_ns: tick }.line()
     }
 
-    /// A connection whose socket is a vector that takes as much as the test says.
+    /// A connection whose socket is a vector that accepts as much as the test wants.
     #[derive(Default)]
     struct Connection {
         outgoing: Outgoing,
@@ -183,7 +183,7 @@ mod tests {
     }
 
     impl Connection {
-        /// Writes `input` and what is owed until the socket has taken `room` bytes; keeps the rest.
+        /// Writes `input` and pending output until the socket has accepted `room` bytes; keeps the rest.
         fn write(&mut self, mut input: &[u8], mut room: usize) {
             loop {
                 let next = self.outgoing.next(input);
@@ -203,9 +203,9 @@ mod tests {
         }
     }
 
-    /// Takes a stream apart as C1 says: the echo, and the ticks in the order in which they came.
+    /// Splits a stream as C1 defines: the echo, and the ticks in order of arrival.
     ///
-    /// `None` if it ends inside a status line.
+    /// `None` if the stream ends inside a status line.
     fn take_apart(mut stream: &[u8]) -> Option<(Vec<u8>, Vec<u64>)> {
         let (mut echo, mut ticks) = (Vec::new(), Vec::new());
         while !stream.is_empty() {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_connection_still_held_is_counted_as_dropped() {
+    fn statuses_held_by_a_lost_connection_are_counted_as_dropped() {
         let mut connection = Connection::default();
         connection.offer(1);
         connection.write(b"", 3);
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(connection.counters.statuses_dropped_at_eof, 2);
     }
 
-    /// Inputs that are rich in newlines and in the beginnings of a status line's prefix.
+    /// Inputs rich in newlines and in beginnings of the status prefix.
     fn input() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(prop_oneof![Just(b'\n'), Just(b's'), Just(0), any::<u8>()], 0..200)
             .prop_filter("a client never sends the prefix (C1)", |bytes| {

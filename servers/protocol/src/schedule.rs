@@ -1,4 +1,4 @@
-//! When ticks are due (B4): a pure function of the clock's reading.
+//! When ticks are due (B4): a pure function of the time.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use std::time::Duration;
 pub struct Tick {
     /// Its number k, counted from 1.
     pub number: u64,
-    /// When it was due, in nanoseconds of the clock that the schedule was started with.
+    /// When it was due, in nanoseconds of the schedule's clock.
     pub due_ns: u64,
-    /// How many ticks before it were passed over since the last one taken.
+    /// Number of ticks skipped since the last one taken.
     pub skipped: u64,
 }
 
 /// The tick schedule: tick k is due at start + k * interval.
 ///
-/// It reads no clock. A server asks [`next_due_ns`](Self::next_due_ns) how long it may wait and hands the clock's
-/// reading to [`take`](Self::take).
+/// It reads no clock: a server waits until [`next_due_ns`](Self::next_due_ns) and passes the time to
+/// [`take`](Self::take).
 #[derive(Clone, Debug)]
 pub struct Schedule {
     start_ns: u64,
@@ -38,7 +38,7 @@ impl Schedule {
 
     /// The newest tick due at `now_ns` that has not been taken, if there is one.
     ///
-    /// Older ticks that were due as well are passed over and counted in [`Tick::skipped`].
+    /// Older due ticks are skipped and counted in [`Tick::skipped`].
     pub fn take(&mut self, now_ns: u64) -> Option<Tick> {
         let number = now_ns.saturating_sub(self.start_ns).checked_div(self.interval_ns)?;
         if number <= self.taken {
@@ -108,7 +108,7 @@ mod tests {
         }
 
         #[test]
-        fn no_clock_and_no_interval_is_too_large_and_a_clock_that_goes_back_repeats_nothing(
+        fn extreme_times_and_intervals_do_not_overflow_and_a_clock_that_goes_back_repeats_no_tick(
             start: u64,
             interval in prop_oneof![
                 Just(Duration::ZERO), Just(Duration::MAX),

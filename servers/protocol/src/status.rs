@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-/// What every status line begins with and no other line may (C1).
+/// The prefix of every status line, and of no other line (C1).
 pub const PREFIX: &[u8] = b"Server status: ";
 
 /// An upper bound on the length of a status line, newline included: the fixed text and four 20-digit numbers.
 pub const LINE_BYTES_MAX: usize = 160;
 
-/// A status line's text, shared by all connections that get it.
+/// A status line's text, shared by all its recipients.
 pub type StatusLine = Arc<[u8]>;
 
 /// The content of a status line.
@@ -34,7 +34,7 @@ impl Status {
             .into()
     }
 
-    /// Reads a line, newline included; `None` if it is not exactly of the form of B1.
+    /// Parses a line, newline included; `None` if it is not exactly of the form of B1.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let rest = line.strip_prefix(PREFIX)?;
         let (active, rest) = number_then(rest, b" active connections tick=")?;
@@ -45,7 +45,7 @@ impl Status {
     }
 }
 
-/// A decimal number without sign or leading zeros, and what follows the text after it.
+/// Parses a decimal number without sign or leading zeros that is followed by `after`; returns the number and the rest.
 fn number_then<'a>(text: &'a [u8], after: &[u8]) -> Option<(u64, &'a [u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = text.split_at(digits);
@@ -62,13 +62,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_line_reads_as_the_specification_shows_it() {
+    fn the_line_is_formatted_as_the_specification_shows() {
         let status = Status { active: 3, tick: 7, due_ns: 70, emit_ns: 71 };
         assert_eq!(&*status.line(), b"Server status: 3 active connections tick=7 due_ns=70 emit_ns=71\n");
     }
 
     #[test]
-    fn lines_of_another_form_are_no_status() {
+    fn lines_of_another_form_are_not_statuses() {
         for line in [
             "",
             "\n",
@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    /// A number as it might stand in a line: in bounds, beyond them, or not written the one way.
+    /// A number in a line: in bounds, out of bounds, or not in canonical form.
     fn number() -> impl Strategy<Value = String> {
         prop_oneof![
             any::<u64>().prop_map(|number| number.to_string()),
@@ -96,7 +96,7 @@ mod tests {
         ]
     }
 
-    /// Status lines of which some are true ones, and others differ in a few bytes.
+    /// Status lines, some of them with a few bytes altered.
     fn nearly_a_status() -> impl Strategy<Value = Vec<u8>> {
         let edit = (any::<prop::sample::Index>(), 0..4_u8, any::<u8>());
         ([number(), number(), number(), number()], prop::collection::vec(edit, 0..3)).prop_map(|(numbers, edits)| {
@@ -119,20 +119,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_that_is_read_is_the_one_that_would_be_written(line in nearly_a_status()) {
+        fn a_line_that_parses_is_the_one_that_would_be_formatted(line in nearly_a_status()) {
             if let Some(status) = Status::parse(&line) {
                 prop_assert_eq!(&*status.line(), &line[..]);
             }
         }
 
         #[test]
-        fn arbitrary_bytes_are_no_status(bytes in prop::collection::vec(any::<u8>(), 0..300), follows in any::<bool>()) {
+        fn arbitrary_bytes_are_not_a_status(bytes in prop::collection::vec(any::<u8>(), 0..300), follows in any::<bool>()) {
             let line = if follows { [PREFIX, &bytes].concat() } else { bytes };
             prop_assert_eq!(Status::parse(&line), None);
         }
 
         #[test]
-        fn what_is_written_is_read_back_and_fits_the_bound(active: u64, tick: u64, due_ns: u64, emit_ns: u64) {
+        fn a_formatted_line_parses_back_and_fits_the_bound(active: u64, tick: u64, due_ns: u64, emit_ns: u64) {
             let status = Status { active, tick, due_ns, emit_ns };
             let line = status.line();
             prop_assert!(line.len() <= LINE_BYTES_MAX);

@@ -1,20 +1,25 @@
-//! Streams in which messages are dropped, altered, doubled and late: what is found is exactly that, however the stream
-//! is cut into reads.
+//! Streams in which messages are dropped, altered, duplicated and late: the findings are exactly these faults, however
+//! the stream is cut into reads.
 
 use super::*;
-use crate::plan::Payloads;
+use crate::{
+    engine::{message::MessageWriter, tokens::ConnectionId},
+    plan::Payloads,
+};
 use proptest::{prelude::*, sample::Index};
 
-/// What becomes of a message on its way back.
+const CONNECTION: ConnectionId = ConnectionId::measured(9);
+
+/// What happens to a message on its way back.
 #[derive(Clone, Debug)]
 enum Fate {
-    Unharmed,
+    Intact,
     Dropped,
     Altered(Index, u8),
-    Doubled,
-    /// It comes behind so many others.
+    Duplicated,
+    /// The message comes after so many later ones.
     Late(usize),
-    /// Something else comes before it.
+    /// Another line comes before the message.
     After(Vec<u8>),
     AfterStatus,
 }
@@ -27,59 +32,59 @@ enum Line {
     Status(Status),
 }
 
-/// The sizes differ by less than a status is long, so that every wrong line is one that can be taken whole.
+/// The sizes differ by less than the length of a status, so that no wrong line is too long to be read as a whole.
 const SIZES: [(usize, Option<f64>); 2] = [(64, Some(0.5)), (100, None)];
 
 fn fate() -> impl Strategy<Value = Fate> {
     let wrong_line = prop::collection::vec(any::<u8>().prop_filter("one line", |byte| *byte != b'\n'), 0..100);
     prop_oneof![
-        4 => Just(Fate::Unharmed),
+        4 => Just(Fate::Intact),
         1 => Just(Fate::Dropped),
         1 => (any::<Index>(), 1..=u8::MAX).prop_map(|(at, flip)| Fate::Altered(at, flip)),
-        1 => Just(Fate::Doubled),
+        1 => Just(Fate::Duplicated),
         1 => (1..4_usize).prop_map(Fate::Late),
         1 => wrong_line.prop_map(Fate::After),
         1 => Just(Fate::AfterStatus),
     ]
 }
 
-/// What the ledger follows, and the texts of the messages that were sent.
-fn begin(payloads: &Payloads, sizes: &[Size]) -> (Ledger, Message, Vec<Vec<u8>>) {
-    let (mut ledger, mut message) = (Ledger::new(9), Message::new(payloads));
+/// A verifier that expects messages of these sizes, and their texts.
+fn begin(payloads: &Payloads, sizes: &[SizeIndex]) -> (EchoVerifier, MessageWriter, Vec<Vec<u8>>) {
+    let (mut verifier, mut writer) = (EchoVerifier::new(), MessageWriter::new(payloads));
     let texts = sizes.iter().zip(0..).map(|(size, index)| {
-        let sequence = ledger.send(sent(index, *size));
-        ledger.text(&mut message, sequence, *size).to_vec()
+        let sequence = verifier.send(sent(index, *size));
+        writer.messages_of(CONNECTION).text(sequence, *size).to_vec()
     });
     let texts = texts.collect();
-    (ledger, message, texts)
+    (verifier, writer, texts)
 }
 
-fn sent(index: usize, size: Size) -> Sent {
+fn sent(index: usize, size: SizeIndex) -> Sent {
     Sent { intended_ns: index as u64 + 1, tried_ns: index as u64 + 1, size }
 }
 
-/// Feeds a stream in pieces; what was found, and how much was missing unless the stream was lost.
-fn follow(payloads: &Payloads, sizes: &[Size], stream: &[u8], cuts: &[usize]) -> (Vec<Found>, Option<Missing>) {
-    let (mut ledger, mut message, _) = begin(payloads, sizes);
+/// Feeds a stream in pieces. Returns the findings, and the missing messages unless the stream was desynchronized.
+fn follow(payloads: &Payloads, sizes: &[SizeIndex], stream: &[u8], cuts: &[usize]) -> (Vec<Found>, Option<Missing>) {
+    let (mut verifier, mut writer, _) = begin(payloads, sizes);
     let (mut found, mut rest) = (Vec::new(), stream);
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
         let (input, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
         rest = later;
-        if ledger.receive(&mut message, input, &mut |item| found.push(item)).is_err() {
+        if verifier.receive(&mut writer.messages_of(CONNECTION), input, &mut |item| found.push(item)).is_err() {
             return (found, None);
         }
     }
-    (found, Some(ledger.settle()))
+    (found, Some(verifier.settle()))
 }
 
-/// What comes back of the messages with those texts.
+/// The lines that come back, given the texts of the messages and their fates.
 fn deliver(texts: &[Vec<u8>], fates: &[Fate]) -> Vec<Line> {
     let mut lines = Vec::new();
     for (index, (text, fate)) in texts.iter().zip(fates).enumerate() {
         let (place, message) = (2 * index, Line::Message(index));
         match fate {
-            Fate::Unharmed => lines.push((place, message)),
+            Fate::Intact => lines.push((place, message)),
             Fate::Dropped => {}
             Fate::Altered(at, flip) => {
                 let (mut text, at) = (text.clone(), at.index(text.len() - 1));
@@ -87,7 +92,7 @@ fn deliver(texts: &[Vec<u8>], fates: &[Fate]) -> Vec<Line> {
                 text[at] = if text[at] ^ flip == b'\n' { 0 } else { text[at] ^ flip };
                 lines.push((place, Line::Wrong(text)));
             }
-            Fate::Doubled => lines.extend([(place, message.clone()), (place, message)]),
+            Fate::Duplicated => lines.extend([(place, message.clone()), (place, message)]),
             Fate::Late(by) => lines.push((place + 2 * by + 1, message)),
             Fate::After(bytes) => lines.extend([(place, Line::Wrong([bytes, &b"\n"[..]].concat())), (place, message)]),
             Fate::AfterStatus => {
@@ -100,8 +105,8 @@ fn deliver(texts: &[Vec<u8>], fates: &[Fate]) -> Vec<Line> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// What is to be found in those lines. A wrong one stands for the message that is due at its place, unless that comes.
-fn judge(lines: &[Line], sizes: &[Size]) -> (Vec<Found>, Missing) {
+/// The expected findings. A wrong line stands for the message that is due in its place, unless that message comes.
+fn expected_findings(lines: &[Line], sizes: &[SizeIndex]) -> (Vec<Found>, Missing) {
     let (mut found, mut due) = (Vec::new(), 0);
     let (mut came, mut stood_for) = (vec![false; sizes.len()], vec![false; sizes.len()]);
     for line in lines {
@@ -148,12 +153,12 @@ fn a_wrong_line_in_the_place_of_a_message_does_not_hide_that_a_later_one_overtoo
 
 proptest! {
     #[test]
-    fn what_is_dropped_altered_doubled_and_late_is_found_exactly_however_it_is_cut(
+    fn dropped_altered_duplicated_and_late_messages_are_found_exactly_however_the_stream_is_cut(
         messages in prop::collection::vec((fate(), 0..2_u16), 1..40),
         cuts in prop::collection::vec(1..150_usize, 1..40),
     ) {
         let payloads = Payloads::mix(&SIZES).unwrap();
-        let (fates, sizes): (Vec<Fate>, Vec<Size>) = messages.into_iter().unzip();
+        let (fates, sizes): (Vec<Fate>, Vec<SizeIndex>) = messages.into_iter().unzip();
         let (_, _, texts) = begin(&payloads, &sizes);
         let lines = deliver(&texts, &fates);
         let bytes = lines.iter().flat_map(|line| match line {
@@ -162,12 +167,12 @@ proptest! {
             Line::Status(status) => status.line().to_vec(),
         });
         let stream: Vec<u8> = bytes.collect();
-        let (found, missing) = judge(&lines, &sizes);
+        let (found, missing) = expected_findings(&lines, &sizes);
         prop_assert_eq!(follow(&payloads, &sizes, &stream, &cuts), (found, Some(missing)));
     }
 
     #[test]
-    fn a_stream_says_the_same_however_it_is_cut(
+    fn the_findings_do_not_depend_on_how_the_stream_is_cut(
         bytes in 1..300_usize,
         pieces in prop::collection::vec(
             prop_oneof![

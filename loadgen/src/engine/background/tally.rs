@@ -1,35 +1,32 @@
-//! Clients that behave badly: which kinds there are, how many of each, and what they experienced.
-
-use std::io;
+//! What background clients experienced.
 
 use hdrhistogram::Histogram;
 
-use super::{ledger::Found, under_way::Sent};
-use crate::engine::shortage;
+use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent};
 
-/// What one kind of bad client experienced in a window.
+/// What one kind of background client experienced in a window.
 #[derive(Clone, Debug)]
-pub struct CohortTally {
+pub(crate) struct CohortTally {
     /// Received - first write attempt, in nanoseconds.
-    pub service: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
-    pub connect: Histogram<u64>,
+    pub(crate) connect: Histogram<u64>,
     /// Connections that were opened and had their first echo.
-    pub opened: u64,
+    pub(crate) opened: u64,
     /// Messages sent.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Messages that came back unaltered.
-    pub echoed: u64,
+    pub(crate) echoed: u64,
     /// Status lines received.
-    pub statuses: u64,
-    /// Lines that are no echo, in the wrong order, or doubled.
-    pub wrong: u64,
+    pub(crate) statuses: u64,
+    /// Lines that are no echo, out of order, or duplicates.
+    pub(crate) wrong: u64,
     /// Connections that were refused, or that the server closed.
-    pub closed: u64,
-    /// Connections that this host could not carry: no fault of the server.
-    pub short: u64,
-    /// What it lacked when that first happened.
-    pub shortage: Option<String>,
+    pub(crate) closed: u64,
+    /// Connections that this host could not carry, which is no fault of the server.
+    pub(crate) short: u64,
+    /// What this host lacked when that first happened.
+    pub(crate) shortage: Option<String>,
 }
 
 impl Default for CohortTally {
@@ -43,12 +40,12 @@ impl Default for CohortTally {
 }
 
 impl CohortTally {
-    /// Something came at `now_ns`.
-    pub(super) fn record(&mut self, found: Found, now_ns: u64) {
+    /// Records a finding in what arrived at `now_ns`.
+    pub(crate) fn record(&mut self, found: Found, now_ns: u64) {
         match found {
             Found::Echo(Sent { tried_ns, .. }) => {
                 self.echoed += 1;
-                // A time that does not fit is beyond a minute: the trial's own gates have spoken by then.
+                // A time that does not fit is longer than a minute, and the trial is invalid for other reasons by then.
                 let _ = self.service.record(now_ns.saturating_sub(tried_ns).max(1));
             }
             Found::Status(_) => self.statuses += 1,
@@ -57,24 +54,26 @@ impl CohortTally {
     }
 
     /// A connection had its first echo.
-    pub(super) fn record_opened(&mut self, started_ns: u64, now_ns: u64) {
+    pub(crate) fn record_opened(&mut self, started_ns: u64, now_ns: u64) {
         self.opened += 1;
         let _ = self.connect.record(now_ns.saturating_sub(started_ns).max(1));
     }
 
-    /// A connection is over, or could not even be begun.
-    pub(super) fn record_end(&mut self, error: &io::Error) {
-        if shortage::is_own(error) {
-            self.short += 1;
-            self.shortage.get_or_insert_with(|| shortage::explain(error));
-        } else {
-            self.closed += 1;
+    /// A connection has ended, or could not be opened.
+    pub(crate) fn record_end(&mut self, cause: EndCause) {
+        match cause {
+            EndCause::Completed => {}
+            EndCause::Closed(_) | EndCause::NotAnEcho(_) => self.closed += 1,
+            EndCause::Shortage(what) => {
+                self.short += 1;
+                self.shortage.get_or_insert(what);
+            }
         }
     }
 
-    /// Adds what another thread counted.
-    pub(super) fn add(&mut self, other: &Self) {
-        // They have the same bounds, and nothing is beyond them.
+    /// Adds what another thread recorded.
+    pub(crate) fn add(&mut self, other: &Self) {
+        // Both have the same bounds, and no value is beyond them.
         self.service.add(&other.service).expect("histograms of the same bounds");
         self.connect.add(&other.connect).expect("histograms of the same bounds");
         self.opened += other.opened;

@@ -1,37 +1,46 @@
 use super::*;
-use crate::plan::Payloads;
+use crate::{
+    engine::{message::MessageWriter, tokens::ConnectionId},
+    plan::Payloads,
+};
 use proptest::prelude::*;
 
+const CONNECTION: ConnectionId = ConnectionId::measured(9);
 const STATUS: Status = Status { active: 1, tick: 1, due_ns: 2, emit_ns: 3 };
 
 /// A connection that sent `count` messages of `bytes`; message i was due at i + 1.
 struct Peer {
-    ledger: Ledger,
-    message: Message,
+    verifier: EchoVerifier,
+    writer: MessageWriter,
     texts: Vec<Vec<u8>>,
 }
 
 impl Peer {
     fn new(bytes: usize, count: u64) -> Self {
-        let mut peer = Self { ledger: Ledger::new(9), message: Message::new(&Payloads::one(bytes)), texts: Vec::new() };
+        let mut peer = Self {
+            verifier: EchoVerifier::new(),
+            writer: MessageWriter::new(&Payloads::one(bytes)),
+            texts: Vec::new(),
+        };
         peer.texts = (0..count).map(|index| peer.send(sent(index))).collect();
         peer
     }
 
     fn send(&mut self, sent: Sent) -> Vec<u8> {
-        let sequence = self.ledger.send(sent);
-        self.ledger.text(&mut self.message, sequence, sent.size).to_vec()
+        let sequence = self.verifier.send(sent);
+        self.writer.messages_of(CONNECTION).text(sequence, sent.size).to_vec()
     }
 
-    fn receive(&mut self, input: &[u8]) -> (Vec<Found>, Result<(), Lost>) {
+    fn receive(&mut self, input: &[u8]) -> (Vec<Found>, Result<(), Desynchronized>) {
         let mut found = Vec::new();
-        let result = self.ledger.receive(&mut self.message, input, &mut |item| found.push(item));
+        let result =
+            self.verifier.receive(&mut self.writer.messages_of(CONNECTION), input, &mut |item| found.push(item));
         (found, result)
     }
 
-    /// Lost and unanswered.
+    /// The numbers of lost and of unanswered messages.
     fn missing(&mut self) -> (u64, u64) {
-        let Missing { lost, unanswered, .. } = self.ledger.settle();
+        let Missing { lost, unanswered, .. } = self.verifier.settle();
         (lost, unanswered)
     }
 }
@@ -64,7 +73,7 @@ fn a_corrupt_message_counts_as_corrupt_and_not_as_lost() {
 }
 
 #[test]
-fn a_duplicate_and_a_reordered_message_are_told_apart() {
+fn a_duplicate_is_distinguished_from_a_reordered_message() {
     let mut peer = Peer::new(64, 4);
     let input = [&peer.texts[0][..], &peer.texts[0], &peer.texts[2], &peer.texts[1], &peer.texts[3]].concat();
     let found = vec![echo(0), Found::Duplicate, echo(2), Found::Reordered(sent(1)), echo(3)];
@@ -73,7 +82,7 @@ fn a_duplicate_and_a_reordered_message_are_told_apart() {
 }
 
 #[test]
-fn what_comes_after_its_window_is_not_counted_twice() {
+fn an_echo_after_its_window_is_not_counted_twice() {
     let mut peer = Peer::new(64, 2);
     let texts = peer.texts.concat();
     assert_eq!(peer.receive(&texts[..70]), (vec![echo(0)], Ok(())));
@@ -84,50 +93,50 @@ fn what_comes_after_its_window_is_not_counted_twice() {
 }
 
 #[test]
-fn slow_is_not_lost_even_if_messages_do_not_say_who_they_are() {
+fn slow_is_not_lost_even_if_messages_carry_no_identity() {
     for bytes in [4, 64] {
         let mut peer = Peer::new(bytes, 300);
         assert_eq!(peer.receive(&peer.texts[..100].concat()).0.len(), 100);
-        assert_eq!(peer.missing(), (0, 200), "nothing came out of its turn");
+        assert_eq!(peer.missing(), (0, 200), "nothing came out of order");
         let next = peer.send(sent(300));
         let late = [&peer.texts[100..].concat()[..], &next].concat();
-        assert_eq!(peer.receive(&late), (vec![echo(300)], Ok(())), "what is late counts nowhere");
+        assert_eq!(peer.receive(&late), (vec![echo(300)], Ok(())), "late echoes are not counted");
         assert_eq!(peer.missing(), (0, 0));
     }
 }
 
 #[test]
-fn a_question_tells_what_is_lost_from_what_is_late_and_counts_nowhere() {
+fn a_marker_distinguishes_lost_messages_from_late_ones_and_is_not_counted() {
     let mut peer = Peer::new(64, 3);
-    let question = peer.send(sent(3));
-    peer.ledger.ask();
-    assert_eq!(peer.ledger.outstanding(), 3);
+    let marker = peer.send(sent(3));
+    peer.verifier.mark_newest();
+    assert_eq!(peer.verifier.outstanding(), 3);
     // The last two were dropped.
-    assert_eq!(peer.receive(&[&peer.texts[0][..], &question].concat()), (vec![echo(0)], Ok(())));
-    assert_eq!((peer.ledger.outstanding(), peer.missing()), (0, (2, 0)));
+    assert_eq!(peer.receive(&[&peer.texts[0][..], &marker].concat()), (vec![echo(0)], Ok(())));
+    assert_eq!((peer.verifier.outstanding(), peer.missing()), (0, (2, 0)));
 
     let mut peer = Peer::new(64, 1);
-    let question = peer.send(sent(1));
-    peer.ledger.ask();
-    assert_eq!((peer.ledger.outstanding(), peer.missing()), (1, (0, 1)), "neither has come");
-    assert_eq!(peer.receive(&[&peer.texts[0][..], &question].concat()), (vec![], Ok(())));
+    let marker = peer.send(sent(1));
+    peer.verifier.mark_newest();
+    assert_eq!((peer.verifier.outstanding(), peer.missing()), (1, (0, 1)), "neither has come");
+    assert_eq!(peer.receive(&[&peer.texts[0][..], &marker].concat()), (vec![], Ok(())));
     assert_eq!(peer.missing(), (0, 0));
 }
 
 #[test]
-fn what_never_left_is_not_waited_for() {
+fn messages_that_were_never_sent_are_not_waited_for() {
     let mut peer = Peer::new(64, 5);
-    assert_eq!((peer.ledger.withdraw(2), peer.ledger.outstanding()), (2, 3));
+    assert_eq!((peer.verifier.withdraw(2), peer.verifier.outstanding()), (2, 3));
     let next = peer.send(sent(3));
-    assert_eq!(next, peer.texts[3], "its number is free again");
+    assert_eq!(next, peer.texts[3], "its number is used again");
     assert_eq!(peer.receive(&[&peer.texts[..3].concat()[..], &next].concat()).0.len(), 4);
-    assert_eq!(peer.ledger.withdraw(9), 0, "there is nothing more");
+    assert_eq!(peer.verifier.withdraw(9), 0, "there is nothing more");
 }
 
 #[test]
-fn a_line_put_in_between_is_corrupt_and_what_follows_it_is_neither_lost_nor_reordered() {
+fn an_inserted_line_is_corrupt_and_the_messages_after_it_are_neither_lost_nor_reordered() {
     let mut peer = Peer::new(64, 3);
-    let input = [&peer.texts[0][..], b"put in between\n", &peer.texts[1], &peer.texts[2]].concat();
+    let input = [&peer.texts[0][..], b"inserted\n", &peer.texts[1], &peer.texts[2]].concat();
     assert_eq!(peer.receive(&input), (vec![echo(0), Found::Corrupt, echo(1), echo(2)], Ok(())));
     assert_eq!(peer.missing(), (0, 0));
 }
@@ -137,7 +146,7 @@ fn an_answer_that_is_no_echo_is_corrupt() {
     let mut peer = Peer::new(64, 1);
     assert_eq!(peer.receive(b"HTTP/1.1 400 Bad Request\r\n").0, [Found::Corrupt]);
     let mut peer = Peer::new(64, 1);
-    assert_eq!(peer.receive(&[0; 1000]), (vec![Found::Corrupt], Err(Lost)));
+    assert_eq!(peer.receive(&[0; 1000]), (vec![Found::Corrupt], Err(Desynchronized)));
 }
 
 #[test]
@@ -148,18 +157,18 @@ fn a_status_with_absurd_numbers_is_corrupt() {
 }
 
 #[test]
-fn a_short_message_is_checked_by_its_position() {
+fn a_short_message_is_verified_by_its_position() {
     let mut peer = Peer::new(4, 300);
     let mut input = peer.texts.concat();
     input[4 * 200 + 1] ^= 1;
     let (found, result) = peer.receive(&input);
-    assert_eq!((found.len(), found[200], result), (201, Found::Corrupt, Err(Lost)));
+    assert_eq!((found.len(), found[200], result), (201, Found::Corrupt, Err(Desynchronized)));
 }
 
 #[test]
-fn messages_of_several_sizes_are_followed_and_one_may_be_missing() {
+fn a_missing_message_is_noticed_among_messages_of_several_sizes() {
     let mut peer = Peer::new(64, 0);
-    peer.message = Message::new(&Payloads::mix(&[(64, Some(0.5)), (200, None)]).unwrap());
+    peer.writer = MessageWriter::new(&Payloads::mix(&[(64, Some(0.5)), (200, None)]).unwrap());
     let sizes = [0, 1, 1, 0, 1];
     let sent: Vec<Sent> = (0..5).map(|index| Sent { size: sizes[index as usize], ..sent(index) }).collect();
     let texts: Vec<Vec<u8>> = sent.iter().map(|sent| peer.send(*sent)).collect();
@@ -174,7 +183,7 @@ fn a_message_behind_a_full_socket_is_tried_when_its_turn_comes() {
     let mut peer = Peer::new(64, 1);
     let texts =
         [peer.texts.concat(), peer.send(Sent { tried_ns: 0, ..sent(1) }), peer.send(Sent { tried_ns: 0, ..sent(2) })];
-    peer.ledger.tried(1, 77);
+    peer.verifier.tried(1, 77);
     let found = peer.receive(&texts.concat()).0;
     let tried = |found: &Found| matches!(found, Found::Echo(sent) if sent.tried_ns > 0);
     assert_eq!(found.iter().map(tried).collect::<Vec<_>>(), [true, true, false]);
@@ -209,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_neither_panic_nor_pile_up(
+    fn arbitrary_bytes_cause_no_panic_and_do_not_accumulate(
         bytes in 1..100_usize,
         inputs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..20),
     ) {
@@ -218,7 +227,7 @@ proptest! {
             if peer.receive(&input).1.is_err() {
                 break;
             }
-            let partial = peer.ledger.trouble.as_ref().map_or(0, |trouble| trouble.partial.len());
+            let partial = peer.verifier.resync.as_ref().map_or(0, |resync| resync.partial.len());
             prop_assert!(partial <= 1 + bytes.max(LINE_BYTES_MAX));
         }
     }

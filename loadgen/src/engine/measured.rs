@@ -1,0 +1,268 @@
+//! The measured clients of one thread: the ramp, open and closed loops, and the record of every message.
+
+mod endings;
+
+use mio::Registry;
+use servers::clock;
+
+use super::{
+    Options, Slot,
+    broadcast::{Broadcasts, ReceivedTick, TickBatch},
+    clients::{Behaviour, Client, Clients, Stage},
+    connection::Received,
+    echo_verifier::Found,
+    end_cause::EndCause,
+    message::SizeIndex,
+    recorder::WindowRecorder,
+    tokens::{ConnectionId, EventSource},
+};
+
+/// Slots sent before answers are read again, if the generator is behind.
+const SEND_CHUNK: usize = 64;
+
+/// Size of the buffer that every connection reads into.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What is to be sent.
+#[derive(Debug)]
+enum Work {
+    None,
+    /// Slots at their times.
+    Open {
+        slots: Vec<Slot>,
+        next: usize,
+        start_ns: u64,
+    },
+    /// A new message for each that comes back, until a time.
+    Closed {
+        until_ns: u64,
+    },
+}
+
+/// What measured clients record and do.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    recorder: WindowRecorder,
+    work: Work,
+    broadcasts: Broadcasts,
+    /// Numbers of the connections of this thread: first, first + step, first + 2 * step ...
+    first: u32,
+    step: u32,
+    /// Clients opened so far, successfully or not.
+    opened: usize,
+    /// Open clients.
+    live: u32,
+    /// Clients without a first echo yet.
+    probing: usize,
+    first_problem: Option<String>,
+    first_shortage: Option<String>,
+}
+
+/// The state of a measured client.
+#[derive(Debug, Default)]
+pub(crate) struct MeasuredState {
+    /// Number of the newest tick received; 0 for none.
+    last_tick: u64,
+    /// Something corrupt came before or in place of the first echo.
+    probe_is_corrupt: bool,
+}
+
+pub(crate) type MeasuredClients = Clients<Measured>;
+
+impl Behaviour for Measured {
+    type State = MeasuredState;
+
+    fn on_send(&mut self, client: &Client<MeasuredState>, count: usize, intended_ns: u64, now_ns: u64) {
+        match client.stage {
+            Stage::Open => self.recorder.record_sent(count, intended_ns, now_ns),
+            Stage::Connecting | Stage::Probing => self.recorder.record_first_sent(now_ns),
+        }
+    }
+
+    fn on_found(&mut self, stage: Stage, state: &mut MeasuredState, found: Found, now_ns: u64) {
+        match found {
+            // The first echo of a connection is no message of any window.
+            Found::Echo(_) | Found::Reordered(_) | Found::Duplicate if stage == Stage::Probing => {}
+            Found::Echo(sent) | Found::Reordered(sent) => {
+                self.recorder.tally.counts.reordered += u64::from(matches!(found, Found::Reordered(_)));
+                match self.work {
+                    Work::Open { .. } | Work::None => self.recorder.record_open_echo(&sent, now_ns),
+                    Work::Closed { .. } => self.recorder.record_closed_echo(&sent, now_ns),
+                }
+            }
+            Found::Duplicate => self.recorder.tally.counts.duplicate += 1,
+            Found::Corrupt => {
+                self.recorder.tally.counts.corrupt += 1;
+                state.probe_is_corrupt |= stage == Stage::Probing;
+            }
+            Found::Status(status) => {
+                let order = self.broadcasts.receive(&status, &mut state.last_tick, now_ns);
+                self.recorder.record_status(&status, order, now_ns);
+            }
+        }
+    }
+
+    fn on_done(&mut self, count: usize, now_ns: u64) {
+        self.recorder.littles_law.end(count, now_ns);
+    }
+
+    fn on_first_echo(&mut self, client: &Client<MeasuredState>, received: &Received<'_>) -> Result<(), EndCause> {
+        if client.state.probe_is_corrupt {
+            return Err(EndCause::not_an_echo(received.input));
+        }
+        self.recorder.record_opened(client.started_ns, received.now_ns);
+        self.probing -= 1;
+        self.live += 1;
+        Ok(())
+    }
+
+    fn replies(&self, done: usize, now_ns: u64) -> usize {
+        match self.work {
+            Work::Closed { until_ns } if now_ns < until_ns => done,
+            _ => 0,
+        }
+    }
+
+    fn on_end(&mut self, client: Client<MeasuredState>, cause: EndCause) {
+        self.record_end(client, cause);
+    }
+}
+
+impl MeasuredClients {
+    /// The clients whose connection number is `first` modulo `step`.
+    pub(crate) fn measured(options: &Options, registry: Registry, first: u32, step: u32) -> Self {
+        let wanted = (first..options.connections).step_by(step as usize).len();
+        let measured = Measured {
+            recorder: WindowRecorder::default(),
+            work: Work::None,
+            broadcasts: Broadcasts::default(),
+            first,
+            step,
+            opened: 0,
+            live: 0,
+            probing: 0,
+            first_problem: None,
+            first_shortage: None,
+        };
+        Self::new(options, registry, measured, wanted, BUFFER_BYTES)
+    }
+
+    /// Whether there are to be any connections at all.
+    pub(crate) fn are_wanted(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    /// Open connections.
+    pub(crate) fn live(&self) -> u32 {
+        self.behaviour.live
+    }
+
+    /// Connections that are not open yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.clients.len() - self.behaviour.opened + self.behaviour.probing
+    }
+
+    /// Messages in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.behaviour.recorder.littles_law.in_flight()
+    }
+
+    /// Messages of the window that have come back.
+    pub(crate) fn echoed(&self) -> u64 {
+        self.behaviour.recorder.tally.counts.echoed
+    }
+
+    /// The first failure of a connection, shortages of this host aside.
+    pub(crate) fn first_problem(&self) -> Option<&str> {
+        self.behaviour.first_problem.as_deref()
+    }
+
+    /// What this host lacked when it first could not carry a connection.
+    pub(crate) fn first_shortage(&self) -> Option<&str> {
+        self.behaviour.first_shortage.as_deref()
+    }
+
+    pub(crate) fn newest_tick(&self) -> Option<&ReceivedTick> {
+        self.behaviour.broadcasts.newest()
+    }
+
+    /// The ticks that arrived since this was last called.
+    pub(crate) fn take_ticks(&mut self) -> TickBatch {
+        self.behaviour.broadcasts.take_batch()
+    }
+
+    /// Opens connections until `limit` are unanswered or all are open.
+    pub(crate) fn open_more(&mut self, limit: usize) {
+        while self.behaviour.probing < limit && self.behaviour.opened < self.clients.len() {
+            let index = self.behaviour.opened;
+            self.behaviour.opened += 1;
+            let id = ConnectionId::measured(self.behaviour.first + index as u32 * self.behaviour.step);
+            match self.open(index, id, EventSource::Measured(index), MeasuredState::default()) {
+                Ok(_) => self.behaviour.probing += 1,
+                Err(cause) => self.behaviour.record_connect_failed(cause),
+            }
+        }
+    }
+
+    /// Begins a window, which is recorded there.
+    pub(crate) fn record_into(&mut self, recorder: WindowRecorder) {
+        self.behaviour.recorder = recorder;
+    }
+
+    /// Begins an open loop.
+    pub(crate) fn start_open_loop(&mut self, slots: Vec<Slot>, start_ns: u64) {
+        self.behaviour.recorder.tally.counts.scheduled = slots.len() as u64;
+        self.behaviour.work = Work::Open { slots, next: 0, start_ns };
+    }
+
+    /// When the next slot is due.
+    pub(crate) fn next_due_ns(&self) -> Option<u64> {
+        match &self.behaviour.work {
+            Work::Open { slots, next, start_ns } => slots.get(*next).map(|slot| start_ns + slot.due_ns),
+            Work::Closed { .. } | Work::None => None,
+        }
+    }
+
+    /// Sends the slots that are due; returns whether there were any. No slot is skipped or moved: a late slot keeps its
+    /// intended time.
+    pub(crate) fn send_due(&mut self, mut now_ns: u64) -> bool {
+        for sent in 0..SEND_CHUNK {
+            let Work::Open { slots, next, start_ns } = &mut self.behaviour.work else { return sent > 0 };
+            let Some(&slot) = slots.get(*next) else { return sent > 0 };
+            let intended_ns = *start_ns + slot.due_ns;
+            if intended_ns > now_ns {
+                return sent > 0;
+            }
+            *next += 1;
+            self.behaviour.recorder.tally.counts.handled += 1;
+            self.send_slot((slot.connection / self.behaviour.step) as usize, slot.size, intended_ns, now_ns);
+            now_ns = clock::now_ns();
+        }
+        true
+    }
+
+    fn send_slot(&mut self, index: usize, size: SizeIndex, intended_ns: u64, now_ns: u64) {
+        let Some(client) = &mut self.clients[index] else { return };
+        if client.connection.has_room() {
+            self.behaviour.recorder.tally.record_send(intended_ns, now_ns);
+        }
+        self.behaviour.on_send(client, 1, intended_ns, now_ns);
+        let sent = client.connection.send([size].into_iter(), intended_ns, now_ns, &mut self.writer);
+        if let Err(cause) = sent {
+            self.end(index, cause);
+        }
+    }
+
+    /// Begins a closed loop: puts `depth` messages in flight on every connection.
+    pub(crate) fn start_closed_loop(&mut self, depth: u32, until_ns: u64) {
+        self.behaviour.work = Work::Closed { until_ns };
+        for index in 0..self.clients.len() {
+            if let Err(cause) = self.send(index, depth as usize, clock::now_ns()) {
+                self.end(index, cause);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

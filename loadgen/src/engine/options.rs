@@ -1,0 +1,35 @@
+//! What the connections of an engine have in common.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::progress::Progress;
+use crate::plan::{Cohorts, Pacing, Payloads};
+
+/// What to connect to, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Where the server listens.
+    pub(crate) addr: SocketAddr,
+    /// Number of measured connections.
+    pub(crate) connections: u32,
+    /// Sizes of the messages.
+    pub(crate) payloads: Payloads,
+    /// TCP_NODELAY on the client's side.
+    pub(crate) nodelay: bool,
+    /// TCP_CONGESTION on the client's side.
+    pub(crate) congestion: Option<String>,
+    /// How the next slot is waited for.
+    pub(crate) pacing: Pacing,
+    /// Threads, each with its part of the connections; at least 1.
+    pub(crate) threads: u32,
+    /// The CPU of each thread, in turn; if empty, threads are not pinned.
+    pub(crate) cpus: Vec<usize>,
+    /// CPUs of the flooders alone; if empty, flooders yield to all other threads.
+    pub(crate) flood_cpus: Vec<usize>,
+    /// Addresses to connect from, 127.0.0.1 and the following; with 1 the kernel chooses.
+    pub(crate) source_addresses: u32,
+    /// Misbehaving clients beside the measured ones.
+    pub(crate) cohorts: Cohorts,
+    /// Where the engine reports how many messages came back.
+    pub(crate) progress: Arc<Progress>,
+}

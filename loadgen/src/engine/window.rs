@@ -1,0 +1,181 @@
+//! The measurement of one window, added up over all threads.
+
+use super::{
+    CohortTally,
+    broadcast::{self, ReceivedTick, TickBatch},
+    recorder::Response,
+    tally::Tally,
+};
+use crate::{observe::ThreadUsage, plan::CohortKind};
+
+/// What a window measured.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Histograms and counts of the measured clients.
+    pub(crate) tally: Tally,
+    /// Histograms and counts of the background clients, in the order of [`CohortKind::ALL`].
+    pub(crate) cohorts: [CohortTally; 3],
+    /// The ticks that arrived, in order.
+    pub(crate) ticks: Vec<ReceivedTick>,
+    /// From the start of the window to its planned end or to a signal, in nanoseconds: what rates divide by.
+    pub(crate) planned_ns: u64,
+    /// What the engine's threads used from the start until the drain was over.
+    pub(crate) usage: ThreadUsage,
+    /// The busiest thread's time in rounds that had something to do, in nanoseconds.
+    pub(crate) busy_ns: u64,
+}
+
+/// What one thread measured in one window.
+#[derive(Debug)]
+pub(crate) struct ShardWindow {
+    pub(crate) tally: Tally,
+    pub(crate) cohorts: [CohortTally; 3],
+    pub(crate) responses: Vec<Response>,
+    pub(crate) ticks: TickBatch,
+    pub(crate) usage: ThreadUsage,
+    pub(crate) busy_ns: u64,
+    /// When a signal ended the window, if one did.
+    pub(crate) interrupted_ns: Option<u64>,
+}
+
+/// The part of a window that belongs to no thread.
+#[derive(Debug)]
+pub(crate) struct Common<'a> {
+    pub(crate) start_ns: u64,
+    pub(crate) planned_ns: u64,
+    /// Open connections.
+    pub(crate) live: u32,
+    /// What the flooders did, if there are any.
+    pub(crate) flooded: Option<CohortTally>,
+    /// Numbers of all ticks that any connection ever received, in order; those of the window are added.
+    pub(crate) ticks_seen: &'a mut Vec<u64>,
+}
+
+impl Window {
+    /// Adds up the records of the threads, and derives what takes the records of all of them.
+    pub(crate) fn merge(shards: Vec<ShardWindow>, common: Common<'_>) -> Self {
+        let interrupted_ns = shards.iter().filter_map(|shard| shard.interrupted_ns).max();
+        let usage = shards.iter().fold(ThreadUsage::default(), |sum, shard| sum.plus(&shard.usage));
+        let busy_ns = shards.iter().map(|shard| shard.busy_ns).max().unwrap_or(0);
+        let (mut batches, mut responses) = (Vec::new(), Vec::new());
+        let mut sum: Option<(Tally, [CohortTally; 3])> = None;
+        for shard in shards {
+            batches.push(shard.ticks);
+            responses.push(shard.responses);
+            match &mut sum {
+                None => sum = Some((shard.tally, shard.cohorts)),
+                Some((tally, cohorts)) => {
+                    tally.add(&shard.tally);
+                    cohorts.iter_mut().zip(&shard.cohorts).for_each(|(sum, part)| sum.add(part));
+                }
+            }
+        }
+        let (mut tally, mut cohorts) = sum.unwrap_or_default();
+        if let Some(flooded) = &common.flooded {
+            cohorts[CohortKind::Flooder as usize].add(flooded);
+        }
+        let ticks = record_ticks(&mut tally, &batches, common.live, common.ticks_seen);
+        record_interference(&mut tally, &ticks, &responses);
+        let planned_ns = planned_ns(common.start_ns, common.planned_ns, interrupted_ns);
+        Self { tally, cohorts, ticks, planned_ns, usage, busy_ns }
+    }
+}
+
+/// The length of a window that a signal may have ended. Rates divide by it, so an interrupted window has at least 1 ns.
+fn planned_ns(start_ns: u64, planned_ns: u64, interrupted_ns: Option<u64>) -> u64 {
+    interrupted_ns.map_or(planned_ns, |at_ns| at_ns.saturating_sub(start_ns).min(planned_ns).max(1))
+}
+
+/// Records the ticks of all threads, each tick once, and returns them.
+fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut Vec<u64>) -> Vec<ReceivedTick> {
+    let ticks = broadcast::merged(batches);
+    for tick in &ticks {
+        tally.record_tick(tick.due_ns, tick.emit_ns);
+        if tick.recipients >= u64::from(live).max(2) {
+            tally.record_spread(tick.first_ns, tick.last_ns);
+        }
+    }
+    seen.extend(ticks.iter().map(|tick| tick.number));
+    seen.sort_unstable();
+    seen.dedup();
+    let gaps = batches.iter().flat_map(|batch| batch.gaps.iter().cloned());
+    tally.counts.statuses_missed = broadcast::missed(gaps, seen);
+    ticks
+}
+
+/// Separates the messages that were intended during a fan-out, from the due time of a tick to its last arrival, from the
+/// others. The intended time does not depend on the answer: by overlap, slow answers would meet more ticks.
+fn record_interference(tally: &mut Tally, ticks: &[ReceivedTick], responses: &[Vec<Response>]) {
+    if ticks.is_empty() {
+        return;
+    }
+    for &Response { intended_ns, response_ns } in responses.iter().flatten() {
+        let next = ticks.partition_point(|tick| tick.due_ns <= intended_ns);
+        let in_fanout = next > 0 && intended_ns <= ticks[next - 1].last_ns;
+        tally.record_interference(in_fanout, response_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(number: u64, due_ns: u64, last_ns: u64) -> ReceivedTick {
+        ReceivedTick { number, due_ns, emit_ns: due_ns, first_ns: due_ns, last_ns, recipients: 2 }
+    }
+
+    fn shard(ticks: TickBatch, busy_ns: u64, interrupted_ns: Option<u64>) -> ShardWindow {
+        let (mut tally, cohorts) = <(Tally, [CohortTally; 3])>::default();
+        tally.record_echo(0, 0, 10);
+        let responses = vec![Response { intended_ns: 1_000, response_ns: 10 }];
+        ShardWindow { tally, cohorts, responses, ticks, usage: ThreadUsage::default(), busy_ns, interrupted_ns }
+    }
+
+    #[test]
+    fn threads_are_added_up_and_the_busiest_one_and_the_last_interruption_count() {
+        let mut ticks_seen = vec![1, 2];
+        let first = TickBatch { ticks: vec![tick(4, 1_000, 1_500)], gaps: vec![] };
+        let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: std::iter::once(2..5).collect() };
+        let flooded = Some(CohortTally { sent: 7, ..CohortTally::default() });
+        let common = Common { start_ns: 100, planned_ns: 5_000, live: 4, flooded, ticks_seen: &mut ticks_seen };
+        let window = Window::merge(vec![shard(first, 3, Some(600)), shard(second, 9, Some(700))], common);
+        assert_eq!((window.tally.counts.echoed, window.busy_ns, window.planned_ns), (2, 9, 600));
+        assert_eq!(window.cohorts.each_ref().map(|cohort| cohort.sent), [0, 0, 7]);
+        assert_eq!((window.ticks.len(), window.ticks[0].recipients), (1, 4));
+        // 3 was skipped by the server; 2 and 4 reached another connection.
+        assert_eq!(window.tally.counts.statuses_missed, 2);
+        assert_eq!(window.tally.response_in_fanout.len(), 2);
+        assert_eq!((window.tally.status_spread.max(), window.tally.status_emit_lag.len()), (800, 1));
+        assert_eq!(ticks_seen, [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_spread_takes_every_open_connection_and_at_least_two() {
+        let spreads = |live| {
+            let (mut tally, batch) = (Tally::default(), TickBatch { ticks: vec![tick(1, 0, 5)], gaps: vec![] });
+            record_ticks(&mut tally, &[batch], live, &mut Vec::new());
+            tally.status_spread.len()
+        };
+        assert_eq!([0, 1, 2, 3].map(spreads), [1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_planned_or_until_a_signal() {
+        assert_eq!(planned_ns(100, 50, None), 50);
+        assert_eq!([130, 100, 50, 900].map(|at_ns| planned_ns(100, 50, Some(at_ns))), [30, 1, 1, 50]);
+    }
+
+    #[test]
+    fn messages_intended_during_a_fan_out_are_recorded_apart_from_the_others() {
+        let ticks = [tick(1, 1_000, 1_400), tick(2, 2_000, 2_100)];
+        let mut tally = Tally::default();
+        // Before the first tick, in it, at its end, after it, in the second.
+        let responses = [999, 1_000, 1_400, 1_401, 2_050].map(|intended_ns| Response { intended_ns, response_ns: 7 });
+        let responses = [responses.to_vec()];
+        record_interference(&mut tally, &ticks, &responses);
+        assert_eq!((tally.response_in_fanout.len(), tally.response_outside_fanout.len()), (3, 2));
+        let mut tally = Tally::default();
+        record_interference(&mut tally, &[], &responses);
+        assert!(tally.response_outside_fanout.is_empty(), "without a tick there is neither inside nor outside");
+    }
+}
