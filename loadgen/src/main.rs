@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         exit => {
             terminal::say(format_args!("error: {}", text::plain(&format!("{error:#}"))));
-            // What goes wrong after a signal may be of its making.
+            // An error after a signal may be a consequence of the signal.
             if interrupt::requested() { exit.min(Exit::Interrupted) } else { exit }
         }
     });

@@ -259,7 +259,7 @@ fn the_seconds_of_a_session_add_up() {
 #[test]
 fn a_server_that_dies_under_load_is_an_outcome_and_the_trial_ends() {
     let fault_server = format!("{} fault-server", env!("CARGO_BIN_EXE_loadgen"));
-    let target = ["run", "--json", "--no-baseline", "--command", &fault_server, "--idle", "0s", "--duration", "20s"];
+    let target = ["run", "--json", "--no-calibration", "--command", &fault_server, "--idle", "0s", "--duration", "20s"];
     let mut command = loadgen(&[&target, &SHARED[..]].concat());
     let mut run = Killed(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut server = Vec::new();

@@ -37,7 +37,7 @@ use crate::{
 /// Measures, prints, and records on request.
 ///
 /// # Errors
-/// If nothing can be measured at all; see [`trial::run`].
+/// If the server does not start, refuses every connection or does not echo, or a file cannot be written.
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let plan = plan(args).map_err(Usage::from)?;
     let choice = args.target();

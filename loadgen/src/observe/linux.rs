@@ -203,12 +203,12 @@ pub fn available_memory() -> Option<u64> {
     available.into_iter().chain(left).min()
 }
 
-/// The most descriptors that this process may have open (RLIMIT_NOFILE, the soft limit); `None` without a limit.
+/// Number of descriptors that this process may open (RLIMIT_NOFILE, the soft limit); `None` without a limit.
 pub fn descriptor_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// How many ports the kernel may choose from when a client connects (ip(7)).
+/// Number of ephemeral ports (ip(7)).
 pub fn ephemeral_ports() -> Option<u64> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u64>().ok());

@@ -7,10 +7,10 @@
 //! * `thread_usage()`, `own_cpu_ns()`: usage of the calling thread and of this process;
 //! * `machine()`: counters of the whole host;
 //! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `has_cpu_quota()`: where and when threads may run;
-//! * `available_memory()`: how much this process may still take;
-//! * `descriptor_limit()`: how many descriptors this process may open;
-//! * `ephemeral_ports()`: how many connections one address can have to another;
-//! * `facts()`, `host()`, `boot_id()`: what a record says about the host, and by what it is known.
+//! * `available_memory()`: how much this process may still allocate;
+//! * `descriptor_limit()`: the number of descriptors that this process may open;
+//! * `ephemeral_ports()`: the number of connections from one address to one server;
+//! * `facts()`, `host()`, `boot_id()`: properties and identity of the host, for a record.
 //!
 //! A value that the platform does not provide is `None`, never 0. Snapshots are taken outside the measured windows: with
 //! ten thousand threads, a snapshot takes up to 100 ms.

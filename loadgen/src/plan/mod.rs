@@ -13,19 +13,18 @@ mod validation;
 
 use std::time::Duration;
 
-pub(crate) use self::cohorts::CohortKind;
-pub(crate) use self::{
-    cohorts::CHURN_UNANSWERED,
-    host::HostArgs,
-    prepare::{Shape, prepare},
-    validation::ensure_slots,
-};
 pub use self::{
     cohorts::Cohorts,
     pacing::Pacing,
     payloads::Payloads,
     placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
     rate::{Arrivals, Rate},
+};
+pub(crate) use self::{
+    cohorts::{CHURN_UNANSWERED, CohortKind},
+    host::HostArgs,
+    prepare::{Shape, prepare},
+    validation::ensure_slots,
 };
 
 /// Default status interval.
@@ -41,7 +40,7 @@ pub(crate) struct Plan {
     /// How the generator waits for the next slot.
     pub(crate) pacing: Pacing,
     /// Spinning was requested with `--pacing spin`, and not chosen automatically.
-    pub(crate) spin_asked: bool,
+    pub(crate) spin_requested: bool,
     /// Sizes of the messages, newline included, each at least 1 byte.
     pub(crate) payloads: Payloads,
     pub(crate) windows: Windows,
@@ -106,7 +105,7 @@ impl Plan {
     /// How a closed loop waits: in the poll, unless spinning was requested. A client that spins for its echoes uses CPU
     /// time to no effect.
     pub(crate) fn closed_pacing(&self) -> Pacing {
-        if self.spin_asked { Pacing::Spin } else { Pacing::Timer }
+        if self.spin_requested { Pacing::Spin } else { Pacing::Timer }
     }
 
     /// How the generator waits in the load window.

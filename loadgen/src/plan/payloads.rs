@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::units::{bytes, show_bytes};
 
-/// The payload sizes of a load and how often each occurs.
+/// The payload sizes of a load, and how often each occurs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payloads {
     /// Bytes, newline included, and share of all messages; the shares add up to 1.
@@ -20,7 +20,7 @@ impl Payloads {
     /// Sizes in bytes with their shares; sizes without a share divide the rest equally among them.
     ///
     /// # Errors
-    /// One line that says what would be right.
+    /// If the shares do not add up to 1, or if there are no or more than 100 sizes; the message has an example.
     pub(crate) fn mix(sizes: &[(usize, Option<f64>)]) -> Result<Self, String> {
         let given: f64 = sizes.iter().filter_map(|(_, share)| *share).sum();
         let others = sizes.iter().filter(|(_, share)| share.is_none()).count();

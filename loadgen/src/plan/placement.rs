@@ -34,7 +34,7 @@ pub enum Caveat {
 pub enum PlacementKind {
     /// Server on one set of CPUs, generator on another
     Split,
-    /// Nobody pinned
+    /// Neither is pinned
     Shared,
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         connections: shape.connections,
         load: shape.load,
         pacing,
-        spin_asked: host.pacing == PacingChoice::Spin,
+        spin_requested: host.pacing == PacingChoice::Spin,
         payloads: shape.payloads,
         windows: shape.windows,
         status_interval: shape.status_interval,

@@ -61,13 +61,13 @@ fn check(known: Known) -> Result<Vec<Answer>> {
 /// Whatever prevents a measurement.
 pub fn selftest(known: &[Known]) -> Result<Exit> {
     let begun = Instant::now();
-    let asked = if known.is_empty() { &Known::ALL[..] } else { known };
+    let chosen = if known.is_empty() { &Known::ALL[..] } else { known };
     if cfg!(debug_assertions) {
         say("warning: this is a debug build; its own cost is part of what it measures");
     }
     let (mut wrong, mut spoiled) = (0, 0);
     print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"))?;
-    for known in asked {
+    for known in chosen {
         match check(*known) {
             // A measurement that a signal cut short proves nothing.
             _ if interrupt::requested() => return Ok(Exit::Interrupted),

@@ -41,7 +41,7 @@ pub enum Target {
 /// The start of a server of this project.
 #[derive(Clone, Debug)]
 pub struct ServerCommand {
-    /// [`OWN_EXECUTABLE`], or for a bench target the `loadgen` that cargo built with it: never a stale build.
+    /// `/proc/self/exe`, or for a bench target the `loadgen` that cargo built with it: never a stale build.
     pub executable: PathBuf,
     /// The server's name.
     pub name: String,
@@ -57,7 +57,7 @@ pub struct ServerCommand {
     pub congestion: String,
     /// CPUs of the server; empty for all.
     pub cpus: Vec<usize>,
-    /// See [`Target::padded`].
+    /// Bytes that pad the environment, see `Target::padded`.
     pub padding_bytes: usize,
 }
 
@@ -71,7 +71,7 @@ pub struct GuestCommand {
     pub(crate) max_connections: u32,
     /// CPUs of the server; empty for all.
     pub(crate) cpus: Vec<usize>,
-    /// See [`Target::padded`].
+    /// Bytes that pad the environment, see `Target::padded`.
     pub(crate) padding_bytes: usize,
 }
 
