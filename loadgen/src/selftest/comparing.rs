@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Answer, Setup, Spoiled, load, truth};
+use super::{Answer, Setup, Spoiled, load, statement};
 use crate::{
     measure::trial::Trial,
     plan::Arrivals,
@@ -24,7 +24,10 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
         let loaded = load(trial)?;
         Ok(loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64 / loaded.window.tally.counts.echoed as f64)
     };
-    let spun_ns = |trial: &Trial| -> Result<f64> { Ok(truth(trial, "spun_ns")? / truth(trial, "messages")?) };
+    let spun_ns = |trial: &Trial| -> Result<f64> {
+        let statement = statement(trial)?;
+        Ok(statement.spun_ns as f64 / statement.messages as f64)
+    };
     // Both spin, so that they differ only in the duration: by 5 % of the CPU time per message. A good part of that is the
     // spinning, whose noise is small: whether a host's noise allows for 5 % is a question for a comparison, not a proof.
     let base = ["--delay", "20us"];

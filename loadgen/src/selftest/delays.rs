@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Answer, Setup, Spoiled, known, load, truth};
+use super::{Answer, Setup, Spoiled, fault_server::Statement, known, load, statement};
 use crate::{
     measure::{retry::Retry, trial::Trial},
     plan::Arrivals,
     stats::quantile,
 };
 
-/// The compared quantiles, with the fault server's names for them.
-const QUANTILES: [(f64, &str, &str); 3] =
-    [(0.5, "p50", "delay_ns_p50"), (0.9, "p90", "delay_ns_p90"), (0.99, "p99", "delay_ns_p99")];
+/// A delay by the fault server's statement, in nanoseconds.
+type Injected = fn(&Statement) -> f64;
+
+/// The compared quantiles, with those of the injected delays.
+const QUANTILES: [(f64, &str, Injected); 3] = [
+    (0.5, "p50", |statement| statement.delay_ns_p50),
+    (0.9, "p90", |statement| statement.delay_ns_p90),
+    (0.99, "p99", |statement| statement.delay_ns_p99),
+];
 
 /// A fixed delay shifts p50, p90 and p99 by the delays that the server reports, host-made tail included.
 pub(super) fn fixed() -> Result<Vec<Answer>> {
@@ -27,15 +33,15 @@ pub(super) fn fixed() -> Result<Vec<Answer>> {
     for _ in 0..TRIALS {
         let way_ns = load(&way.fault_server(&[])?)?.window.tally.response.value_at_quantile(0.5) as f64;
         let delayed = undisturbed(&setup)?;
-        for (index, (at, _, name)) in QUANTILES.into_iter().enumerate() {
+        for (index, (at, _, injected_ns)) in QUANTILES.into_iter().enumerate() {
             let shift = load(&delayed)?.window.tally.response.value_at_quantile(at) as f64 - way_ns;
-            let delay = truth(&delayed, name)?;
+            let delay = injected_ns(&statement(&delayed)?);
             delays[index].push(delay);
             // Within one trial, so that the host's effect on the delays is in both.
             differences[index].push(shift - delay);
         }
     }
-    let answer = |(index, (_, name, _)): (usize, (f64, &str, &str))| {
+    let answer = |(index, (_, name, _)): (usize, (f64, &str, Injected))| {
         let median = |values: &[f64]| quantile(values, 0.5).unwrap_or(f64::NAN);
         let (expected, difference) = (median(&delays[index]), median(&differences[index]));
         let tolerance = (0.02 * expected).max(3e3);
@@ -49,7 +55,7 @@ fn undisturbed(setup: &Setup) -> Result<Trial> {
     let attempted = Retry::PATIENT.until_accepted(|_| {
         let trial = setup.fault_server(&["--delay", "10ms"])?;
         // A message comes every 16.7 ms: a delay that is longer would keep the next one waiting.
-        let was_short = truth(&trial, "delay_ns_p99")? < 1.5 * 10e6;
+        let was_short = statement(&trial)?.delay_ns_p99 < 1.5 * 10e6;
         Ok(if was_short { Ok(trial) } else { Err(()) })
     })?;
     attempted.map_err(|()| {
@@ -79,7 +85,8 @@ fn queue(what: &str, arguments: &[&str]) -> Result<Answer> {
         let way_ns = load(&plain)?.window.tally.response.mean();
         let trial = setup.fault_server(&arguments)?;
         let loaded = load(&trial)?;
-        let (delay_ns, deviation_ns) = (truth(&trial, "delay_ns_mean")?, truth(&trial, "delay_ns_stdev")?);
+        let statement = statement(&trial)?;
+        let (delay_ns, deviation_ns) = (statement.delay_ns_mean, statement.delay_ns_stdev);
         let cpu_ns = loaded.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
         // All of the server's time for a message keeps the next one waiting.
         let service_ns = (cpu_ns / loaded.window.tally.counts.echoed as f64).max(delay_ns);

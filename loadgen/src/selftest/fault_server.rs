@@ -27,7 +27,7 @@ use rustix::{
         timerfd_settime,
     },
 };
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use servers::{
     clock,
     listen::{self, SocketOptions},
@@ -59,7 +59,7 @@ pub fn serve(args: &FaultServerArgs) -> Result<Exit> {
         buffer: vec![0; 64 * 1024].into(),
     };
     server.run(TcpListener::from_std(listener))?;
-    terminal::say(server.truth.json());
+    terminal::say(serde_json::to_string(&server.truth.statement())?);
     Ok(Exit::Ok)
 }
 
@@ -248,19 +248,44 @@ impl Truth {
         let _ = self.delays.record(delay_ns.max(1));
     }
 
-    fn json(&self) -> Value {
-        json!({
-            "messages": self.messages,
-            "faults": self.faults,
-            "wakes": self.wakes,
-            "spun_ns": self.spun_ns,
-            "delay_ns_mean": self.delays.mean(),
-            "delay_ns_stdev": self.delays.stdev(),
-            "delay_ns_p50": self.delays.value_at_quantile(0.5),
-            "delay_ns_p90": self.delays.value_at_quantile(0.9),
-            "delay_ns_p99": self.delays.value_at_quantile(0.99),
-        })
+    /// The counts as the server prints them.
+    fn statement(&self) -> Statement {
+        let quantile_ns = |quantile| self.delays.value_at_quantile(quantile) as f64;
+        Statement {
+            messages: self.messages,
+            faults: self.faults,
+            wakes: self.wakes,
+            spun_ns: self.spun_ns,
+            delay_ns_mean: self.delays.mean(),
+            delay_ns_stdev: self.delays.stdev(),
+            delay_ns_p50: quantile_ns(0.5),
+            delay_ns_p90: quantile_ns(0.9),
+            delay_ns_p99: quantile_ns(0.99),
+        }
     }
+}
+
+/// The last line of the server's stderr, in JSON: the faults and delays that it really injected.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Statement {
+    /// Messages received.
+    pub(super) messages: u64,
+    /// Faults injected.
+    pub(super) faults: u64,
+    /// Wake-ups by its timer.
+    pub(super) wakes: u64,
+    /// CPU time spent spinning, in nanoseconds.
+    pub(super) spun_ns: u64,
+    /// Mean delay, in nanoseconds.
+    pub(super) delay_ns_mean: f64,
+    /// Standard deviation of the delays, in nanoseconds.
+    pub(super) delay_ns_stdev: f64,
+    /// Median delay, in nanoseconds.
+    pub(super) delay_ns_p50: f64,
+    /// 90th percentile of the delays, in nanoseconds.
+    pub(super) delay_ns_p90: f64,
+    /// 99th percentile of the delays, in nanoseconds.
+    pub(super) delay_ns_p99: f64,
 }
 
 /// Keeps the CPU busy for that long by the thread's own CPU clock; returns the real duration in nanoseconds.

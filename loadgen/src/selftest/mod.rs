@@ -18,7 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+
+use self::fault_server::Statement;
 
 use crate::{
     cli::Known,
@@ -216,10 +218,9 @@ fn believable(plan: &Plan, target: &Target) -> Result<Trial> {
     attempted.map_err(|reasons| Spoiled(reasons.iter().map(reason).collect::<Vec<_>>().join("; ")).into())
 }
 
-/// A value of the fault server's ground truth.
-fn truth(trial: &Trial, what: &str) -> Result<f64> {
-    let said: serde_json::Value = serde_json::from_str(&trial.last_words)?;
-    said[what].as_f64().ok_or_else(|| anyhow::anyhow!("the fault server does not say {what}"))
+/// The statement of the fault server about the faults and delays that it injected.
+fn statement(trial: &Trial) -> Result<Statement> {
+    serde_json::from_str(&trial.last_words).context("the fault server made no statement")
 }
 
 fn load(trial: &Trial) -> Result<&trial::Loaded> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Answer, Setup, load, truth};
+use super::{Answer, Setup, load, statement};
 use crate::{measure::trial::Trial, observe::Usage, plan::Arrivals};
 
 /// Spinning 5 ms in every 100 ms is 50 ms of CPU time per second, in addition to the cost of waking up: in a virtual
@@ -14,7 +14,8 @@ pub(super) fn cpu_time() -> Result<Vec<Answer>> {
     let trial = at_rest(&["--wake", "100ms", "--spin", "5ms"])?;
     let waking = at_rest(&["--wake", "100ms"])?;
     // A whole number of periods; the real duration of the spins is known.
-    let expected = truth(&trial, "spun_ns")? / truth(&trial, "wakes")? * 10.0;
+    let statement = statement(&trial)?;
+    let expected = statement.spun_ns as f64 / statement.wakes as f64 * 10.0;
     let got = per_second(&trial)? - per_second(&waking)?;
     Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU per second", expected, got, 0.01 * expected)])
 }
@@ -48,7 +49,7 @@ pub(super) fn faults() -> Result<Vec<Answer>> {
         let kinds = [counts.lost, counts.duplicate, counts.corrupt, counts.reordered];
         let found =
             ["drop", "duplicate", "corrupt", "reorder"].iter().position(|name| *name == fault).map(|at| kinds[at]);
-        answers.push(Answer::count(what, truth(&trial, "faults")? as u64, found.unwrap_or(0)));
+        answers.push(Answer::count(what, statement(&trial)?.faults, found.unwrap_or(0)));
         let others = kinds.iter().sum::<u64>() - found.unwrap_or(0);
         answers.push(Answer::count("  and taken for something else", 0, others));
     }
