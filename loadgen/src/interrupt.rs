@@ -20,7 +20,7 @@ use signal_hook::{
 };
 
 /// Exit code of an interrupted command; completed trials stay recorded.
-pub const EXIT_CODE: u8 = 130;
+pub(crate) const EXIT_CODE: u8 = 130;
 
 struct Interrupt {
     requested: Arc<AtomicBool>,

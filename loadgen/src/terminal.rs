@@ -62,7 +62,7 @@ pub fn choose(colour: Colour) {
 ///
 /// # Errors
 /// See [`print_plain`].
-pub fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     print_plain(&text.split_inclusive('\n').map(|line| painted(&plain_lines(line))).collect::<String>())
 }
 
@@ -87,7 +87,7 @@ pub fn say(line: impl Display) {
 }
 
 /// Whether stderr is a terminal, so that progress is shown.
-pub fn is_watched() -> bool {
+pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 

@@ -23,7 +23,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// Escapes each of several lines.
-pub fn plain_lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain_lines(text: &str) -> Cow<'_, str> {
     if text.chars().all(|character| character == '\n' || !is_hidden(character)) {
         return text.into();
     }
@@ -31,7 +31,7 @@ pub fn plain_lines(text: &str) -> Cow<'_, str> {
 }
 
 /// Escapes every text in a value, including keys.
-pub fn plain_value(value: Value) -> Value {
+pub(crate) fn plain_value(value: Value) -> Value {
     match value {
         Value::String(text) => plain(&text).into(),
         Value::Array(items) => items.into_iter().map(plain_value).collect(),

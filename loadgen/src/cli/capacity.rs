@@ -21,32 +21,32 @@ Rates go up a fixed ladder, with fresh processes for each step. A server sustain
 pub struct CapacityArgs {
     /// Servers to measure
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
-    pub servers: Vec<String>,
+    pub(crate) servers: Vec<String>,
 
     /// Latency objective that the response must meet as well, such as p99<2ms: exit code 5 if fewer than 30 samples lie
     /// beyond the quantile (3,000 messages for p99)
     #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse)]
-    pub slo: Option<Slo>,
+    pub(crate) slo: Option<Slo>,
 
     /// Number of connections
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections)]
-    pub connections: u32,
+    pub(crate) connections: u32,
 
     /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
-    pub payload: Payloads,
+    pub(crate) payload: Payloads,
 
     /// Rate of the first step, in messages per second
     #[arg(long, default_value = "5k", value_name = "RATE", value_parser = units::per_second)]
-    pub from: f64,
+    pub(crate) from: f64,
 
     /// Length of each trial's load window
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = units::duration)]
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 
     /// Seed of the send schedules
     #[arg(long, default_value = "1", value_name = "N")]
-    pub seed: u64,
+    pub(crate) seed: u64,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
@@ -56,5 +56,5 @@ pub struct CapacityArgs {
 
     /// Session folder, which must be new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }

@@ -26,7 +26,7 @@ use crate::{
 pub struct CompareArgs {
     /// Servers to compare; one named twice is compared with itself, by default the first
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
-    pub servers: Vec<String>,
+    pub(crate) servers: Vec<String>,
 
     /// Guest to compare as well, a program that prints `listening on ADDR:PORT` first; may be repeated
     #[arg(long = "command", value_name = "NAME='PROG ...'",
@@ -35,28 +35,28 @@ pub struct CompareArgs {
 
     /// Thoroughness of the comparison
     #[arg(long, default_value = "quick", value_enum)]
-    pub profile: ProfileName,
+    pub(crate) profile: ProfileName,
 
     /// Number of blocks, in each of which every server runs once [default: the profile's, fewer on a slow host]
     #[arg(long, value_name = "N")]
-    pub blocks: Option<u64>,
+    pub(crate) blocks: Option<u64>,
 
     /// Messages per second over all connections; with --profile full the rate that stands for 100 %, instead of the
     /// pilot's [default: the profile's]
     #[arg(long, value_name = "RATE")]
-    pub rate: Option<Rate>,
+    pub(crate) rate: Option<Rate>,
 
     /// Number of connections [default: the profile's]
     #[arg(long, value_name = "N", value_parser = connections)]
-    pub connections: Option<u32>,
+    pub(crate) connections: Option<u32>,
 
     /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
-    pub payload: Payloads,
+    pub(crate) payload: Payloads,
 
     /// Seed of the order of the trials and of the send schedules [default: random, and printed]
     #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
@@ -66,16 +66,16 @@ pub struct CompareArgs {
 
     /// Session folder, which must be new or empty [default: results/TIME-HOST]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 
     /// Resume the interrupted session in this folder, with its original options
     #[arg(long, value_name = "DIR", conflicts_with_all = BEGINNING, help_heading = "Output")]
-    pub resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
 
     /// Run the recorded commands even if the session was begun by another user, on another host or before the last
     /// boot
     #[arg(long, requires = "resume", help_heading = "Output")]
-    pub trust: bool,
+    pub(crate) trust: bool,
 }
 
 /// The options that --resume takes from the session.
@@ -95,7 +95,7 @@ pub enum ProfileName {
 
 impl ProfileName {
     /// Its name on the command line and in records.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Smoke => "smoke",
             Self::Quick => "quick",

@@ -43,7 +43,7 @@ use crate::{
 pub struct Cli {
     /// When to colour the output
     #[arg(long, global = true, default_value = "auto", value_enum, value_name = "WHEN", help_heading = "Output")]
-    pub color: Colour,
+    pub(crate) color: Colour,
 
     /// The sub-command.
     #[command(subcommand)]
@@ -108,16 +108,16 @@ pub enum Command {
 pub struct ReportArgs {
     /// Session folder; several are shown side by side
     #[arg(required = true, value_name = "DIR", num_args = 1..)]
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
 
     /// Output format
     #[arg(long, default_value = "text", value_enum)]
-    pub format: Format,
+    pub(crate) format: Format,
 
     /// Also replace the text between `<!-- report -->` and `<!-- /report -->` in this file; likewise `verdicts`,
     /// `scorecard` and `loads`
     #[arg(long, value_name = "FILE")]
-    pub splice: Option<PathBuf>,
+    pub(crate) splice: Option<PathBuf>,
 }
 
 /// Output format of a report.
@@ -205,12 +205,12 @@ pub struct VerifyArgs {
     /// Status interval of the target; 0s for no status lines
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
           help_heading = "Target")]
-    pub status_interval: Option<Duration>,
+    pub(crate) status_interval: Option<Duration>,
 }
 
 impl VerifyArgs {
     /// The server under test.
-    pub fn target(&self) -> TargetChoice {
+    pub(crate) fn target(&self) -> TargetChoice {
         self.target.choice(self.pid)
     }
 }

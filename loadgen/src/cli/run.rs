@@ -31,51 +31,51 @@ pub struct RunArgs {
 
     /// Number of connections
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections, help_heading = "Load")]
-    pub connections: u32,
+    pub(crate) connections: u32,
 
     /// Messages per second over all connections (open loop): 20k, 0.1, 6/m; a linear ramp 1k..50k; steps 1k,5k,20k
     #[arg(long, default_value = "20k", value_name = "RATE", help_heading = "Load")]
-    pub rate: Rate,
+    pub(crate) rate: Rate,
 
     /// Distribution of the gaps between messages
     #[arg(long, default_value = "poisson", value_enum, help_heading = "Load")]
-    pub arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals,
 
     /// Send a message only when an echo has arrived (closed loop, for throughput); latency is then service time
     #[arg(long, conflicts_with_all = ["rate", "arrivals"], help_heading = "Load")]
-    pub closed: bool,
+    pub(crate) closed: bool,
 
     /// Messages in flight per connection in a closed loop
     #[arg(long, default_value = "1", value_name = "N", requires = "closed", help_heading = "Load")]
-    pub depth: u32,
+    pub(crate) depth: u32,
 
     /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE", help_heading = "Load")]
-    pub payload: Payloads,
+    pub(crate) payload: Payloads,
 
     /// Length of the window without messages, rounded up to whole status intervals; 0s to skip
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub idle: Duration,
+    pub(crate) idle: Duration,
 
     /// Length of the warm-up, which is not measured
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub warmup: Duration,
+    pub(crate) warmup: Duration,
 
     /// Length of the measured load window
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 
     /// Length of a closed-loop window after the load, for peak throughput; 0s to skip
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
-    pub peak: Duration,
+    pub(crate) peak: Duration,
 
     /// Interval between status lines; 0s for none [default: 1s; with --target: unknown]
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, help_heading = "Load")]
-    pub status_interval: Option<Duration>,
+    pub(crate) status_interval: Option<Duration>,
 
     /// Seed of the send schedule
     #[arg(long, default_value = "1", value_name = "N", help_heading = "Load")]
-    pub seed: u64,
+    pub(crate) seed: u64,
 
     #[command(flatten)]
     pub(crate) cohorts: CohortArgs,
@@ -88,29 +88,29 @@ pub struct RunArgs {
 
     /// Also count the server's system calls, in a separate trial (needs root or CAP_PERFMON)
     #[arg(long, help_heading = "Output")]
-    pub syscalls: bool,
+    pub(crate) syscalls: bool,
 
     /// Skip measuring the generator's ceiling, which takes half a second; the headroom is then unknown
     #[arg(long, help_heading = "Output")]
-    pub no_calibration: bool,
+    pub(crate) no_calibration: bool,
 
     /// Latency objective for the response, such as p99<2ms: exit code 4 if a valid trial misses it, 5 if fewer than 30
     /// samples lie beyond the quantile (3,000 messages for p99)
     #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse, conflicts_with = "closed", help_heading = "Output")]
-    pub slo: Option<Slo>,
+    pub(crate) slo: Option<Slo>,
 
     /// Print one JSON object with the columns of trials.csv, and the outcome of --slo
     #[arg(long, help_heading = "Output")]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Also record the trial in this folder, which must be new or empty
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }
 
 impl RunArgs {
     /// The server under test.
-    pub fn target(&self) -> TargetChoice {
+    pub(crate) fn target(&self) -> TargetChoice {
         self.target.choice(self.pid)
     }
 }

@@ -62,31 +62,31 @@ impl Known {
 pub struct FaultServerArgs {
     /// CPU time to spin per message
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 
     /// Draw the delay from an exponential distribution with that mean
     #[arg(long)]
-    pub exponential: bool,
+    pub(crate) exponential: bool,
 
     /// Fault to inject
     #[arg(long, value_enum)]
-    pub fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 
     /// Inject the fault into one of every N messages
     #[arg(long, default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub every: u64,
+    pub(crate) every: u64,
 
     /// Wake up at this interval, with or without messages
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    pub wake: Option<Duration>,
+    pub(crate) wake: Option<Duration>,
 
     /// CPU time to spin per wake-up
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
-    pub spin: Duration,
+    pub(crate) spin: Duration,
 
     /// TCP congestion control
     #[arg(long, default_value = "reno", value_name = "NAME")]
-    pub congestion: String,
+    pub(crate) congestion: String,
 }
 
 /// A fault of a message's echo.

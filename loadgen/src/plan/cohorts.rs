@@ -27,23 +27,23 @@ impl CohortKind {
 
 /// How many misbehaving clients there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cohorts {
+pub(crate) struct Cohorts {
     /// Number of slow readers.
-    pub slow_readers: u32,
+    pub(crate) slow_readers: u32,
     /// Connections per second that come and go.
-    pub churn_per_sec: f64,
+    pub(crate) churn_per_sec: f64,
     /// Number of flooders.
-    pub flooders: u32,
+    pub(crate) flooders: u32,
 }
 
 impl Cohorts {
     /// Whether there are no misbehaving clients.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// The most connections that misbehaving clients have open at a time.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         let churn = if self.churn_per_sec > 0.0 { CHURN_UNANSWERED as u64 } else { 0 };
         u64::from(self.slow_readers) + u64::from(self.flooders) + churn
     }

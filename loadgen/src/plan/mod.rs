@@ -13,18 +13,18 @@ mod validation;
 
 use std::time::Duration;
 
-pub use self::{
-    cohorts::Cohorts,
-    pacing::Pacing,
-    payloads::Payloads,
-    placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
-    rate::{Arrivals, Rate},
-};
 pub(crate) use self::{
-    cohorts::{CHURN_UNANSWERED, CohortKind},
+    cohorts::{CHURN_UNANSWERED, CohortKind, Cohorts},
     host::HostArgs,
+    payloads::Payloads,
     prepare::{Shape, prepare},
+    rate::Rate,
     validation::ensure_slots,
+};
+pub use self::{
+    pacing::Pacing,
+    placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
+    rate::Arrivals,
 };
 
 /// Default status interval.

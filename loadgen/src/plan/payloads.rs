@@ -6,7 +6,7 @@ use super::units::{bytes, show_bytes};
 
 /// The payload sizes of a load, and how often each occurs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Payloads {
+pub(crate) struct Payloads {
     /// Bytes, newline included, and share of all messages; the shares add up to 1.
     sizes: Vec<(usize, f64)>,
 }

@@ -26,7 +26,7 @@ impl Arrivals {
 
 /// Messages offered per second over a window; it may be less than one.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rate {
+pub(crate) enum Rate {
     /// Constant.
     Steady(f64),
     /// Grows or falls evenly.
