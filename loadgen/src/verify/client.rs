@@ -226,7 +226,7 @@ impl Client {
 /// An error of connecting; a shortage on this host is not the server's failure.
 fn refused(addr: SocketAddr, error: std::io::Error) -> anyhow::Error {
     if shortage::is_local(&error) {
-        return Skipped(format!("this host has a shortage: {}", shortage::explain(&error))).into();
+        return Skipped(format!("this host ran short: {}", shortage::explain(&error))).into();
     }
     anyhow::Error::new(error).context(format!("cannot connect to {addr}"))
 }
