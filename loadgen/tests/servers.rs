@@ -140,7 +140,7 @@ fn a_server_listens_on_a_host_name_and_warns_of_an_address_reachable_from_outsid
     assert!(!words.contains("warning"), "{words}");
     let (line, words) = serve("0.0.0.0:0");
     assert!(line.starts_with("listening on 0.0.0.0:"), "{line}");
-    assert!(words.contains("warning") && words.contains("no loopback address"), "{words}");
+    assert!(words.contains("warning") && words.contains("not a loopback address"), "{words}");
     let (line, words) = serve("no such host:0");
     assert!(line.is_empty() && words.contains("--addr") && words.contains("127.0.0.1:9000"), "{words}");
 }
