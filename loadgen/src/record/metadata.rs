@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Build, EndedBy, Mode, SCHEMA_VERSION, State, cell::decimal, files, reader::other_schema};
+use super::{Build, EndedBy, METADATA, Mode, SCHEMA_VERSION, State, column::decimal, files, format::other_schema};
 use crate::{
     observe::{Facts, fitness::HostCheck},
     plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan},
@@ -57,7 +57,7 @@ pub struct Metadata {
 pub struct Gate {
     /// Beyond this the trial is flagged.
     pub flag: f64,
-    /// Beyond this it is invalid; `None` if it never is.
+    /// Beyond this it is invalid; infinite if it never is, which JSON has as null.
     #[serde(serialize_with = "finite", deserialize_with = "infinite")]
     pub invalid: f64,
 }
@@ -282,7 +282,7 @@ impl Metadata {
     }
 
     fn parse(folder: &Path, shown: fn(Value) -> Value) -> Result<Self> {
-        let file = folder.join("session.json");
+        let file = folder.join(METADATA);
         let bytes = files::read(&file)
             .with_context(|| format!("{} holds no session: there is no session.json", folder.display()))?;
         let cannot_read = || format!("cannot read {}", file.display());
@@ -354,6 +354,41 @@ mod tests {
         };
         std::fs::write(folder.path().join("session.json"), serde_json::to_vec(&metadata).unwrap()).unwrap();
         assert_eq!(Metadata::read(folder.path()).unwrap(), metadata);
+    }
+
+    #[test]
+    fn every_recorded_session_is_read_whole() {
+        let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+        let folders = std::fs::read_dir(results).unwrap().map(|entry| entry.unwrap().path());
+        let sessions: Vec<_> = folders.filter(|folder| folder.join(METADATA).exists()).collect();
+        assert!(!sessions.is_empty());
+        for folder in sessions {
+            let file: Value = serde_json::from_slice(&std::fs::read(folder.join(METADATA)).unwrap()).unwrap();
+            let read = serde_json::to_value(Metadata::read(&folder).unwrap()).unwrap();
+            // A key that is not known would be passed over without a word.
+            assert_eq!(lost(&file, &read, ""), Vec::<String>::new(), "{}", folder.display());
+        }
+    }
+
+    /// The places of values in one JSON document that are missing in another one.
+    fn lost(of: &Value, from: &Value, place: &str) -> Vec<String> {
+        match of {
+            Value::Object(entries) => {
+                let inner = entries.iter().filter(|(_, value)| !value.is_null() && *value != &Value::Array(Vec::new()));
+                inner
+                    .flat_map(|(key, value)| {
+                        let place = format!("{place}/{key}");
+                        from.get(key).map_or_else(|| vec![place.clone()], |other| lost(value, other, &place))
+                    })
+                    .collect()
+            }
+            Value::Array(items) => {
+                let pairs = items.iter().enumerate();
+                pairs.flat_map(|(at, item)| lost(item, &from[at], &format!("{place}/{at}"))).collect()
+            }
+            value if value == from => Vec::new(),
+            _ => vec![place.to_owned()],
+        }
     }
 
     #[test]

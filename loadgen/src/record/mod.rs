@@ -1,16 +1,28 @@
-//! The files of a session: what they hold, how they are written and read. Nothing here judges.
+//! The files of a session: their contents, how they are written and read. Nothing here judges.
 //!
 //! A session is a folder that is only ever added to while it runs and never edited afterwards. Every trial is written
-//! as soon as it ends, to all of the files or to none, so a crash loses at most the trial in flight: what it leaves of
-//! that one is passed over by readers, and cut off when the session is resumed.
+//! as soon as it ends, to all of the files or to none, so a crash loses at most the trial in flight: readers pass over its
+//! remains, and a resumed session cuts them off.
+//!
+//! # Layout
+//!
+//! | file | contents |
+//! |---|---|
+//! | format | file names and schema version |
+//! | row, column, words | a row of trials.csv, the types of its columns and their vocabulary |
+//! | metadata, build, origin | session.json: configuration, build, and the identity of user and host |
+//! | histograms | the interval log, quantiles.csv and windows.csv |
+//! | session, files, folder | an open session, its growing files and its locked folder |
+//! | reader, recover | reading trials.csv, and cutting off the remains of a crash |
 
 mod build;
-mod cell;
+mod column;
 mod files;
+mod folder;
+mod format;
 mod histograms;
 mod metadata;
 mod origin;
-mod place;
 mod reader;
 mod recover;
 mod row;
@@ -19,16 +31,17 @@ mod words;
 
 pub use self::{
     build::{Build, build},
-    cell::{BriefLatency, Latency, Misbehaving},
+    column::{BriefLatency, Latency, Misbehaving},
     files::read as read_file,
+    folder::{Place, host_name, is_running},
+    format::{METADATA, SCHEMA_VERSION, TRIALS},
     histograms::{Distribution, Second, Series},
     metadata::{
         CellRecord, Configuration, DroppedCell, Gate, Metadata, PilotEntry, PlanRecord, Primary, recorded_rate,
     },
     origin::{is_own, without_home},
-    place::{Place, host_name, is_running},
     reader::{Trials, read_rows},
-    row::{Row, SCHEMA_VERSION},
+    row::Row,
     session::{Preamble, Recording, Session},
     words::{BoundBy, EndedBy, Mode, Outcome, Reason, ReasonKind, State, TargetKind, Validity},
 };

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Metadata;
+use super::{Metadata, format::METADATA};
 use crate::observe;
 
 /// What only a process on this host, since it was started, can know of a session: a digest of the kernel's boot id, so
@@ -19,7 +19,7 @@ pub(super) fn boot_mark(session_id: &str) -> Option<String> {
 pub fn is_own(folder: &Path, metadata: &Metadata) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let owned = |path: &Path| fs::metadata(path).is_ok_and(|file| file.uid() == user);
-    owned(folder) && owned(&folder.join("session.json")) && is_this_boot(metadata)
+    owned(folder) && owned(&folder.join(METADATA)) && is_this_boot(metadata)
 }
 
 /// Whether the host has not been started anew since.

@@ -5,7 +5,13 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::{Context, Result, bail, ensure};
 use csv::{ByteRecord, ReaderBuilder};
 
-use super::{Row, SCHEMA_VERSION, cell::Cells, files, row::KNOWN};
+use super::{
+    Row, SCHEMA_VERSION,
+    column::Fields,
+    files,
+    format::{TRIALS, other_schema},
+    row::KNOWN,
+};
 use crate::text::plain;
 
 /// What is read of a session's trials.csv.
@@ -24,7 +30,7 @@ pub struct Trials {
 /// # Errors
 /// If there is no such file, or it is no table of trials: one line that says where and why.
 pub fn read_rows(folder: &Path) -> Result<Trials> {
-    let file = folder.join("trials.csv");
+    let file = folder.join(TRIALS);
     let bytes = files::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     parse(&bytes).with_context(|| format!("cannot read {}", file.display()))
 }
@@ -83,21 +89,14 @@ fn ensure_schema(columns: &[String], first: &ByteRecord) -> Result<()> {
     }
 }
 
-/// What is wrong with a session of another schema.
-pub(super) fn other_schema(version: u64) -> String {
-    format!(
-        "it was recorded in schema {version}, and this loadgen reads schema {SCHEMA_VERSION}: use the loadgen that recorded it"
-    )
-}
-
 fn row(columns: &[String], record: &ByteRecord) -> Result<Row> {
     let line = record.position().map_or(0, csv::Position::line);
     if record.len() != columns.len() {
-        bail!("line {line} has {} cells and there are {} columns", record.len(), columns.len());
+        bail!("line {line} has {} fields and there are {} columns", record.len(), columns.len());
     }
-    let cells: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
-    let by_column = columns.iter().map(String::as_str).zip(cells.iter().map(AsRef::as_ref)).collect();
-    Row::read(&Cells { line, by_column })
+    let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
+    let by_column = columns.iter().map(String::as_str).zip(fields.iter().map(AsRef::as_ref)).collect();
+    Row::read(&Fields { line, by_column })
 }
 
 #[cfg(test)]
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
     use crate::record::{Validity, session::lines};
 
-    /// A file with these columns behind those that cannot be unknown, and rows with these cells in them.
+    /// A file with these columns behind those that cannot be unknown, and rows with these fields in them.
     fn read(columns: &str, rows: &[&str]) -> Result<Trials> {
         let known = |part: fn(&(&str, &str)) -> String| KNOWN.iter().map(part).collect::<Vec<_>>().join(",");
         let (names, values) = (known(|(name, _)| (*name).to_owned()), known(|(_, value)| (*value).to_owned()));
@@ -143,7 +142,7 @@ mod tests {
     fn what_is_no_table_of_trials_is_refused_with_the_place() {
         let refused = |columns, row| read(columns, &[row]).unwrap_err().to_string();
         let narrow = read("arm,error", &["mio", "mio,x"]).unwrap_err().to_string();
-        assert_eq!(narrow, "line 2 has 9 cells and there are 10 columns");
+        assert_eq!(narrow, "line 2 has 9 fields and there are 10 columns");
         assert_eq!(
             refused("response_ns_p50", "2.5"),
             "line 2: response_ns_p50 is \"2.5\" and should be an integer of 0 or more"

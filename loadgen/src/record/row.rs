@@ -5,12 +5,10 @@ use serde_json::{Map, Value};
 
 use super::{
     BoundBy, BriefLatency, Latency, Misbehaving, Mode, Outcome, Reason, TargetKind, Validity,
-    cell::{Cells, Column},
+    column::{Column, Fields},
+    format,
 };
 use crate::plan::{Arrivals, Pacing, PlacementKind};
-
-/// Raised when a column is renamed or changes its meaning; columns are added without.
-pub const SCHEMA_VERSION: u64 = 2;
 
 /// Makes the struct, and what reads and writes it.
 macro_rules! row {
@@ -36,8 +34,8 @@ macro_rules! row {
                 values
             }
 
-            pub(super) fn read(cells: &Cells<'_>) -> Result<Self> {
-                Ok(Self { $($name: Column::read(stringify!($name), cells)?,)* })
+            pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
+                Ok(Self { $($name: Column::read(stringify!($name), fields)?,)* })
             }
         }
     };
@@ -303,9 +301,9 @@ impl Row {
     /// If it is no row.
     pub fn from_json(text: &[u8]) -> Result<Self> {
         let object: Map<String, Value> = serde_json::from_slice(text)?;
-        let cells: Vec<_> = object.iter().map(|(name, value)| (name.as_str(), written(value))).collect();
-        let by_column = cells.iter().map(|(name, cell)| (*name, cell.as_str())).collect();
-        Self::read(&Cells { line: 1, by_column })
+        let fields: Vec<_> = object.iter().map(|(name, value)| (name.as_str(), written(value))).collect();
+        let by_column = fields.iter().map(|(name, field)| (*name, field.as_str())).collect();
+        Self::read(&Fields { line: 1, by_column })
     }
 
     /// The row as an object, for `--json`.
@@ -318,12 +316,12 @@ impl Row {
 /// by struct update.
 impl Default for Row {
     fn default() -> Self {
-        let cells = Cells { line: 0, by_column: KNOWN.into_iter().collect() };
-        Self::read(&cells).expect("every column that is needed has a value")
+        let fields = Fields { line: 0, by_column: KNOWN.into_iter().collect() };
+        Self::read(&fields).expect("every column that is needed has a value")
     }
 }
 
-/// A value as it stands in a cell: nothing if it is unknown.
+/// A value as a field of the file: nothing if it is unknown.
 pub(super) fn written(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -334,7 +332,7 @@ pub(super) fn written(value: &Value) -> String {
 
 /// The columns that cannot be unknown.
 pub(super) const KNOWN: [(&str, &str); 8] = [
-    ("schema_version", "2"),
+    ("schema_version", format::SCHEMA),
     ("trial_id", "1"),
     ("block", "1"),
     ("attempt", "1"),

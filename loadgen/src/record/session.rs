@@ -13,15 +13,12 @@ use servers::clock;
 use super::{
     Build, Configuration, Gate, Metadata, Row, SCHEMA_VERSION, Series, State, Trials, build,
     files::Files,
-    histograms, origin,
-    place::{LOCKED, Place},
-    read_rows, recover,
+    folder::Place,
+    format::{GROWING, METADATA, TRIALS},
+    histograms, origin, read_rows, recover,
     row::written,
 };
 use crate::{observe, terminal};
-
-/// What every trial adds to. Last the one that makes it a trial: what has a row there has everything.
-const GROWING: [&str; 4] = [LOCKED, "quantiles.csv", "windows.csv", "trials.csv"];
 
 /// What a trial adds to a session.
 #[derive(Clone, Debug)]
@@ -179,7 +176,7 @@ impl Session {
             // Where a guest lies, too.
             value = origin::without_home_in(value);
         }
-        replace(&self.place.folder, "session.json", (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
+        replace(&self.place.folder, METADATA, (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
     }
 }
 
@@ -204,18 +201,18 @@ fn write_trials(folder: &Path, counted: Option<&[bool]>) -> Result<()> {
         row.counted = counts;
         text.extend(lines(&row, index == 0)?);
     }
-    if text.is_empty() { Ok(()) } else { replace(folder, "trials.csv", &text) }
+    if text.is_empty() { Ok(()) } else { replace(folder, TRIALS, &text) }
 }
 
 /// Cuts off what a crash left behind the last whole trial.
 fn cut_leftovers(folder: &Path, trials: &Trials) -> Result<()> {
-    let file = folder.join("trials.csv");
+    let file = folder.join(TRIALS);
     if trials.torn {
         let cut = fs::OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(trials.whole_bytes));
         cut.with_context(|| format!("cannot write {}", file.display()))?;
     }
     let ids = trials.rows.iter().map(|row| row.trial_id).collect();
-    for name in GROWING.into_iter().filter(|name| *name != "trials.csv") {
+    for name in GROWING.into_iter().filter(|name| *name != TRIALS) {
         if recover::cut(&folder.join(name), &ids)? {
             terminal::say(format_args!("{name}: what belongs to no trial of trials.csv was cut off"));
         }

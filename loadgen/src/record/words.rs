@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::cell::Scalar;
+use super::column::Scalar;
 use crate::plan::{Arrivals, Pacing, PlacementKind};
 
 /// Makes an enum whose values have a name in records.
@@ -32,8 +32,8 @@ macro_rules! vocabulary {
                 self.name().into()
             }
 
-            fn parse(cell: &str) -> Result<Self, &'static str> {
-                Self::ALL.iter().find(|it| it.name() == cell).copied().ok_or($right)
+            fn parse(field: &str) -> Result<Self, &'static str> {
+                Self::ALL.iter().find(|it| it.name() == field).copied().ok_or($right)
             }
         }
     };
@@ -203,7 +203,7 @@ impl Scalar for Vec<Reason> {
         self.iter().map(reason).collect::<Vec<_>>().join("; ").into()
     }
 
-    fn parse(cell: &str) -> Result<Self, &'static str> {
+    fn parse(field: &str) -> Result<Self, &'static str> {
         const RIGHT: &str = "reasons such as steal=0.041; interrupted";
         let reason = |text: &str| {
             let (kind, value) = text.split_once('=').map_or((text, None), |(kind, value)| (kind, Some(value)));
@@ -212,7 +212,7 @@ impl Scalar for Vec<Reason> {
             let value = value.map(finite).transpose()?;
             Ok(Reason { kind, value })
         };
-        cell.split(';').map(str::trim).filter(|text| !text.is_empty()).map(reason).collect()
+        field.split(';').map(str::trim).filter(|text| !text.is_empty()).map(reason).collect()
     }
 }
 
@@ -233,8 +233,8 @@ macro_rules! named {
                 self.name().into()
             }
 
-            fn parse(cell: &str) -> Result<Self, &'static str> {
-                [$($variant),*].into_iter().find(|it| it.name() == cell).ok_or($right)
+            fn parse(field: &str) -> Result<Self, &'static str> {
+                [$($variant),*].into_iter().find(|it| it.name() == field).ok_or($right)
             }
         }
     };

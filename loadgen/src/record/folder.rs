@@ -11,14 +11,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 use servers::clock;
 
+use super::format::{LOG, METADATA, QUANTILES, TRIALS, WINDOWS};
 use crate::observe;
 
-/// It is held locked, since it is never replaced by another file of its name. A lock ends with the process that holds it.
-pub(super) const LOCKED: &str = "latency.hlog";
+/// The file that is locked, since it is never replaced by another file of its name. A lock ends with the process that holds
+/// it.
+const LOCKED: &str = LOG;
 
-/// What a session consists of; without a reason none of it is left.
-const FILES: [&str; 7] =
-    ["session.json", ".session.json.part", "trials.csv", ".trials.csv.part", "quantiles.csv", "windows.csv", LOCKED];
+/// The files of a session; without a reason none of them is left.
+const FILES: [&str; 7] = [METADATA, ".session.json.part", TRIALS, ".trials.csv.part", QUANTILES, WINDOWS, LOG];
 
 /// A folder that is locked.
 #[derive(Debug)]

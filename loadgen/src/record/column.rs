@@ -1,4 +1,4 @@
-//! What a column of trials.csv may hold, and how it is written and read. A cell is read by its column's type and never
+//! What a column of trials.csv may hold, and how it is written and read. A field is read by its column's type and never
 //! by its look: an arm may be called `007` or `true`.
 
 use std::collections::BTreeMap;
@@ -20,35 +20,35 @@ pub(super) trait Column: Sized {
     /// The value that a row holds.
     ///
     /// # Errors
-    /// If a cell holds something else, or a column is missing that every row needs.
-    fn read(name: &str, cells: &Cells<'_>) -> Result<Self>;
+    /// If a field holds something else, or a column is missing that every row needs.
+    fn read(name: &str, fields: &Fields<'_>) -> Result<Self>;
 }
 
 /// The type of a single column.
 pub(super) trait Scalar: Sized {
-    /// Whether an empty cell is a value.
+    /// Whether an empty field is a value.
     const MAY_BE_EMPTY: bool = false;
 
     /// As it stands in `--json`; in trials.csv it is the same text without quotes.
     fn value(&self) -> Value;
 
-    /// Reads a cell.
+    /// Reads a field.
     ///
     /// # Errors
-    /// What the cell should be.
-    fn parse(cell: &str) -> Result<Self, &'static str>;
+    /// What the field should be.
+    fn parse(field: &str) -> Result<Self, &'static str>;
 }
 
-/// The cells of one row by the names of their columns.
-pub(super) struct Cells<'a> {
+/// The fields of one row by the names of their columns.
+pub(super) struct Fields<'a> {
     pub(super) line: u64,
     pub(super) by_column: BTreeMap<&'a str, &'a str>,
 }
 
-impl Cells<'_> {
-    fn parsed<T: Scalar>(&self, name: &str, cell: &str) -> Result<T> {
-        let wrong = |right| anyhow!("line {}: {name} is {:?} and should be {right}", self.line, plain(cell));
-        T::parse(cell).map_err(wrong)
+impl Fields<'_> {
+    fn parsed<T: Scalar>(&self, name: &str, field: &str) -> Result<T> {
+        let wrong = |right| anyhow!("line {}: {name} is {:?} and should be {right}", self.line, plain(field));
+        T::parse(field).map_err(wrong)
     }
 }
 
@@ -61,14 +61,14 @@ impl<T: Scalar> Column for T {
         values.push(self.value());
     }
 
-    fn read(name: &str, cells: &Cells<'_>) -> Result<Self> {
-        let cell = cells.by_column.get(name);
-        ensure!(cell.is_some() || T::MAY_BE_EMPTY, "there is no column {name}");
-        cells.parsed(name, cell.copied().unwrap_or_default())
+    fn read(name: &str, fields: &Fields<'_>) -> Result<Self> {
+        let field = fields.by_column.get(name);
+        ensure!(field.is_some() || T::MAY_BE_EMPTY, "there is no column {name}");
+        fields.parsed(name, field.copied().unwrap_or_default())
     }
 }
 
-/// An empty cell is unknown or not measured, never 0.
+/// An empty field is unknown or not measured, never 0.
 impl<T: Scalar> Column for Option<T> {
     fn names(name: &str, names: &mut Vec<String>) {
         names.push(name.to_owned());
@@ -78,10 +78,10 @@ impl<T: Scalar> Column for Option<T> {
         values.push(self.as_ref().map_or(Value::Null, Scalar::value));
     }
 
-    fn read(name: &str, cells: &Cells<'_>) -> Result<Self> {
-        match cells.by_column.get(name) {
+    fn read(name: &str, fields: &Fields<'_>) -> Result<Self> {
+        match fields.by_column.get(name) {
             None | Some(&"") => Ok(None),
-            Some(cell) => cells.parsed(name, cell).map(Some),
+            Some(field) => fields.parsed(name, field).map(Some),
         }
     }
 }
@@ -91,8 +91,8 @@ impl Scalar for u64 {
         (*self).into()
     }
 
-    fn parse(cell: &str) -> Result<Self, &'static str> {
-        cell.parse().map_err(|_| "an integer of 0 or more")
+    fn parse(field: &str) -> Result<Self, &'static str> {
+        field.parse().map_err(|_| "an integer of 0 or more")
     }
 }
 
@@ -101,8 +101,8 @@ impl Scalar for i64 {
         (*self).into()
     }
 
-    fn parse(cell: &str) -> Result<Self, &'static str> {
-        cell.parse().map_err(|_| "an integer")
+    fn parse(field: &str) -> Result<Self, &'static str> {
+        field.parse().map_err(|_| "an integer")
     }
 }
 
@@ -112,9 +112,9 @@ impl Scalar for f64 {
         decimal(*self)
     }
 
-    fn parse(cell: &str) -> Result<Self, &'static str> {
+    fn parse(field: &str) -> Result<Self, &'static str> {
         // Of what is no finite number none is made: it would be null, and stand for unknown.
-        cell.parse().ok().filter(|number: &Self| number.is_finite()).ok_or("a number")
+        field.parse().ok().filter(|number: &Self| number.is_finite()).ok_or("a number")
     }
 }
 
@@ -123,8 +123,8 @@ impl Scalar for bool {
         (*self).into()
     }
 
-    fn parse(cell: &str) -> Result<Self, &'static str> {
-        cell.parse().map_err(|_| "true or false")
+    fn parse(field: &str) -> Result<Self, &'static str> {
+        field.parse().map_err(|_| "true or false")
     }
 }
 
@@ -135,8 +135,8 @@ impl Scalar for String {
         self.as_str().into()
     }
 
-    fn parse(cell: &str) -> Result<Self, &'static str> {
-        Ok(plain(cell).into_owned())
+    fn parse(field: &str) -> Result<Self, &'static str> {
+        Ok(plain(field).into_owned())
     }
 }
 
@@ -167,8 +167,8 @@ macro_rules! group {
                 $(self.$name.values(values);)*
             }
 
-            fn read(name: &str, cells: &Cells<'_>) -> Result<Self> {
-                Ok(Self { $($name: Column::read(&format!("{name}_{}", stringify!($name)), cells)?,)* })
+            fn read(name: &str, fields: &Fields<'_>) -> Result<Self> {
+                Ok(Self { $($name: Column::read(&format!("{name}_{}", stringify!($name)), fields)?,)* })
             }
         }
     };
