@@ -1,4 +1,4 @@
-//! What built the executable that measures.
+//! The build of the running executable.
 
 use std::{path::Path, process::Command, sync::Once};
 
@@ -8,15 +8,14 @@ use sha2::{Digest, Sha256};
 use super::{Row, without_home};
 use crate::terminal;
 
-/// The build, as records name it.
+/// The identity of a build, as it stands in records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// Version of the crate.
     pub loadgen_version: String,
-    /// Revision of the checkout that the executable was built from, `-dirty` if it was changed since; `None` if that is
-    /// not known.
+    /// Git revision of the checkout, `-dirty` with uncommitted changes; `None` if unknown.
     pub git_revision: Option<String>,
-    /// Why it is not.
+    /// Why the revision is unknown.
     pub git_problem: Option<String>,
     /// Built without optimisation: every figure is flagged.
     pub debug_build: bool,
@@ -32,7 +31,7 @@ pub struct Build {
     pub binary_sha256: Option<String>,
 }
 
-/// Looks at the build, and says so if there is a checkout whose revision cannot be told.
+/// Determines the build; warns once if there is a checkout whose revision cannot be read.
 pub fn build() -> Build {
     static WARN: Once = Once::new();
     let revision = git_revision(Path::new(env!("CARGO_MANIFEST_DIR")));
@@ -56,22 +55,22 @@ pub fn build() -> Build {
 }
 
 impl Build {
-    /// Reads the whole executable.
+    /// Adds the checksum, for which the whole executable is read.
     pub(super) fn with_checksum(self) -> Self {
         Self { binary_sha256: checksum(), ..self }
     }
 
-    /// Names itself in a row.
+    /// Enters revision and kind of build in a row.
     pub fn stamp(&self, row: &mut Row) {
         row.git_revision.clone_from(&self.git_revision);
         row.debug_build = self.debug_build;
     }
 }
 
-/// Why there is no revision.
+/// The reason for a missing revision.
 struct Problem {
     text: String,
-    /// There is no checkout to begin with: the executable was installed, or built from an archive.
+    /// There is no checkout: the executable was installed, or built from an archive.
     is_expected: bool,
 }
 
@@ -84,7 +83,7 @@ fn git_revision(checkout: &Path) -> Result<String, Problem> {
     Ok(if changed.is_empty() { revision } else { format!("{revision}-dirty") })
 }
 
-/// What git says about this checkout, and about no other one that the environment may name.
+/// The output of git for this checkout, whatever other checkout the environment names.
 fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
     let mut command = Command::new("git");
     command.arg("-C").arg(checkout).args(arguments).env("LC_ALL", "C");
@@ -101,7 +100,7 @@ fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
     Err(problem(format!("git says {line}")))
 }
 
-/// Of the executable as it runs, which may no longer be the one at its path.
+/// Checksum of the running executable, which a later build may have replaced at its path.
 fn checksum() -> Option<String> {
     let executable = std::fs::read("/proc/self/exe").ok()?;
     Some(Sha256::digest(executable).iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,4 +1,4 @@
-//! Files that only grow, and by whole trials: what a full disk leaves of one is cut off again.
+//! Files that only grow, by whole trials: the remains of one that did not fit on the disk are cut off again.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// The whole of a file. What is none, such as a device, might never end.
+/// Reads a whole regular file. Others, such as devices, might never end.
 ///
 /// # Errors
-/// If there is no such file.
+/// If it cannot be read or is not a regular file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no file"));
@@ -19,7 +19,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// A file that is appended to.
+/// One file.
 #[derive(Debug)]
 struct Growing {
     path: PathBuf,
@@ -27,15 +27,15 @@ struct Growing {
     bytes: u64,
 }
 
-/// Several of them, in the order in which they are written.
+/// Several growing files, in the order in which they are written.
 #[derive(Debug)]
 pub(super) struct Files(Vec<Growing>);
 
 impl Files {
-    /// Opens files of a folder, which are made if they are not there.
+    /// Opens files of a folder, created if necessary.
     ///
     /// # Errors
-    /// If one of them cannot be written; it is named.
+    /// If one of the files cannot be written; the error names it.
     pub(super) fn open(folder: &Path, names: &[&str]) -> Result<Self> {
         let open = |name: &&str| {
             let path = folder.join(name);
@@ -47,10 +47,10 @@ impl Files {
         names.iter().map(open).collect::<Result<_>>().map(Self)
     }
 
-    /// Adds a text to each of them, to all or to none.
+    /// Appends a text to each file, or to none if one of them fails.
     ///
     /// # Errors
-    /// If one of them cannot be written; it is named.
+    /// If one of the files cannot be written; the error names it.
     pub(super) fn append(&mut self, texts: &[Vec<u8>]) -> Result<()> {
         let written = self.0.iter().zip(texts).try_for_each(|(growing, text)| {
             let written = (&growing.file).write_all(text);
@@ -59,7 +59,7 @@ impl Files {
         for (growing, text) in self.0.iter_mut().zip(texts) {
             match written {
                 Ok(()) => growing.bytes += text.len() as u64,
-                // What cannot be cut off now is once the session is gone on with.
+                // Remains that cannot be cut off now will be when the session is resumed.
                 Err(_) => drop(growing.file.set_len(growing.bytes)),
             }
         }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_disk_that_fills_leaves_whole_trials_only_and_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        // A disk that is always full.
+        // This device is always full.
         std::os::unix::fs::symlink("/dev/full", folder.path().join("b")).unwrap();
         let mut files = Files::open(folder.path(), &["a", "c"]).unwrap();
         files.append(&[b"1\n".to_vec(), b"1\n".to_vec()]).unwrap();

@@ -1,5 +1,5 @@
-//! The folder that a session has for itself: found before anything is measured, locked while something is, and not left
-//! behind if nothing was recorded.
+//! The folder of a session: chosen before anything is measured, locked during the session, and removed if nothing was
+//! recorded.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -14,35 +14,34 @@ use servers::clock;
 use super::format::{LOG, METADATA, QUANTILES, TRIALS, WINDOWS};
 use crate::observe;
 
-/// The file that is locked, since it is never replaced by another file of its name. A lock ends with the process that holds
-/// it.
+/// The locked file: this one is never replaced by another file of the same name. The lock ends with the process.
 const LOCKED: &str = LOG;
 
-/// The files of a session; without a reason none of them is left.
+/// Every file that a session may create.
 const FILES: [&str; 7] = [METADATA, ".session.json.part", TRIALS, ".trials.csv.part", QUANTILES, WINDOWS, LOG];
 
-/// A folder that is locked.
+/// A locked folder.
 #[derive(Debug)]
 pub struct Place {
     pub(super) folder: PathBuf,
-    /// The session's name.
+    /// Name of the session.
     pub(super) id: String,
-    /// As it is called in the record.
+    /// Name of the host in the record.
     pub(super) host: String,
-    /// Since 1970.
+    /// Wall clock at the start, since 1970.
     pub(super) started: Duration,
-    /// In nanoseconds of CLOCK_MONOTONIC.
+    /// The start in nanoseconds of CLOCK_MONOTONIC.
     pub(super) started_ns: u64,
     _lock: File,
-    /// It was not there before.
+    /// The folder did not exist before.
     is_new: bool,
-    /// Something is recorded in it.
+    /// Something was recorded in the folder.
     pub(super) is_used: bool,
 }
 
 impl Place {
-    /// Makes the folder and locks it: `folder`, which must not exist or be empty, or one named for time and host in the
-    /// workspace's results/ (without a workspace, in ./results). `host` is another name than the host's own.
+    /// Creates and locks `folder`, which must be new or empty; by default a folder named after time and host in the
+    /// workspace's results/ (without a workspace, in ./results). `host` replaces the host's own name.
     ///
     /// # Errors
     /// If the folder holds something or cannot be written.
@@ -68,10 +67,10 @@ impl Place {
         Ok(Self { folder, id, host, started, started_ns: clock::now_ns(), _lock: lock, is_new, is_used: false })
     }
 
-    /// Locks the folder of a session that was interrupted; `id` and `host` are filled in by who reads the record.
+    /// Locks the folder of an interrupted session. The reader of the record fills in `id` and `host`.
     ///
     /// # Errors
-    /// If it is none, or if the session is still running.
+    /// If the folder holds no session, or the session is still running.
     pub fn reclaim(folder: &Path) -> Result<Self> {
         let file = folder.join(LOCKED);
         let lock = OpenOptions::new().append(true).open(&file);
@@ -104,7 +103,7 @@ impl Drop for Place {
     }
 }
 
-/// Whether the session of a folder is being recorded now.
+/// Whether a session is being recorded in the folder at this moment.
 pub fn is_running(folder: &Path) -> bool {
     let lock = File::open(folder.join(LOCKED)).map(|file| file.try_lock_shared());
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))
@@ -118,7 +117,7 @@ fn hold(lock: &File, folder: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder; says whether it was not there before.
+/// Creates a folder if necessary and returns whether it is new.
 fn make(folder: &Path) -> Result<bool> {
     let cannot = || format!("cannot make the folder {}", folder.display());
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -141,7 +140,7 @@ fn exists(folder: &Path) -> anyhow::Error {
     anyhow::anyhow!("{folder} exists already: a recorded session is never changed, so name another folder")
 }
 
-/// A folder of this name, or with a number behind it if another session has begun in the same second.
+/// A new folder of this name, with a number appended if another session began in the same second.
 fn free(parent: &Path, name: &str) -> Result<(String, PathBuf, bool)> {
     let cannot = || format!("cannot make a folder in {}", parent.display());
     fs::create_dir_all(parent).with_context(cannot)?;
@@ -157,7 +156,7 @@ fn free(parent: &Path, name: &str) -> Result<(String, PathBuf, bool)> {
     bail!("{}: there are a hundred sessions of this second", parent.join(name).display())
 }
 
-/// A host's name as a part of a folder's: letters, digits and -_. only, and no point at its beginning.
+/// The name of a host as part of a folder name: only letters, digits and `-_.`, and no leading dot.
 pub fn host_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = name.chars().take(64).map(plain).collect();
@@ -176,7 +175,7 @@ fn stamp(since_1970: Duration) -> String {
 fn results() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().and_then(|folder| folder.canonicalize().ok());
     let executable = std::env::current_exe().unwrap_or_default();
-    // By its folder: the file itself may have been replaced by a later build.
+    // Identified by the folder: the file itself may have been replaced by a later build.
     let built = executable.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
     match workspace {
         Some(workspace) if built.starts_with(&workspace) => workspace.join("results"),

@@ -19,12 +19,12 @@ const ELIGIBLE: f64 = 100.0;
 /// Significant digits of histograms that are read for their shape only: a fifth of the size.
 const COARSE_DIGITS: u8 = 2;
 
-/// The distributions of a load window, with its place in the session.
+/// The distributions of a load window.
 #[derive(Clone, Debug, Default)]
 pub struct Series<'a> {
     /// Every metric that has a value.
     pub distributions: Vec<Distribution<'a>>,
-    /// The same by the second, of the metrics that are kept so.
+    /// The same for each second, for the metrics that are recorded by the second.
     pub seconds: Vec<Second<'a>>,
     /// Length of the window with its drain.
     pub length: Duration,
@@ -33,11 +33,11 @@ pub struct Series<'a> {
 /// The values of one metric, in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Distribution<'a> {
-    /// The metric.
+    /// Name of the metric.
     pub metric: String,
-    /// Its values.
+    /// Values of the metric.
     pub histogram: &'a Histogram<u64>,
-    /// Whether the log keeps three digits of them, or two.
+    /// Whether the log keeps three significant digits instead of two.
     pub is_fine: bool,
 }
 
@@ -46,9 +46,9 @@ pub struct Distribution<'a> {
 pub struct Second<'a> {
     /// Counted from 0.
     pub second: usize,
-    /// The metric.
+    /// Name of the metric.
     pub metric: &'static str,
-    /// Its values, in nanoseconds.
+    /// Values of the metric, in nanoseconds.
     pub histogram: &'a Histogram<u64>,
 }
 
@@ -91,7 +91,7 @@ struct Quantile {
     eligible: bool,
 }
 
-/// The quantiles that a histogram can tell, evenly spaced in nines.
+/// The quantiles with enough samples beyond them, evenly spaced in nines.
 fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
     let beyond = |quantile: f64| histogram.len() as f64 * (1.0 - quantile);
     // Three times ten to the n and ten to the n, and four steps in between: 0, 0.1 ... 0.9, 0.91 ... 0.99, 0.991 ...
@@ -99,7 +99,7 @@ fn quantiles(histogram: &Histogram<u64>) -> Vec<Quantile> {
     let mut all: Vec<f64> = steps.collect();
     all.push(0.99999);
     all.into_iter()
-        // Written with the digits that it has, not with those of its approximation.
+        // 0.3 is written, not its binary approximation 0.30000000000000004.
         .map(|quantile| (quantile * 1e6).round() / 1e6)
         .filter(|quantile| !histogram.is_empty() && is_told(histogram.len(), *quantile))
         .map(|quantile| Quantile {
@@ -132,7 +132,7 @@ pub(super) fn log_lines(trial_id: u64, series: &Series<'_>, start: Duration) -> 
     Ok(lines.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect())
 }
 
-/// What the log begins with.
+/// The header of the log.
 pub(super) fn log_header(started_unix_ms: u64) -> String {
     let seconds = started_unix_ms as f64 / 1e3;
     format!(

@@ -1,4 +1,4 @@
-//! session.json: what was measured, by which build, on which host.
+//! session.json: configuration, build and host of a session.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,19 +20,19 @@ pub struct Metadata {
     pub schema_version: u64,
     /// Time and host.
     pub session_id: String,
-    /// Where the session stands.
+    /// State of the session.
     pub state: State,
     /// Wall clock at its beginning.
     pub started_at_unix_ms: u64,
     /// The same by CLOCK_MONOTONIC, until the session is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at_monotonic_ns: Option<u64>,
-    /// What tells this start of the host from others, until the session is complete.
+    /// A mark of this boot of the host, until the session is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_mark: Option<String>,
     /// The words of the command line.
     pub command: Vec<String>,
-    /// What reproduces it.
+    /// The options and plans that reproduce the session.
     pub configuration: Configuration,
     /// Every gate, by its name.
     #[serde(default)]
@@ -40,9 +40,9 @@ pub struct Metadata {
     /// Every other limit, by its name.
     #[serde(default)]
     pub limits: BTreeMap<String, f64>,
-    /// What built the executable.
+    /// The build of the executable.
     pub build: Build,
-    /// What `loadgen doctor` says of the host.
+    /// The findings of `loadgen doctor`.
     #[serde(default)]
     pub doctor: Vec<HostCheck>,
     /// Lines of logic of each server.
@@ -62,7 +62,7 @@ pub struct Gate {
     pub invalid: f64,
 }
 
-/// What reproduces a session.
+/// The options and plans that reproduce a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Configuration {
@@ -84,10 +84,10 @@ pub struct Configuration {
     /// The cells; none if there is one load only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<CellRecord>,
-    /// Cells that the host could not carry.
+    /// Loads beyond the limits of the host.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dropped_cells: Vec<DroppedCell>,
-    /// What the pilot found.
+    /// Results of the pilot.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pilot: Vec<PilotEntry>,
     /// The rate that fractions are taken of.
@@ -96,7 +96,7 @@ pub struct Configuration {
     /// The cells from which the primary claims come; none if there is one load only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary: Option<Primary>,
-    /// Where the session was begun, if commands may be relative to it.
+    /// Working folder at the start, to which commands of guests may be relative.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_folder: Option<String>,
     /// The ceiling of the generator.
@@ -126,16 +126,16 @@ pub struct CellRecord {
     pub plan: PlanRecord,
 }
 
-/// A load that the host could not carry.
+/// A load beyond the limits of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedCell {
     /// Its name.
     pub cell: String,
-    /// Why it was left out.
+    /// Reason for leaving it out.
     pub reason: String,
 }
 
-/// Where the ladder of one server ended.
+/// Result of the pilot for one server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PilotEntry {
     /// Label of the arm.
@@ -143,7 +143,7 @@ pub struct PilotEntry {
     /// The highest rate that it sustained, in messages per second.
     #[serde(serialize_with = "whole_number")]
     pub rate_per_sec: f64,
-    /// Why it did not sustain the next one.
+    /// Reason for not sustaining the next rate.
     pub ended_by: EndedBy,
 }
 
@@ -190,7 +190,7 @@ pub struct PlanRecord {
     pub status_interval_ms: Option<f64>,
     /// Seed of the schedule.
     pub seed: u64,
-    /// Who runs where.
+    /// Placement of server and generator.
     pub placement: PlacementKind,
     /// CPUs of the server.
     pub server_cpus: Vec<usize>,
@@ -211,7 +211,7 @@ pub struct PlanRecord {
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion_control: String,
-    /// What every trial is flagged with.
+    /// Flags of every trial.
     pub flags: Vec<Caveat>,
 }
 
@@ -295,7 +295,7 @@ impl Metadata {
         }
     }
 
-    /// What is known of a session whose session.json was cut: nothing but that it did not end.
+    /// The metadata of a session whose session.json was cut: nothing is known except that it did not end.
     pub fn unknown() -> Self {
         Self {
             schema_version: SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-//! Who recorded a session: whether it was this user on this host, and what of it a reader does not need.
+//! Identity of the user and host that recorded a session, and the details that are not recorded.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -8,27 +8,27 @@ use sha2::{Digest, Sha256};
 use super::{Metadata, format::METADATA};
 use crate::observe;
 
-/// What only a process on this host, since it was started, can know of a session: a digest of the kernel's boot id, so
-/// that two sessions do not show by it that they are of one host.
+/// A mark that only a process on this host can compute, until the next boot: a digest of the kernel's boot id and the
+/// session's name, so that two sessions do not reveal that they come from one host.
 pub(super) fn boot_mark(session_id: &str) -> Option<String> {
     let digest = Sha256::digest(format!("{} {session_id}", observe::boot_id()?));
     Some(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Whether the session was begun by this user on this host, since it was started.
+/// Whether this user began the session on this host since its last boot.
 pub fn is_own(folder: &Path, metadata: &Metadata) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let owned = |path: &Path| fs::metadata(path).is_ok_and(|file| file.uid() == user);
     owned(folder) && owned(&folder.join(METADATA)) && is_this_boot(metadata)
 }
 
-/// Whether the host has not been started anew since.
+/// Whether the session was begun on this host since its last boot.
 pub(super) fn is_this_boot(metadata: &Metadata) -> bool {
     let mark = boot_mark(&metadata.session_id);
     mark.is_some() && mark == metadata.boot_mark
 }
 
-/// The words of the command line without what a reader does not need: where the executable lies and where `--out` is.
+/// The words of the command line without the path of the executable and the option `--out`.
 pub(super) fn command(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = vec!["loadgen".to_owned()];
     let mut words = words.skip(1);
@@ -42,12 +42,12 @@ pub(super) fn command(words: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// The text with `~` for the user's home folder.
+/// Replaces the user's home folder in a text by `~`.
 pub fn without_home(text: &str) -> String {
     home().map_or_else(|| text.to_owned(), |home| shortened(text, &home))
 }
 
-/// Every text of a value with `~` for the user's home folder.
+/// Replaces the user's home folder in every text of a value by `~`.
 pub(super) fn without_home_in(value: Value) -> Value {
     match home() {
         Some(home) => without(value, &home),
@@ -73,7 +73,7 @@ fn shortened(text: &str, home: &str) -> String {
     let (mut kept, mut rest) = (String::new(), text);
     while let Some(at) = rest.find(home) {
         let (before, after) = (&rest[..at], &rest[at + home.len()..]);
-        // Neither a part of a longer name nor a folder below another one.
+        // Neither part of a longer name nor of a longer path.
         let begins = !before.ends_with(|c: char| c.is_alphanumeric() || "-_./".contains(c));
         let ends = !after.starts_with(|c: char| c.is_alphanumeric() || "-_.".contains(c));
         kept.push_str(before);

@@ -1,4 +1,4 @@
-//! Rows of trials.csv, read again.
+//! Reads trials.csv.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -14,21 +14,21 @@ use super::{
 };
 use crate::text::plain;
 
-/// What is read of a session's trials.csv.
+/// The content of a trials.csv.
 #[derive(Debug, Default)]
 pub struct Trials {
     /// Every whole row.
     pub rows: Vec<Row>,
     /// Bytes up to the end of the last whole row.
     pub whole_bytes: u64,
-    /// Behind it stands a piece of a row: what wrote it was killed, or the disk was full.
+    /// An incomplete row follows: the writer was killed, or the disk was full.
     pub torn: bool,
 }
 
 /// Reads trials.csv of a session; a torn row at its end is left out.
 ///
 /// # Errors
-/// If there is no such file, or it is no table of trials: one line that says where and why.
+/// If the file is missing or not a table of trials: one line with place and reason.
 pub fn read_rows(folder: &Path) -> Result<Trials> {
     let file = folder.join(TRIALS);
     let bytes = files::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -54,7 +54,7 @@ fn parse(bytes: &[u8]) -> Result<Trials> {
     Ok(Trials { rows, whole_bytes, torn })
 }
 
-/// The records that were written to their end, each with the place of its end, and whether there is a piece behind them.
+/// The complete records, each with the offset of its end, and whether an incomplete one follows.
 fn whole_records(bytes: &[u8]) -> Result<(Vec<(ByteRecord, u64)>, bool)> {
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut records: Vec<(ByteRecord, u64)> = Vec::new();
@@ -79,7 +79,7 @@ fn columns(header: &ByteRecord) -> Result<Vec<String>> {
     Ok(columns)
 }
 
-/// Refuses rows whose columns had other names or meanings.
+/// Refuses rows of another schema.
 fn ensure_schema(columns: &[String], first: &ByteRecord) -> Result<()> {
     let at = columns.iter().position(|name| name == "schema_version");
     let version = at.and_then(|at| first.get(at)).map(String::from_utf8_lossy);

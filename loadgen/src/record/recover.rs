@@ -1,14 +1,15 @@
-//! What a crash leaves in a session's other files: pieces of lines, and lines of a trial that has no row in trials.csv.
+//! Remains of a crash in a session's files: incomplete lines, and lines of a trial that has no row in trials.csv.
 
 use std::{collections::BTreeSet, fs::OpenOptions, io::Read, path::Path};
 
 use anyhow::{Context, Result};
 use memchr::memrchr;
 
-/// Cuts a file behind its last whole line that belongs to one of these trials, or to none at all; says whether it did.
+/// Cuts a file after its last complete line that belongs to one of these trials, or to no trial at all; returns whether
+/// anything was cut off.
 ///
 /// # Errors
-/// If the file cannot be read or written; it is named.
+/// If the file cannot be read or written; the error names it.
 pub(super) fn cut(file: &Path, trials: &BTreeSet<u64>) -> Result<bool> {
     let mut open = OpenOptions::new();
     let opened = open.read(true).write(true).open(file).with_context(|| format!("cannot write {}", file.display()));
@@ -22,7 +23,7 @@ pub(super) fn cut(file: &Path, trials: &BTreeSet<u64>) -> Result<bool> {
     Ok(true)
 }
 
-/// Trials are added at the end, so what has no row is there and nowhere else.
+/// Trials are appended, so lines of a trial without a row can only be at the end.
 fn whole_bytes(bytes: &[u8], trials: &BTreeSet<u64>) -> usize {
     let mut end = memrchr(b'\n', bytes).map_or(0, |at| at + 1);
     while end > 0 {
@@ -35,7 +36,7 @@ fn whole_bytes(bytes: &[u8], trials: &BTreeSet<u64>) -> usize {
     end
 }
 
-/// The trial that a line of one of the tables, or of the log, belongs to.
+/// The trial to which a line of a table or of the log belongs.
 fn owner(line: &[u8]) -> Option<u64> {
     let line = line.strip_prefix(b"Tag=").unwrap_or(line);
     let digits = line.iter().position(|byte| !byte.is_ascii_digit())?;

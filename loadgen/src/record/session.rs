@@ -1,4 +1,4 @@
-//! A session as it is recorded.
+//! A session that is being recorded.
 
 use std::{
     fs::{self, File},
@@ -20,27 +20,27 @@ use super::{
 };
 use crate::{observe, terminal};
 
-/// What a trial adds to a session.
+/// The record of one trial.
 #[derive(Clone, Debug)]
 pub struct Recording<'a> {
-    /// Its row, but for what only the session knows.
+    /// The row, except for the columns that only the session knows.
     pub row: Row,
-    /// When it began, by CLOCK_MONOTONIC; `None` if there was no trial.
+    /// Start of the trial by CLOCK_MONOTONIC; `None` if there was none.
     pub started_at_ns: Option<u64>,
-    /// The distributions of its load window, if there was one.
+    /// The distributions of the load window, if there was one.
     pub series: Option<Series<'a>>,
 }
 
-/// What a session says of itself at its beginning.
+/// The part of session.json that the caller decides.
 #[derive(Clone, Debug, Default)]
 pub struct Preamble {
-    /// What reproduces it.
+    /// The options and plans that reproduce the session.
     pub configuration: Configuration,
-    /// Every gate, by its name.
+    /// Every gate with its name.
     pub gates: Vec<(&'static str, Gate)>,
-    /// Every other limit, by its name.
+    /// Every other limit with its name.
     pub limits: Vec<(&'static str, f64)>,
-    /// Looks at the host's facts.
+    /// The checks of the host's fitness.
     pub doctor: Option<fn(&observe::Facts) -> Vec<observe::fitness::HostCheck>>,
 }
 
@@ -50,7 +50,7 @@ pub struct Session {
     place: Place,
     build: Build,
     metadata: Metadata,
-    /// When it began, in nanoseconds of CLOCK_MONOTONIC; of one that was begun before the host was started, below 0.
+    /// Start of the session in nanoseconds of CLOCK_MONOTONIC; negative if it was begun before the last boot.
     started_ns: i64,
     files: Files,
     has_header: bool,
@@ -89,12 +89,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Resumes an interrupted session of the same build and `configuration`; what is measured anew may differ.
-    /// `metadata` is what it says of itself, `trials` what is left of it; what belongs to none of them is cut from its
-    /// files.
+    /// Resumes an interrupted session of the same build and `configuration`; measured values such as the ceiling may
+    /// differ. `metadata` and `trials` are its record so far; lines of other trials are cut from its files.
     ///
     /// # Errors
-    /// If it cannot be written, or was recorded otherwise: such trials must not be mixed.
+    /// If the folder cannot be written, or the session was recorded with another build or configuration: such trials must
+    /// not be mixed.
     pub fn reopen(
         mut place: Place,
         metadata: Metadata,
@@ -116,7 +116,7 @@ impl Session {
         cut_leftovers(&place.folder, trials)?;
         write_trials(&place.folder, None)?;
         let mut files = Files::open(&place.folder, &GROWING)?;
-        // A crash may have come before the first lines.
+        // The session may have crashed before the first lines were written.
         files.append(&missing_headers(&place.folder, metadata.started_at_unix_ms))?;
         let started_ns = began(&metadata, trials);
         let session = Self { place, build, metadata, started_ns, files, has_header: trials.whole_bytes > 0 };
@@ -124,15 +124,15 @@ impl Session {
         Ok(session)
     }
 
-    /// Where it is.
+    /// The folder of the session.
     pub fn folder(&self) -> &Path {
         &self.place.folder
     }
 
-    /// Adds a trial to every file, or to none if one cannot be written; returns its row.
+    /// Appends a trial to every file, or to none if one cannot be written; returns its row.
     ///
     /// # Errors
-    /// If a file cannot be written; it is named.
+    /// If a file cannot be written; the error names it.
     pub fn append(&mut self, recording: Recording<'_>) -> Result<Row> {
         let mut row = recording.row;
         self.build.stamp(&mut row);
@@ -153,10 +153,10 @@ impl Session {
         Ok(row)
     }
 
-    /// Ends the session. `counted` says for each of its rows whether it counts, which is known only now.
+    /// Ends the session. `counted` holds for each row whether it counts, which is not known before.
     ///
     /// # Errors
-    /// If a file cannot be written; it is named.
+    /// If a file cannot be written; the error names it.
     pub fn end(mut self, state: State, counted: &[bool]) -> Result<PathBuf> {
         write_trials(&self.place.folder, Some(counted))?;
         self.write_metadata(state)?;
@@ -164,35 +164,35 @@ impl Session {
         Ok(self.place.folder.clone())
     }
 
-    /// Says in session.json where the session stands.
+    /// Writes session.json with this state.
     fn write_metadata(&self, state: State) -> Result<()> {
         let mut metadata = Metadata { state, ..self.metadata.clone() };
         if state == State::Complete {
-            // What only a resume needs.
+            // Only a resume needs these.
             (metadata.started_at_monotonic_ns, metadata.boot_mark) = (None, None);
         }
         let mut value = serde_json::to_value(&metadata)?;
         if state == State::Complete {
-            // Where a guest lies, too.
+            // Nor does a reader need the path of a guest.
             value = origin::without_home_in(value);
         }
         replace(&self.place.folder, METADATA, (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
     }
 }
 
-/// A new file in place of an old one, renamed there so that there is never half of it.
+/// Replaces a file by renaming, so that readers never see half of it.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (file, part) = (folder.join(name), folder.join(format!(".{name}.part")));
     let written = File::create(&part).and_then(|mut open| {
         open.write_all(bytes)?;
-        // A name that survives a loss of power must not lead to an empty file.
+        // After a power failure the name must not lead to an empty file.
         open.sync_all()
     });
     let replaced = written.and_then(|()| fs::rename(&part, &file));
     replaced.inspect_err(|_| drop(fs::remove_file(&part))).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Writes trials.csv again with the column `counted` filled in, or with nothing in it.
+/// Rewrites trials.csv with the column `counted` filled in, or emptied.
 fn write_trials(folder: &Path, counted: Option<&[bool]>) -> Result<()> {
     let trials = read_rows(folder)?;
     let mut text = Vec::new();
@@ -204,7 +204,7 @@ fn write_trials(folder: &Path, counted: Option<&[bool]>) -> Result<()> {
     if text.is_empty() { Ok(()) } else { replace(folder, TRIALS, &text) }
 }
 
-/// Cuts off what a crash left behind the last whole trial.
+/// Cuts off the remains of a crash after the last complete trial.
 fn cut_leftovers(folder: &Path, trials: &Trials) -> Result<()> {
     let file = folder.join(TRIALS);
     if trials.torn {
@@ -220,8 +220,8 @@ fn cut_leftovers(folder: &Path, trials: &Trials) -> Result<()> {
     Ok(())
 }
 
-/// When a session that is gone on with began. After a start of the host only its wall clock tells, and it may have been
-/// set; no trial begins before one that is recorded.
+/// Start of a resumed session by CLOCK_MONOTONIC. After a reboot it is derived from the wall clock, which may have been set;
+/// so it is at least as long ago as the last recorded trial.
 fn began(metadata: &Metadata, trials: &Trials) -> i64 {
     if let Some(started_ns) = metadata.started_at_monotonic_ns.filter(|_| origin::is_this_boot(metadata)) {
         return started_ns as i64;
@@ -232,20 +232,20 @@ fn began(metadata: &Metadata, trials: &Trials) -> i64 {
     (clock::now_ns() as i64).saturating_sub(age_ms.saturating_mul(1_000_000))
 }
 
-/// What the files begin with.
+/// The headers of the files.
 fn headers(started_unix_ms: u64) -> [Vec<u8>; 4] {
     let log = histograms::log_header(started_unix_ms);
     [log.into_bytes(), histograms::QUANTILES_HEADER.into(), histograms::SECONDS_HEADER.into(), Vec::new()]
 }
 
-/// Of those that are empty.
+/// The headers of the files that are empty.
 fn missing_headers(folder: &Path, started_unix_ms: u64) -> Vec<Vec<u8>> {
     let is_empty = |name: &str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() == 0);
     let headers = headers(started_unix_ms).into_iter().zip(GROWING);
     headers.map(|(header, name)| if is_empty(name) { header } else { Vec::new() }).collect()
 }
 
-/// A row of trials.csv, with the line of its columns above it.
+/// A line of trials.csv, preceded by the header if `with_header`.
 pub(super) fn lines(row: &Row, with_header: bool) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     if with_header {
