@@ -120,7 +120,7 @@ fn an_incomplete_last_line_of_any_file_is_dropped_with_a_warning_and_the_session
     let report = output(&["report", text(&out)]);
     assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
     assert!(stderr(&report).contains("trials.csv: the last row is torn and left out"), "{}", stderr(&report));
-    assert!(String::from_utf8_lossy(&report.stdout).contains("PARTIAL, it was interrupted"));
+    assert!(String::from_utf8_lossy(&report.stdout).contains("PARTIAL, interrupted"));
 
     let words = resumed(&out);
     for name in ["latency.hlog", "quantiles.csv", "windows.csv"] {
@@ -201,7 +201,7 @@ fn a_session_that_is_still_running_is_not_resumed() {
     assert_eq!((resume.status.code(), stderr(&resume).lines().count()), (Some(2), 1));
     assert!(stderr(&resume).contains("is still running"), "{}", stderr(&resume));
     let report = output(&["report", text(&out)]);
-    assert!(String::from_utf8_lossy(&report.stdout).contains("it is still running"));
+    assert!(String::from_utf8_lossy(&report.stdout).contains("still running"));
     kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
     assert_consistent(&out);

@@ -79,7 +79,7 @@ def main():
     failures = page.failures + [f"<{tag}> is never closed" for tag in page.open]
     if len(text.encode()) > BYTES_MAX:
         failures.append(f"{len(text.encode())} bytes")
-    if page.titles[:2] != ["May it be believed?", "Verdicts"]:
+    if page.titles[:2] != ["Validity", "Verdicts"]:
         failures.append(f"it begins with {page.titles[:2]}")
     browser = find_browser()
     if browser is None:

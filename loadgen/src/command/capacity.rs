@@ -14,7 +14,7 @@ use crate::{
     interrupt,
     judge::{
         counted::counted,
-        slo::{Judgement, Slo},
+        slo::{Slo, SloResult},
     },
     measure::{
         calibration::Calibration,
@@ -177,10 +177,10 @@ impl Climb<'_> {
             self.record(name, &plan, &trial, &assessment)?;
             match (assessment.validity, judged(&trial, &assessment, self.args.slo.as_ref())) {
                 (Validity::Invalid, _) => votes.spoiled += 1,
-                (_, Judgement::Met) => votes.passed += 1,
-                (_, Judgement::Missed) => votes.failed += 1,
+                (_, SloResult::Met) => votes.passed += 1,
+                (_, SloResult::Missed) => votes.failed += 1,
                 // Another trial would have as few.
-                (_, Judgement::NotJudged { samples }) => {
+                (_, SloResult::NotJudged { samples }) => {
                     return Ok(ControlFlow::Break(Stop::Ended(End::TooFew(samples))));
                 }
             }
@@ -241,11 +241,11 @@ impl Votes {
 }
 
 /// An overloaded server answers late, for which the generator is not to blame: the trial is valid, and not passed.
-fn judged(trial: &Trial, assessment: &Assessment, slo: Option<&Slo>) -> Judgement {
+fn judged(trial: &Trial, assessment: &Assessment, slo: Option<&Slo>) -> SloResult {
     match (&trial.load, slo) {
         (Some(load), Some(slo)) if assessment.outcome == Outcome::Ok => slo.judge(&load.window.tally.response),
-        (Some(_), None) if assessment.outcome == Outcome::Ok => Judgement::Met,
-        _ => Judgement::Missed,
+        (Some(_), None) if assessment.outcome == Outcome::Ok => SloResult::Met,
+        _ => SloResult::Missed,
     }
 }
 
@@ -278,7 +278,7 @@ fn table(args: &CapacityArgs, found: &[Capacity]) -> String {
         let bracket = match (capacity.top.end, &args.slo) {
             (End::Failed, _) => format!("{passed} to {rate}"),
             (End::TooFew(samples), Some(slo)) => {
-                format!(">= {passed}, not judged at {rate}: {}; ask for a longer --duration", slo.want(samples))
+                format!(">= {passed}, not judged at {rate}: {}; ask for a longer --duration", slo.shortfall(samples))
             }
             _ if capacity.top.sustained_per_sec.is_none() => {
                 format!("not judged: the generator or the host spoiled all trials at {rate}")

@@ -10,6 +10,7 @@ use crate::{
         fitness::{self, QuietSecond, Tolerated},
     },
     terminal,
+    text::{Text, Tone},
 };
 
 /// Prints every check, one per line.
@@ -21,18 +22,18 @@ pub fn doctor() -> Result<Exit> {
     servers::listen::raise_descriptor_limit();
     let mut checks = fitness::checks(&observe::facts());
     checks.extend(QuietSecond::observe().checks(&Tolerated { stolen: STEAL.flag, others: FOREIGN_CPU.flag }));
-    let mut text = String::new();
+    let mut text = Text::default();
     for check in &checks {
-        let word = if check.fix.is_some() { "WARN" } else { "OK" };
-        text.push_str(&format!("{word:<5} {:<20} {}\n", check.check, check.found));
+        text.push(if check.fix.is_some() { Text::toned("WARN", Tone::Warning) } else { "OK  ".into() });
+        text.push(format!("  {:<20} {}\n", check.check, check.found));
         if let Some(fix) = &check.fix {
-            text.push_str(&format!("{:<26} -> {fix}\n", ""));
+            text.push(format!("{:<26} -> {fix}\n", ""));
         }
     }
-    text.push_str(&match checks.iter().filter(|check| check.fix.is_some()).count() {
+    text.push(match checks.iter().filter(|check| check.fix.is_some()).count() {
         0 => "nothing seen that speaks against it; every trial is judged by itself all the same\n".to_owned(),
         warnings => format!("{warnings} of {} could be better\n", checks.len()),
     });
-    terminal::print(&text)?;
+    terminal::print(text)?;
     Ok(Exit::Ok)
 }

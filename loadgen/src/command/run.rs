@@ -17,7 +17,7 @@ use crate::{
     interrupt,
     judge::{
         counted::counted,
-        slo::{Judgement, Slo},
+        slo::{Slo, SloResult},
     },
     measure::{
         calibration::Calibration,
@@ -31,7 +31,7 @@ use crate::{
     plan::{Cohorts, Load, Plan, STATUS_INTERVAL, Shape, Windows, ensure_slots, prepare},
     record::{self, Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
     report, terminal,
-    text::plain,
+    text::{Text, plain},
 };
 
 /// Measures, prints, and records on request.
@@ -74,10 +74,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let (row, folder) = recorded(session, &entry, state)?;
     let judged = args.slo.map(|slo| (slo, judged(&slo, &trial)));
     let text = match args.json {
-        true => json(&row, judged)?,
+        true => json(&row, judged)?.into(),
         false => summary(&entry, folder.as_deref(), judged),
     };
-    terminal::print(&text)?;
+    terminal::print(text)?;
     Ok(exit(&trial, &assessment, judged))
 }
 
@@ -107,7 +107,7 @@ fn recorded(session: Option<Session>, entry: &Entry<'_>, state: State) -> Result
     Ok((row, folder))
 }
 
-fn json(row: &Row, judged: Option<(Slo, Judgement)>) -> Result<String> {
+fn json(row: &Row, judged: Option<(Slo, SloResult)>) -> Result<String> {
     let mut row = row.to_json();
     if let Some((slo, judgement)) = judged {
         row.insert("slo".to_owned(), slo.to_string().into());
@@ -116,31 +116,31 @@ fn json(row: &Row, judged: Option<(Slo, Judgement)>) -> Result<String> {
     Ok(serde_json::to_string(&row)? + "\n")
 }
 
-fn summary(entry: &Entry<'_>, folder: Option<&Path>, judged: Option<(Slo, Judgement)>) -> String {
-    let slo = judged.map(|(slo, judgement)| format!("slo         {}\n", slo.tell(judgement)));
-    report::trial(entry, folder) + &slo.unwrap_or_default()
+fn summary(entry: &Entry<'_>, folder: Option<&Path>, judged: Option<(Slo, SloResult)>) -> Text {
+    let slo = judged.map(|(slo, judgement)| format!("slo         {}\n", slo.describe(judgement)));
+    report::trial(entry, folder).with(slo.unwrap_or_default())
 }
 
 /// The exit code, the first that applies.
-fn exit(trial: &Trial, assessment: &Assessment, judged: Option<(Slo, Judgement)>) -> Exit {
+fn exit(trial: &Trial, assessment: &Assessment, judged: Option<(Slo, SloResult)>) -> Exit {
     let exits = [
         (trial.interrupted || interrupt::requested()).then_some(Exit::Interrupted),
         // The target is blamed on a sound trial only.
         (assessment.validity == Validity::Invalid).then_some(Exit::Invalid),
         (assessment.outcome == Outcome::Failed).then_some(Exit::Target),
         judged.and_then(|(_, judgement)| match judgement {
-            Judgement::Met => None,
-            Judgement::Missed => Some(Exit::Slo),
-            Judgement::NotJudged { .. } => Some(Exit::Invalid),
+            SloResult::Met => None,
+            SloResult::Missed => Some(Exit::Slo),
+            SloResult::NotJudged { .. } => Some(Exit::Invalid),
         }),
     ];
     exits.into_iter().flatten().next().unwrap_or(Exit::Ok)
 }
 
 /// The judgement of the trial's load on the objective.
-fn judged(slo: &Slo, trial: &Trial) -> Judgement {
+fn judged(slo: &Slo, trial: &Trial) -> SloResult {
     let response = trial.load.as_ref().map(|load| &load.window.tally.response);
-    response.map_or(Judgement::NotJudged { samples: 0 }, |response| slo.judge(response))
+    response.map_or(SloResult::NotJudged { samples: 0 }, |response| slo.judge(response))
 }
 
 /// The generator's ceiling with the plan's connections and payloads.

@@ -8,6 +8,7 @@ use crate::{
     interrupt,
     measure::target::OWN_EXECUTABLE,
     terminal::print,
+    text::{Text, Tone},
     verify::{Candidate, Finding, Subject, checks, examine, reach, stale},
 };
 
@@ -30,18 +31,18 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
             // What it found may be of the signal's making.
             return Ok(Exit::Interrupted);
         }
-        let (word, why) = match &finding {
-            Finding::Pass => ("pass", String::new()),
-            Finding::Fail(why) => ("FAIL", format!(": {why}")),
-            Finding::Declared(why) => ("declared", format!(": {why}")),
-            Finding::Skipped(why) => ("skipped", format!(": {why}")),
+        let (word, tone, why) = match &finding {
+            Finding::Pass => ("pass", Tone::Neutral, String::new()),
+            Finding::Fail(why) => ("FAIL", Tone::Bad, format!(": {why}")),
+            Finding::Declared(why) => ("declared", Tone::Neutral, format!(": {why}")),
+            Finding::Skipped(why) => ("skipped", Tone::Neutral, format!(": {why}")),
         };
-        print(&format!("{:<3} {word:<9} {}{why}\n", check.clause, check.name))?;
+        print(line(check.clause, word, tone, &format!("{}{why}", check.name)))?;
         findings.push((check, finding));
     }
     let stale = stale(&subject, &findings);
     for clause in &stale {
-        print(&format!("{clause:<3} FAIL      it is declared broken and was kept: the declaration is stale\n"))?;
+        print(line(clause, "FAIL", Tone::Bad, "declared broken, but passed: the declaration is stale"))?;
     }
     let count = |wanted: fn(&Finding) -> bool| findings.iter().filter(|(_, finding)| wanted(finding)).count();
     let failed = count(|finding| matches!(finding, Finding::Fail(_))) + stale.len();
@@ -60,6 +61,12 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
         0 => Exit::Ok,
         _ => Exit::Target,
     })
+}
+
+/// A clause, the word for its finding, and the rest.
+fn line(clause: &str, word: &str, tone: Tone, rest: &str) -> Text {
+    let gap = " ".repeat(10_usize.saturating_sub(word.len()));
+    Text::from(format!("{clause:<3} ")).with(Text::toned(word, tone)).with(format!("{gap}{rest}\n"))
 }
 
 fn subject(args: &VerifyArgs) -> Result<Subject> {

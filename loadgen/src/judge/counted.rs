@@ -8,7 +8,7 @@ use crate::record::{Row, Validity};
 /// invalid. A block is run again as a whole, so that no arm is selected by its luck, and is left out as a whole as well.
 ///
 /// What the server did is another matter: a trial that counts may be saturated or failed.
-pub fn counted(rows: &[Row]) -> Vec<bool> {
+pub(crate) fn counted(rows: &[Row]) -> Vec<bool> {
     let block = |row: &Row| (row.cell_name().to_owned(), row.block);
     let mut last = BTreeMap::new();
     for row in rows {
@@ -22,7 +22,7 @@ pub fn counted(rows: &[Row]) -> Vec<bool> {
 }
 
 /// The rows of a cell that count: what medians are taken of, those of trials that were saturated left out.
-pub fn of_cell<'a>(rows: &'a [Row], cell: &str) -> Vec<&'a Row> {
+pub(crate) fn of_cell<'a>(rows: &'a [Row], cell: &str) -> Vec<&'a Row> {
     let counted = rows.iter().zip(counted(rows)).filter(|(_, counts)| *counts);
     counted.map(|(row, _)| row).filter(|row| row.cell_name() == cell).collect()
 }

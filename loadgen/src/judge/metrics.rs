@@ -3,30 +3,30 @@
 use crate::record::{Latency, Outcome, Row, Validity};
 
 /// A quantity of a trial; `None` if it is unknown or not defined.
-pub type Metric = fn(&Row) -> Option<f64>;
+pub(crate) type Metric = fn(&Row) -> Option<f64>;
 
 /// Whether an arm is a control: a server that runs a second time, `mio#2`.
-pub fn is_control(arm: &str) -> bool {
+pub(crate) fn is_control(arm: &str) -> bool {
     controlled(arm).is_some()
 }
 
 /// The arm that a control repeats.
-pub fn controlled(arm: &str) -> Option<&str> {
+pub(crate) fn controlled(arm: &str) -> Option<&str> {
     arm.split_once('#').map(|(first, _)| first)
 }
 
 /// The arms that are no controls.
-pub fn contestants(arms: &[String]) -> Vec<String> {
+pub(crate) fn contestants(arms: &[String]) -> Vec<String> {
     arms.iter().filter(|arm| !is_control(arm)).cloned().collect()
 }
 
 /// Whether the figures of a trial may be used: no gate found it invalid, and the server did what was asked.
-pub fn is_usable(row: &Row) -> bool {
+pub(crate) fn is_usable(row: &Row) -> bool {
     row.validity != Validity::Invalid && row.outcome == Outcome::Ok
 }
 
 /// A count or a time as a number.
-pub fn number(value: Option<u64>) -> Option<f64> {
+pub(crate) fn number(value: Option<u64>) -> Option<f64> {
     value.map(|value| value as f64)
 }
 
@@ -38,67 +38,62 @@ fn quantile(row: &Row, of: fn(&Row) -> &Latency, at: fn(&Latency) -> Option<u64>
 }
 
 /// Median of the response, in nanoseconds.
-pub fn response_p50(row: &Row) -> Option<f64> {
+pub(crate) fn response_p50(row: &Row) -> Option<f64> {
     quantile(row, |row| &row.response_ns, |response| response.p50, 0.5)
 }
 
 /// 99th percentile of the response, in nanoseconds.
-pub fn response_p99(row: &Row) -> Option<f64> {
+pub(crate) fn response_p99(row: &Row) -> Option<f64> {
     quantile(row, |row| &row.response_ns, |response| response.p99, 0.99)
 }
 
 /// Median of the service time, in nanoseconds.
-pub fn service_p50(row: &Row) -> Option<f64> {
+pub(crate) fn service_p50(row: &Row) -> Option<f64> {
     quantile(row, |row| &row.service_ns, |service| service.p50, 0.5)
 }
 
 /// 99th percentile of the service time, in nanoseconds.
-pub fn service_p99(row: &Row) -> Option<f64> {
+pub(crate) fn service_p99(row: &Row) -> Option<f64> {
     quantile(row, |row| &row.service_ns, |service| service.p99, 0.99)
 }
 
 /// 99th percentile of the send lag, in nanoseconds.
-pub fn send_lag_p99(row: &Row) -> Option<f64> {
+pub(crate) fn send_lag_p99(row: &Row) -> Option<f64> {
     quantile(row, |row| &row.send_lag_ns, |send_lag| send_lag.p99, 0.99)
 }
 
 /// CPU time of the server per message, in nanoseconds.
-pub fn cpu_per_message_ns(row: &Row) -> Option<f64> {
+pub(crate) fn cpu_per_message_ns(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_load, row.echoed_count)
 }
 
-/// Voluntary switches of the server per message.
-pub fn wakeups_per_message(row: &Row) -> Option<f64> {
-    ratio(row.server_wakeups_load, row.echoed_count)
-}
-
 /// CPU time of the server in the idle window, in microseconds per second.
-pub fn idle_cpu_us_per_sec(row: &Row) -> Option<f64> {
+pub(crate) fn idle_cpu_us_per_sec(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_idle, row.idle_span_ns).map(|share| share * 1e6)
 }
 
 /// Wake-ups of the server per second of the idle window.
-pub fn idle_wakeups_per_sec(row: &Row) -> Option<f64> {
+pub(crate) fn idle_wakeups_per_sec(row: &Row) -> Option<f64> {
     ratio(row.server_wakeups_idle, row.idle_span_ns).map(|per_ns| per_ns * 1e9)
 }
 
 /// Wake-ups of the server per tick of the idle window.
-pub fn wakeups_per_tick(row: &Row) -> Option<f64> {
+pub(crate) fn wakeups_per_tick(row: &Row) -> Option<f64> {
     ratio(row.server_wakeups_idle, row.ticks_idle_count)
 }
 
 /// Wake-ups per second that the ticks of the idle window ask for: those per tick times the ticks per second.
-pub fn tick_wakeups_per_sec(row: &Row) -> Option<f64> {
+pub(crate) fn tick_wakeups_per_sec(row: &Row) -> Option<f64> {
     Some(wakeups_per_tick(row)? * 1e3 / row.status_interval_ms.filter(|interval| *interval > 0.0)?)
 }
 
 /// Kernel memory of both sides that the connections cost, in bytes.
-pub fn kernel_bytes(row: &Row) -> Option<f64> {
+pub(crate) fn kernel_bytes(row: &Row) -> Option<f64> {
     Some((row.kernel_stack_bytes_delta? + row.slab_bytes_delta? + row.page_tables_bytes_delta?) as f64)
 }
 
 /// User memory of the server at the end of the idle window, in bytes; shared pages divided by their users.
-pub fn user_bytes(row: &Row) -> Option<f64> {
+pub(crate) fn user_bytes(row: &Row) -> Option<f64> {
     number(row.server_pss_bytes_idle)
 }
 

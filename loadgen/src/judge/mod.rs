@@ -1,7 +1,10 @@
-//! What the rows of a session say. Reads no file and opens no socket.
+//! What the rows of a session allow to claim. Reads no file and opens no socket.
 
-pub mod counted;
-pub mod metrics;
-pub mod scorecard;
+pub(crate) mod blocks;
+pub(crate) mod cell_values;
+pub(crate) mod counted;
+pub(crate) mod metrics;
+pub(crate) mod primary;
+pub(crate) mod scorecard;
 pub mod slo;
-pub mod verdicts;
+pub(crate) mod verdicts;

@@ -18,23 +18,23 @@ pub struct Slo {
     below: Duration,
 }
 
-/// What response times say of an objective.
+/// Whether response times meet an objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// It is kept.
+pub(crate) enum SloResult {
+    /// The quantile is below the limit.
     Met,
-    /// It is not.
+    /// It is not below the limit.
     Missed,
-    /// There are too few of them: what is called a quantile would be one of the slowest, and say nothing of the rest.
+    /// There are too few response times: the quantile would be one of the slowest, not an estimate.
     NotJudged {
-        /// How many there are.
+        /// Number of response times.
         samples: u64,
     },
 }
 
-impl Judgement {
-    /// As it is called in records.
-    pub fn name(self) -> &'static str {
+impl SloResult {
+    /// The name in records.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Met => "met",
             Self::Missed => "missed",
@@ -46,40 +46,44 @@ impl Judgement {
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 impl Slo {
-    /// Reads `p99<2ms`.
+    /// Parses `p99<2ms`.
     ///
     /// # Errors
-    /// One line that says what would be right.
+    /// One line with the accepted form.
     pub fn parse(text: &str) -> Result<Self, String> {
         let known = || QUANTILES.map(|(name, _)| name).join(", ");
         let (name, limit) = text.split_once('<').ok_or("write for example p99<2ms")?;
         let found = QUANTILES.into_iter().find(|(known, _)| *known == name.trim());
         let (name, quantile) = found.ok_or_else(|| format!("{name:?} is no quantile; there are {}", known()))?;
         let below = duration(limit.trim())?;
-        if below.is_zero() { Err("no response takes no time".to_owned()) } else { Ok(Self { name, quantile, below }) }
+        if below.is_zero() {
+            Err("the limit must be greater than 0".to_owned())
+        } else {
+            Ok(Self { name, quantile, below })
+        }
     }
 
-    /// What these response times say of it.
-    pub fn judge(&self, response: &Histogram<u64>) -> Judgement {
+    /// Whether these response times meet it.
+    pub(crate) fn judge(&self, response: &Histogram<u64>) -> SloResult {
         match response.len() {
-            samples if !is_told(samples, self.quantile) => Judgement::NotJudged { samples },
-            _ if response.value_at_quantile(self.quantile) < self.below.as_nanos() as u64 => Judgement::Met,
-            _ => Judgement::Missed,
+            samples if !is_told(samples, self.quantile) => SloResult::NotJudged { samples },
+            _ if response.value_at_quantile(self.quantile) < self.below.as_nanos() as u64 => SloResult::Met,
+            _ => SloResult::Missed,
         }
     }
 
-    /// What a judgement of it says, in words.
-    pub fn tell(&self, judgement: Judgement) -> String {
+    /// A result in words.
+    pub(crate) fn describe(&self, judgement: SloResult) -> String {
         match judgement {
-            Judgement::Met => format!("{self} met"),
-            Judgement::Missed => format!("{self} missed"),
-            Judgement::NotJudged { samples } => format!("{self} not judged: {}", self.want(samples)),
+            SloResult::Met => format!("{self} met"),
+            SloResult::Missed => format!("{self} missed"),
+            SloResult::NotJudged { samples } => format!("{self} not judged: {}", self.shortfall(samples)),
         }
     }
 
-    /// What it wants for, if there are only so many response times.
-    pub fn want(&self, samples: u64) -> String {
-        format!("{samples} responses, and {} takes {}", self.name, samples_needed(self.quantile))
+    /// How many response times it needs, if there are only so many.
+    pub(crate) fn shortfall(&self, samples: u64) -> String {
+        format!("{samples} responses; {} needs {}", self.name, samples_needed(self.quantile))
     }
 }
 
@@ -104,24 +108,26 @@ mod tests {
     fn an_objective_is_read_and_judged() {
         let slo = Slo::parse("p99<2ms").unwrap();
         assert_eq!(slo.to_string(), "p99<2ms");
-        assert_eq!(slo.judge(&response(9_900, 100)), Judgement::Met);
-        assert_eq!(slo.judge(&response(9_900, 101)), Judgement::Missed);
+        assert_eq!(slo.judge(&response(9_900, 100)), SloResult::Met);
+        assert_eq!(slo.judge(&response(9_900, 101)), SloResult::Missed);
     }
 
     #[test]
     fn an_objective_is_not_judged_on_no_or_too_few_samples() {
         for (text, few) in [("p50<1us", 59), ("p99<1us", 2_999), ("p99<1h", 2_999), ("p99.99<1h", 17), ("p99<1us", 0)] {
             let slo = Slo::parse(text).unwrap();
-            assert_eq!(slo.judge(&response(few, 0)), Judgement::NotJudged { samples: few }, "{text}");
+            assert_eq!(slo.judge(&response(few, 0)), SloResult::NotJudged { samples: few }, "{text}");
         }
         let slo = Slo::parse("p99.99<1h").unwrap();
-        let words = slo.tell(slo.judge(&response(17, 0)));
-        assert_eq!(words, "p99.99<1h not judged: 17 responses, and p99.99 takes 300000");
+        let words = slo.describe(slo.judge(&response(17, 0)));
+        assert_eq!(words, "p99.99<1h not judged: 17 responses; p99.99 needs 300000");
     }
 
     #[test]
     fn what_is_no_objective_is_refused_with_what_would_be_right() {
-        for (text, words) in [("p99", "p99<2ms"), ("p98<2ms", "p99.9"), ("p99<2", "no unit"), ("p99<0s", "no time")] {
+        for (text, words) in
+            [("p99", "p99<2ms"), ("p98<2ms", "p99.9"), ("p99<2", "no unit"), ("p99<0s", "greater than 0")]
+        {
             assert!(Slo::parse(text).is_err_and(|error| error.contains(words)), "{text}");
         }
     }

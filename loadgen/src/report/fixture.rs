@@ -1,10 +1,19 @@
 //! Made-up records for the tests of this folder.
 
-use super::recorded::Recorded;
+use super::{
+    model::{MetricClaims, Report},
+    pictures::Picture,
+    session::JudgedSession,
+};
 use crate::{
-    judge::verdicts::{Places, judge},
+    judge::{
+        primary::PRIMARY,
+        verdicts::{PairComparison, PairResult},
+    },
+    observe::Facts,
     plan::{Arrivals, Pacing, PlacementKind},
-    record::{Metadata, Mode, PlanRecord},
+    record::{CellRecord, Configuration, Latency, Metadata, Mode, PlanRecord, Primary, Row, State},
+    stats::{comparison::Comparison, verdict::Verdict},
 };
 
 /// A plan of 64 connections and 20,000 messages per second with a spinning client.
@@ -38,13 +47,73 @@ pub(super) fn plan_record() -> PlanRecord {
 }
 
 /// A session without a trial.
-pub(super) fn recorded(metadata: Metadata, arms: &[&str]) -> Recorded {
-    let arms: Vec<String> = arms.iter().map(|arm| (*arm).to_owned()).collect();
-    Recorded {
-        judgement: judge(&[], &arms, &Places::default()),
-        metadata,
-        places: Places::default(),
-        rows: Vec::new(),
-        arms,
+pub(super) fn session(mut metadata: Metadata, arms: &[&str]) -> JudgedSession {
+    metadata.configuration.arms = arms.iter().map(|arm| (*arm).to_owned()).collect();
+    JudgedSession::of(metadata, Vec::new())
+}
+
+/// A comparison of mio with tokio over 40 blocks.
+pub(super) fn pair(metric: usize, estimate: f64, interval: (f64, f64), verdict: Verdict) -> PairComparison {
+    let comparison = Comparison { estimate, interval, level: 0.95, blocks: 40, p_value: 0.0, p_adjusted: 0.0, verdict };
+    PairComparison {
+        metric: PRIMARY[metric],
+        first: "tokio".to_owned(),
+        second: "mio".to_owned(),
+        result: PairResult::Compared(comparison),
+    }
+}
+
+/// The claims about the metric of these pairs.
+pub(super) fn metric_claims(plan: Option<PlanRecord>, pairs: Vec<PairComparison>) -> MetricClaims {
+    let metric = pairs[0].metric;
+    MetricClaims {
+        metric: metric.name,
+        margin: metric.margin,
+        cell: String::new(),
+        plan,
+        blocks: 40,
+        pairs,
+        control: Vec::new(),
+    }
+}
+
+/// A session of 40 blocks and one load cell, in which mio is slower than this arm; mio runs twice, and the name of the
+/// arm is also that of the session, the host and its CPU, and in the command and the title of a picture.
+pub(super) fn report(strange: &str) -> Report {
+    let arms = [format!("{strange}."), "tokio".to_owned(), "tokio#2".to_owned()];
+    let cell = CellRecord { cell: strange.to_owned(), arms: arms.to_vec(), blocks: 40, plan: plan_record() };
+    let metadata = Metadata {
+        session_id: strange.to_owned(),
+        state: State::Complete,
+        command: vec![strange.to_owned()],
+        configuration: Configuration {
+            cells: vec![cell],
+            primary: Some(Primary { latency: strange.to_owned(), cpu: strange.to_owned() }),
+            ..Configuration::default()
+        },
+        environment: Facts { host: strange.to_owned(), cpu_model: Some(strange.to_owned()), ..Facts::default() },
+        ..Metadata::unknown()
+    };
+    let rows = (1..=40).flat_map(|block| arms.clone().map(|arm| row(strange, block, &arm)));
+    let picture = Picture { name: "verdicts".to_owned(), title: strange.to_owned(), svg: "<svg/>".to_owned() };
+    Report::of(&JudgedSession::of(metadata, rows.collect()), vec![picture])
+}
+
+fn row(cell: &str, block: u64, arm: &str) -> Row {
+    let ns = if arm.starts_with("tokio") { 20_000 } else { 25_000 } + (block * 7 + arm.len() as u64 / 6) % 5 * 100;
+    let latency = Latency { p50: Some(ns), p99: Some(2 * ns), ..Latency::default() };
+    Row {
+        cell: Some(cell.to_owned()),
+        block,
+        arm: arm.to_owned(),
+        response_ns: latency.clone(),
+        service_ns: latency,
+        rate_offered_per_sec: Some(1e4),
+        server_cpu_ns_load: Some(10_000 * ns),
+        echoed_count: Some(10_000),
+        server_wakeups_idle: Some(3),
+        ticks_idle_count: Some(3),
+        status_interval_ms: Some(100.0),
+        ..Row::default()
     }
 }

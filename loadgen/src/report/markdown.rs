@@ -1,60 +1,49 @@
-//! report.md: what a session says, in the order in which it should be read.
+//! report.md: the report in the order in which it should be read.
 
-use super::{pictures::Picture, recorded::Recorded, verdicts};
+use super::{
+    model::{MetricClaims, Report},
+    pictures::Picture,
+    text,
+    words::{
+        claims::{Amounts, sentence, withheld},
+        head,
+        notes::limit,
+    },
+};
 use crate::{
-    judge::verdicts::{Finding, Places},
-    record::{Metadata, PlanRecord},
+    judge::verdicts::{PairComparison, PairResult},
     stats::verdict::{Margin, Verdict},
+    text::{Text, plain_lines},
 };
 
-/// The parts of a report that the terminal shows as well.
-pub(super) struct Parts {
-    /// Configuration and validity.
-    pub(super) head: String,
-    /// The figures of the primary load.
-    pub(super) table: String,
-    /// The scorecard; empty if there is none.
-    pub(super) scorecard: String,
-    /// The figures of every load; empty if there is only one.
-    pub(super) loads: String,
-    /// What may be said of the other loads; empty if there is only one.
-    pub(super) findings: String,
-}
-
-/// The whole report.
-pub(super) fn markdown(recorded: &Recorded, parts: &Parts, pictures: &[Picture]) -> String {
-    let metadata = &recorded.metadata;
-    let mut text = format!("# Session {}\n\n{}.\n\n", escape(&metadata.session_id), escape(&origin(metadata)));
-    section(&mut text, "May it be believed?", &fenced(&(parts.head.clone() + &verdicts::control(&recorded.judgement))));
-    section(&mut text, "Verdicts", &sentences(recorded));
-    if !parts.scorecard.is_empty() {
-        section(&mut text, "The four rules", &fenced(&parts.scorecard));
+/// The whole document.
+pub(super) fn markdown(report: &Report) -> String {
+    let mut text =
+        format!("# Session {}\n\n{}.\n\n", escape(&report.session_id), escape(&head::origin(&report.origin)));
+    section(&mut text, "Validity", &fenced(&text::head(report).with(head::control(&report.control))));
+    section(&mut text, "Verdicts", &claims(report));
+    if !report.scorecard.is_empty() {
+        section(&mut text, "The four rules", &fenced(&text::scorecard(report)));
     }
-    section(&mut text, "Figures", &fenced(&parts.table));
-    if !pictures.is_empty() {
-        // In angle brackets the name of a file may hold anything but these and an end of the line.
-        let nameable = pictures.iter().filter(|picture| !picture.name.contains(['<', '>', '\\']));
-        let shown = |picture: &Picture| match picture.name.contains(|c: char| !c.is_alphanumeric() && c != '-') {
-            false => format!("![{}]({}.svg)\n\n", escape(&picture.title), picture.name),
-            true => format!("![{}](<{}.svg>)\n\n", escape(&picture.title), picture.name),
-        };
-        section(&mut text, "Pictures", &nameable.map(shown).collect::<String>());
+    section(&mut text, "Figures", &fenced(&text::figures(report)));
+    if !report.pictures.is_empty() {
+        section(&mut text, "Pictures", &report.pictures.iter().map(picture).collect::<String>());
     }
-    if !parts.loads.is_empty() {
-        section(&mut text, "Load by load", &fenced(&parts.loads));
-        let secondary = "Secondary: each load is a family of its own, so one of twenty errs by chance.\n\n";
-        section(&mut text, "What may be said of the other loads", &(secondary.to_owned() + &fenced(&parts.findings)));
+    if !report.loads.is_empty() {
+        section(&mut text, "Load by load", &fenced(&text::loads(report)));
     }
-    section(&mut text, "What this session cannot tell", &limits(recorded));
-    text
-}
-
-/// Host and build.
-pub(super) fn origin(metadata: &Metadata) -> String {
-    let of = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
-    let (environment, build) = (&metadata.environment, &metadata.build);
-    let host = format!("{}, kernel {}", of(&environment.cpu_model), environment.kernel);
-    format!("{host}; loadgen of {}, {}", of(&build.git_revision), of(&build.rustc))
+    if !report.secondary.is_empty() {
+        let note =
+            "Secondary claims: each load is a family of its own at 95 %, so one family in twenty errs by chance.\n\n";
+        section(
+            &mut text,
+            "Verdicts on the other loads",
+            &(note.to_owned() + &fenced(&text::secondary(&report.secondary))),
+        );
+    }
+    let limits: String = report.limits.iter().map(|it| format!("- {}\n", limit(it))).collect();
+    section(&mut text, "What this session cannot tell", &limits);
+    plain_lines(&text).into_owned()
 }
 
 fn section(text: &mut String, title: &str, body: &str) {
@@ -62,12 +51,25 @@ fn section(text: &mut String, title: &str, body: &str) {
 }
 
 /// Text between fences that are longer than any within it.
-pub(super) fn fenced(text: &str) -> String {
+pub(super) fn fenced(text: &Text) -> String {
+    let text = text.without_tones();
     let mut fence = "```".to_owned();
     while text.contains(&fence) {
         fence.push('`');
     }
     format!("{fence}text\n{}\n{fence}", text.trim_matches('\n'))
+}
+
+/// In angle brackets a file name may hold anything but these and an end of the line.
+fn picture(picture: &Picture) -> String {
+    let title = escape(&picture.title);
+    if picture.name.contains(['<', '>', '\\']) {
+        String::new()
+    } else if picture.name.contains(|c: char| !c.is_alphanumeric() && c != '-') {
+        format!("![{title}](<{}.svg>)\n\n", picture.name)
+    } else {
+        format!("![{title}]({}.svg)\n\n", picture.name)
+    }
 }
 
 /// Text of a record that is no markup: neither HTML nor links, code or emphasis.
@@ -84,111 +86,78 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The verdicts as sentences that can be quoted by themselves.
-fn sentences(recorded: &Recorded) -> String {
-    let judgement = &recorded.judgement;
-    if let Some(reason) = recorded.silence() {
-        return format!("Nothing is claimed: {}.", escape(reason));
+/// The claims as sentences that can be quoted by themselves.
+fn claims(report: &Report) -> String {
+    if let Some(reason) = report.withheld {
+        return format!("No claims: {}.", escape(&withheld(reason).without_tones()));
     }
-    let mut text: String = judgement
-        .findings
-        .iter()
-        .map(|finding| format!("- {}\n", quotable(finding, recorded.plan_of(finding.cell(&recorded.places)))))
-        .collect();
-    text.push_str(&format!(
-        "\nThe intervals hold together with 95 %: a family of {} comparisons. Lower is better.",
-        judgement.findings.len()
-    ));
-    text
-}
-
-/// One finding with all that it depends on.
-pub(super) fn quotable(finding: &Finding, plan: Option<&PlanRecord>) -> String {
-    let short = escape(&verdicts::sentence(finding));
-    let metric = finding.metric.name;
-    let place = escape(&conditions(plan));
-    let Some(comparison) = finding.comparison.as_ref().filter(|_| !finding.ends_differ) else {
-        return format!("**{metric}**: {short}");
-    };
-    let blocks = comparison.blocks;
-    match comparison.verdict {
-        Verdict::Lower | Verdict::Higher => {
-            let lower = comparison.verdict == Verdict::Lower;
-            let (one, other) =
-                if lower { (&finding.second, &finding.first) } else { (&finding.first, &finding.second) };
-            let (one, other) = (escape(one), escape(other));
-            let (size, range) = verdicts::amounts(finding, comparison, lower);
-            let size = match finding.metric.margin {
-                Margin::Ratio(_) => format!("{size} lower"),
-                Margin::Difference(_) => format!("lower by {size}"),
-            };
-            format!("**{metric}** of {one} is {size} than that of {other} ({place}): interval {range}, {blocks} blocks")
-        }
-        _ => format!("**{metric}**: {short} ({place}; {blocks} blocks)"),
-    }
-}
-
-/// What a figure depends on besides the load.
-pub(super) fn conditions(plan: Option<&PlanRecord>) -> String {
-    let Some(plan) = plan else { return "configuration unknown".to_owned() };
-    format!("{} placement, {}, {} pacing", plan.placement.name(), workers(plan.server_cpus.len()), plan.pacing.name())
-}
-
-fn workers(count: usize) -> String {
-    if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
-}
-
-pub(super) fn limits(recorded: &Recorded) -> String {
-    let one_cpu = recorded.plan_of(&recorded.places.latency).is_some_and(|plan| plan.server_cpus.len() == 1);
-    let cpus = if one_cpu {
-        "- The server had one CPU: a runtime's worker threads, and threads at all, had nothing to run on in parallel. \
-         Nothing is said of servers with several CPUs.\n"
-    } else {
-        ""
-    };
-    let loads = if recorded.places == Places::default() { "one load" } else { "these loads" };
+    let sentences = report.claims.iter().flat_map(|group| group.pairs.iter().map(move |pair| quotable(group, pair)));
+    let list: String = sentences.map(|sentence| format!("- {sentence}\n")).collect();
     format!(
-        "- One host, loopback, {loads}: other hosts and loads may turn the order round.\n{cpus}\
-         - What holds in one session is replicated only if another one, on another day or host, agrees \
-         (`loadgen report A B`).\n\
-         - \"Undecided\" is not \"the same\"; \"equivalent\" is, within the margin.\n\
-         - CPU time in a fan-out contains the clients' receive path, since loopback does it in the sender's system call.\n\
-         - Peak throughput marked `>=`: the generator's CPU was full in most trials, the server's often as well, so the \
-         server may do more.\n\
-         - A guest of a hypervisor does not know whose cores its CPUs are: two of them may share one.\n"
+        "{list}\nLower is better. The intervals are simultaneous 95 % confidence intervals for a family of {} comparisons. \
+         \"Equivalent\": by two one-sided tests (TOST).",
+        report.family_size()
+    )
+}
+
+/// A claim with everything that it depends on.
+fn quotable(group: &MetricClaims, pair: &PairComparison) -> String {
+    let (metric, short) = (group.metric, escape(&sentence(pair)));
+    let PairResult::Compared(comparison) = &pair.result else { return format!("**{metric}**: {short}") };
+    let conditions = escape(&head::conditions(group.plan.as_ref()));
+    let blocks = comparison.blocks;
+    let second_is_lower = match comparison.verdict {
+        Verdict::Lower => true,
+        Verdict::Higher => false,
+        _ => return format!("**{metric}**: {short} ({conditions}; {blocks} blocks)"),
+    };
+    let (one, other) = if second_is_lower { (&pair.second, &pair.first) } else { (&pair.first, &pair.second) };
+    let (one, other) = (escape(one), escape(other));
+    let Amounts { size, least, most, unit, .. } = Amounts::of(pair, comparison, second_is_lower);
+    let size = match group.margin {
+        Margin::Ratio(_) => format!("{size}{unit} lower"),
+        Margin::Difference(_) => format!("lower by {size}{unit}"),
+    };
+    format!(
+        "**{metric}** of {one} is {size} than that of {other} ({conditions}): interval {least} to {most}{unit}, {blocks} \
+         blocks"
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::{judge::verdicts::PRIMARY, plan::Pacing, report::fixture::plan_record, stats::comparison::Comparison};
+    use crate::{plan::Pacing, record::PlanRecord, report::fixture};
 
     #[test]
-    fn a_verdict_can_be_quoted_by_itself() {
-        let comparison = Comparison {
-            estimate: 0.82,
-            interval: (0.8, 0.84),
-            level: 0.99,
-            blocks: 40,
-            p_value: 0.0,
-            p_adjusted: 0.0,
-            verdict: Verdict::Lower,
+    fn a_claim_can_be_quoted_by_itself() {
+        let plan = PlanRecord { pacing: Pacing::Timer, ..fixture::plan_record() };
+        let quoted = |metric: usize, estimate, interval, verdict| {
+            let pair = fixture::pair(metric, estimate, interval, verdict);
+            let group = fixture::metric_claims(Some(plan.clone()), vec![pair.clone()]);
+            quotable(&group, &pair)
         };
-        let finding = |metric: usize, comparison| Finding {
-            metric: PRIMARY[metric],
-            first: "tokio".to_owned(),
-            second: "mio".to_owned(),
-            comparison: Some(comparison),
-            ends_differ: false,
-        };
-        let plan = PlanRecord { pacing: Pacing::Timer, ..plan_record() };
         assert_eq!(
-            quotable(&finding(2, comparison), Some(&plan)),
+            quoted(2, 0.82, (0.8, 0.84), Verdict::Lower),
             "**CPU per message** of mio is 18 % lower than that of tokio (split placement, 1 worker, timer pacing): \
              interval 16 to 20 %, 40 blocks"
         );
-        let higher = Comparison { estimate: 13.3, interval: (13.2, 13.4), verdict: Verdict::Higher, ..comparison };
-        assert!(quotable(&finding(3, higher), Some(&plan)).contains("of tokio is lower by 13.3/s than that of mio"));
+        let higher = quoted(3, 13.3, (13.2, 13.4), Verdict::Higher);
+        assert!(higher.contains("of tokio is lower by 13.3/s than that of mio"), "{higher}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_document_has_no_control_character_and_no_markup_of_a_record(strange in "(\\PC|\\p{Cc}|<script>|```){0,12}") {
+            let strange = strange.replace(['#', '\n'], "");
+            let document = markdown(&fixture::report(&strange));
+            prop_assert!(!document.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{strange:?}");
+            let outside: String = document.split("\n```").step_by(2).collect();
+            prop_assert!(strange.contains("```") || !outside.contains("<script"), "{strange:?}");
+        }
     }
 }

@@ -1,40 +1,25 @@
-//! What people read on the terminal. Nothing is measured here and nothing is decided.
+//! What is said about a trial, a session or several sessions. [`model`] holds what is said; each format has a renderer of
+//! its own: [`text`] for terminals, [`markdown`], [`html`], [`csv`] and [`github_action`]. Nothing is measured or judged
+//! here.
 
-mod benchmark;
-mod cells;
-mod comparison;
+mod csv;
+mod files;
 #[cfg(test)]
 mod fixture;
-mod forest;
+mod github_action;
 mod html;
+mod layout;
 mod markdown;
+mod model;
 mod pictures;
-mod reasons;
-mod recorded;
-mod scorecard;
 mod session;
-mod side_by_side;
+mod sessions;
+mod text;
 mod trial;
-mod verdicts;
+mod words;
 
-use std::fmt::Write;
-
-pub use reasons::sentence as reason;
-pub use session::{benchmark_of, beside, render, render_into};
-pub(crate) use trial::trial;
-
-/// Lines under each other, the first column left and the others right-aligned, with a space in between at least.
-fn table(rows: &[Vec<String>], first: usize, others: usize) -> String {
-    let mut text = String::new();
-    for row in rows {
-        let (name, cells) = row.split_first().map_or(("", &[][..]), |(name, cells)| (name.as_str(), cells));
-        let cells: String = cells.iter().fold(String::new(), |mut line, cell| {
-            // Writing to a string does not fail.
-            let _ = write!(line, " {cell:>others$}");
-            line
-        });
-        text.push_str(format!("{name:<first$}{cells}").trim_end());
-        text.push('\n');
-    }
-    text
-}
+pub(crate) use self::{
+    files::{render, render_into, render_sessions, render_trend},
+    trial::trial,
+    words::reasons::sentence as reason,
+};

@@ -1,195 +1,104 @@
-//! What a session says, from its files alone.
+//! A recorded session with its claims.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use super::{
-    benchmark::benchmark,
-    cells::{self, findings, tables},
-    comparison,
-    html::{Content, page},
-    markdown::{Parts, fenced, markdown},
-    pictures::pictures,
-    recorded::Recorded,
-    side_by_side::side_by_side,
-    verdicts::{sentence, verdicts},
-};
 use crate::{
-    error::Usage,
-    judge::{metrics::contestants, scorecard::scorecard},
+    judge::{
+        counted::of_cell,
+        verdicts::{Judgement, judge},
+    },
+    record::{Metadata, PlanRecord, Primary, Row, State, Trials, is_running, read_rows},
     terminal,
     text::plain,
 };
 
-/// The figures of a session for github-action-benchmark.
-///
-/// # Errors
-/// If the folder holds no session.
-pub fn benchmark_of(folder: &Path) -> Result<String> {
-    Ok(benchmark(&Recorded::read(folder)?))
+/// A session, read from its files and judged.
+pub(super) struct JudgedSession {
+    pub(super) metadata: Metadata,
+    pub(super) rows: Vec<Row>,
+    pub(super) arms: Vec<String>,
+    /// The cells that the primary claims come from.
+    pub(super) primary: Primary,
+    pub(super) judgement: Judgement,
 }
 
-/// Two sessions side by side.
-///
-/// # Errors
-/// If a folder holds no session, or they may not be compared.
-pub fn beside(first: &Path, second: &Path) -> Result<String> {
-    side_by_side(&Recorded::read(first)?, &Recorded::read(second)?)
+/// The rows that count of the cells that the primary claims come from.
+pub(super) struct PrimaryRows<'a> {
+    pub(super) latency: Vec<&'a Row>,
+    pub(super) cpu: Vec<&'a Row>,
 }
 
-/// Renders a session as [`render`] does and puts its parts into a Markdown file as well.
-///
-/// # Errors
-/// A [`Usage`] error if the folder holds no session or the file no place for it; else if the file cannot be written.
-pub fn render_into(folder: &Path, file: &Path) -> Result<String> {
-    let document = Document::read(file).map_err(Usage::from)?;
-    let (recorded, parts) = rendered(folder).map_err(Usage::from)?;
-    document.splice(&recorded, &parts)?;
-    Ok(terminal(folder, &recorded, &parts))
+impl JudgedSession {
+    /// # Errors
+    /// If the folder holds no session.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let metadata = metadata(folder)?;
+        let Trials { rows, torn, .. } = read_rows(folder)?;
+        if torn {
+            terminal::say(format_args!(
+                "warning: {}: the last row is torn and left out",
+                plain(&folder.join("trials.csv").to_string_lossy())
+            ));
+        }
+        Ok(Self::of(metadata, rows))
+    }
+
+    pub(super) fn of(metadata: Metadata, rows: Vec<Row>) -> Self {
+        let arms = arms(&metadata, &rows);
+        let primary = metadata.configuration.primary.clone().unwrap_or_default();
+        let judgement = judge(&rows, &arms, &primary);
+        Self { metadata, rows, arms, primary, judgement }
+    }
+
+    pub(super) fn primary_rows(&self) -> PrimaryRows<'_> {
+        PrimaryRows { latency: of_cell(&self.rows, &self.primary.latency), cpu: of_cell(&self.rows, &self.primary.cpu) }
+    }
+
+    /// Whether all the blocks that were planned are there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.metadata.state == State::Complete
+    }
+
+    /// The plan of a cell, or of the only load; `None` if session.json was cut.
+    pub(super) fn plan_of(&self, cell: &str) -> Option<&PlanRecord> {
+        let configuration = &self.metadata.configuration;
+        let found = configuration.cells.iter().find(|other| other.cell == cell);
+        found.map_or(configuration.plan.as_ref(), |cell| Some(&cell.plan))
+    }
 }
 
-/// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the
-/// terminal. If they cannot be written a word on stderr says so: the session is read all the same.
-///
-/// # Errors
-/// If the folder holds no session.
-pub fn render(folder: &Path) -> Result<String> {
-    let (recorded, parts) = rendered(folder)?;
-    Ok(terminal(folder, &recorded, &parts))
-}
-
-fn rendered(folder: &Path) -> Result<(Recorded, Parts)> {
-    let recorded = Recorded::read(folder)?;
-    let (arms, used) = (&recorded.arms, recorded.used());
-    let contestants = contestants(arms);
-    let configuration = recorded.configuration();
-    let many = !configuration.cells.is_empty();
-    let sections = scorecard(&recorded.rows, &contestants, &recorded.metadata.logic_lines);
-    let plan = recorded.plan_of(&recorded.places.latency);
-    let loads = if many { tables(configuration, &recorded.rows, arms) } else { Vec::new() };
-    let parts = Parts {
-        head: comparison::head(plan, &recorded.rows, recorded.metadata.state, &configuration.pilot),
-        table: comparison::text(plan, &recorded.places.cpu, &used, arms),
-        scorecard: super::scorecard::scorecard(&sections, &contestants),
-        loads: if many { cells::text(&loads) } else { String::new() },
-        findings: match recorded.silence() {
-            None if many => findings(configuration, &recorded.rows),
-            _ => String::new(),
-        },
+/// session.json with its texts escaped. If its end is missing, the trials are still shown, but no claim is made.
+fn metadata(folder: &Path) -> Result<Metadata> {
+    let mut metadata = match Metadata::read_to_show(folder) {
+        Err(error) if error.root_cause().downcast_ref::<serde_json::Error>().is_some_and(serde_json::Error::is_eof) => {
+            let file = folder.join("session.json");
+            terminal::say(format_args!(
+                "warning: {} is truncated: the plan is unknown",
+                plain(&file.to_string_lossy())
+            ));
+            Metadata::unknown()
+        }
+        metadata => metadata?,
     };
-    let figures = comparison::figures(&used, arms);
-    let content = Content { head: &parts.head, sections: &sections, contestants: &contestants, figures, loads };
-    let pictures = pictures(folder);
-    let files = [
-        ("verdicts.csv", verdicts_table(&recorded)?),
-        ("report.md", markdown(&recorded, &parts, &pictures).into_bytes()),
-        ("report.html", page(&recorded, &content, &pictures).into_bytes()),
-    ];
-    let failed = files.iter().filter_map(|(name, text)| Some((name, fs::write(folder.join(name), text).err()?)));
-    let failed: Vec<_> = failed.collect();
-    if let Some((_, error)) = failed.first() {
-        let names: Vec<&str> = failed.iter().map(|(name, _)| **name).collect();
-        terminal::say(format_args!(
-            "warning: not written in {}: {}: {error}",
-            plain(&folder.to_string_lossy()),
-            names.join(", ")
-        ));
+    if metadata.state == State::Running && !is_running(folder) {
+        metadata.state = State::Partial;
     }
-    Ok((recorded, parts))
+    Ok(metadata)
 }
 
-fn terminal(folder: &Path, recorded: &Recorded, parts: &Parts) -> String {
-    let mut text = format!("{}{}\n{}", parts.head, parts.table, verdicts(&recorded.judgement, recorded.is_complete()));
-    for part in [&parts.scorecard, &parts.loads].into_iter().filter(|part| !part.is_empty()) {
-        text.push_str(&format!("\n{part}"));
-    }
-    format!("{text}files: {}\n", plain(&folder.to_string_lossy()))
-}
-
-/// A Markdown file with places for parts of a report.
-struct Document<'a> {
-    file: &'a Path,
-    text: String,
-}
-
-impl<'a> Document<'a> {
-    /// # Errors
-    /// If it cannot be read or written, or has no place for the report.
-    fn read(file: &'a Path) -> Result<Self> {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let writable = fs::OpenOptions::new().append(true).open(file);
-        writable.with_context(|| format!("cannot write {}", file.display()))?;
-        let (open, close) = marks("report");
-        let place = text.split_once(&open).filter(|(_, rest)| rest.contains(&close));
-        ensure!(place.is_some(), "{} has no line {} with {close} behind it", file.display(), open.trim_end());
-        Ok(Self { file, text })
-    }
-
-    /// Puts parts of a report into it, each between its two marks.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    fn splice(self, recorded: &Recorded, parts: &Parts) -> Result<()> {
-        let document = spliced(self.text, recorded, parts);
-        fs::write(self.file, document).with_context(|| format!("cannot write {}", self.file.display()))
-    }
-}
-
-/// What stands around the place of a part.
-fn marks(name: &str) -> (String, String) {
-    (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"))
-}
-
-fn spliced(mut document: String, recorded: &Recorded, parts: &Parts) -> String {
-    let (report, verdicts) =
-        (format!("{}{}", parts.head, parts.table), verdicts(&recorded.judgement, recorded.is_complete()));
-    let texts =
-        [("report", &report), ("verdicts", &verdicts), ("scorecard", &parts.scorecard), ("loads", &parts.loads)];
-    for (name, text) in texts {
-        let (open, close) = marks(name);
-        let place = document.split_once(&open).and_then(|(before, rest)| Some((before, rest.split_once(&close)?.1)));
-        if let Some((before, after)) = place {
-            document = format!("{before}{open}{}\n{close}{after}", fenced(text));
+/// The arms of the primary claims in the order of the command line; a single run has one.
+fn arms(metadata: &Metadata, rows: &[Row]) -> Vec<String> {
+    let configuration = &metadata.configuration;
+    let latency = configuration.primary.as_ref().map(|primary| primary.latency.as_str());
+    let primary = configuration.cells.iter().find(|cell| Some(cell.cell.as_str()) == latency);
+    let named = primary.map_or(&configuration.arms, |cell| &cell.arms);
+    let mut arms = named.clone();
+    for row in rows.iter().filter(|_| named.is_empty()) {
+        if !arms.contains(&row.arm) {
+            arms.push(row.arm.clone());
         }
     }
-    document
-}
-
-/// verdicts.csv: a line for each comparison.
-fn verdicts_table(recorded: &Recorded) -> Result<Vec<u8>> {
-    let judgement = &recorded.judgement;
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record([
-        "family",
-        "metric",
-        "first",
-        "second",
-        "estimate",
-        "low",
-        "high",
-        "level",
-        "blocks",
-        "p_value",
-        "p_adjusted",
-        "verdict",
-    ])?;
-    let families = [("primary", &judgement.findings), ("control", &judgement.control)];
-    for (family, finding) in families.iter().flat_map(|(family, findings)| findings.iter().map(move |it| (family, it)))
-    {
-        let mut record = vec![(*family).to_owned(), finding.metric.name.to_owned()];
-        record.extend([finding.first.clone(), finding.second.clone()]);
-        let numbers = finding.comparison.map(|it| {
-            let (low, high) = it.interval;
-            [it.estimate, low, high, it.level, it.blocks as f64, it.p_value, it.p_adjusted]
-                .map(|number| number.to_string())
-        });
-        record.extend(numbers.unwrap_or_default());
-        record.push(match recorded.silence() {
-            Some(reason) => format!("no claim: {reason}"),
-            None => sentence(finding),
-        });
-        csv.write_record(record)?;
-    }
-    Ok(csv.into_inner()?)
+    arms
 }

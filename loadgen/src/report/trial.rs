@@ -4,7 +4,10 @@ use std::path::Path;
 
 use hdrhistogram::Histogram;
 
-use super::{reasons::sentence, table};
+use super::{
+    layout::{Widths, listed, wrapped},
+    words::reasons::sentence,
+};
 use crate::{
     engine::tally::Tally,
     measure::{
@@ -18,33 +21,33 @@ use crate::{
     },
     record::{BoundBy, Reason, ReasonKind, Validity},
     stats::{SAMPLES_BEYOND, is_told},
-    text::plain,
+    text::{Text, Tone, plain},
 };
 
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// Configuration, validity, latency, throughput, server, files.
-pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> String {
+pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
     let plan = entry.plan;
-    let mut text = configuration(entry.arm, plan);
+    let mut text = Text::from(configuration(entry.arm, plan));
     let Ok((trial, assessment)) = entry.measured else { return text };
-    text.push('\n');
-    text.push_str(&validity(assessment, trial));
+    text.push("\n");
+    text.push(validity(assessment, trial));
     if trial.load.is_none() {
-        text.push_str(&counts(plan, trial));
+        text.push(counts(plan, trial));
     }
     if let Some(load) = &trial.load {
-        text.push('\n');
-        text.push_str(&latency(plan, &load.window.tally, assessment));
-        text.push_str(&company(plan, trial, load));
-        text.push_str(&throughput(plan, trial, load, assessment));
-        text.push_str(&generator(entry, load));
-        text.push_str(&server(entry, load));
+        text.push("\n");
+        text.push(latency(plan, &load.window.tally, assessment));
+        text.push(misbehaving(plan, trial, load));
+        text.push(throughput(plan, trial, load, assessment));
+        text.push(generator(entry, load));
+        text.push(server(entry, load));
     }
-    text.push_str(&idle(trial));
-    text.push_str(&memory(trial));
+    text.push(idle(trial));
+    text.push(memory(trial));
     if let Some(files) = files {
-        text.push_str(&format!("files       {}\n", plain(&files.to_string_lossy())));
+        text.push(format!("files       {}\n", plain(&files.to_string_lossy())));
     }
     text
 }
@@ -89,20 +92,23 @@ fn configuration(name: &str, plan: &Plan) -> String {
     )
 }
 
-fn validity(assessment: &Assessment, trial: &Trial) -> String {
+fn validity(assessment: &Assessment, trial: &Trial) -> Text {
     let word = match assessment.validity {
-        Validity::Valid => "VALID",
-        Validity::Flagged => "FLAGGED",
-        Validity::Invalid => "INVALID",
+        Validity::Valid => Text::toned("VALID", Tone::Good),
+        Validity::Flagged => Text::toned("FLAGGED", Tone::Warning),
+        Validity::Invalid => Text::toned("INVALID", Tone::Bad),
     };
     let why: Vec<String> = assessment.reasons.iter().chain(&assessment.flags).map(|it| reason(it, trial)).collect();
-    let why: Vec<&str> = why.iter().map(String::as_str).collect();
-    let partial = if trial.interrupted { partial(trial) } else { String::new() };
     let problem = trial.problem.as_ref().map_or_else(String::new, |problem| format!(": {}", plain(problem)));
-    format!("validity    {word}{}\n{partial}outcome     {}{problem}\n", reasons(&why), assessment.outcome.name())
+    let partial = if trial.interrupted { partial(trial) } else { Text::default() };
+    Text::from("validity    ")
+        .with(word)
+        .with(reasons(&why))
+        .with(partial)
+        .with(format!("outcome     {}{problem}\n", assessment.outcome.name()))
 }
 
-/// A reason; a shortage with what this host lacked.
+/// A reason; of a shortage with the resource.
 fn reason(reason: &Reason, trial: &Trial) -> String {
     let text = sentence(reason);
     match trial.shortage().filter(|_| reason.kind == ReasonKind::HostShortage) {
@@ -111,40 +117,29 @@ fn reason(reason: &Reason, trial: &Trial) -> String {
     }
 }
 
-fn partial(trial: &Trial) -> String {
-    match &trial.load {
-        None => "PARTIAL     it was interrupted before the load\n".to_owned(),
+fn partial(trial: &Trial) -> Text {
+    Text::toned("PARTIAL", Tone::Warning).with(match &trial.load {
+        None => "     interrupted before the load\n".to_owned(),
         Some(load) => {
             let seconds = load.window.planned_ns as f64 / 1e9;
-            format!("PARTIAL     it was interrupted after {seconds:.1} s of load, which the figures are of\n")
+            format!("     interrupted after {seconds:.1} s of load; the figures cover these\n")
         }
-    }
+    })
 }
 
-/// Reasons behind a word, on as many lines as they need, beginning with a new one unless it is one short one.
-fn reasons(why: &[&str]) -> String {
-    const WIDTH: usize = 80;
-    const INDENT: &str = "\n              ";
+/// Reasons behind a word: a single short one on the same line, others as a list.
+fn reasons(why: &[String]) -> Text {
     match why {
-        [] => return String::new(),
-        [reason] if reason.len() <= 58 => return format!(": {reason}"),
-        _ => {}
-    }
-    let mut text = ":".to_owned();
-    for reason in why {
-        text.push_str("\n            -");
-        let mut column = INDENT.len() - 2;
-        for word in reason.split(' ') {
-            let fits = column + 1 + word.chars().count() <= WIDTH;
-            text.push_str(if fits { " " } else { INDENT });
-            column = if fits { column + 1 } else { INDENT.len() - 1 } + word.chars().count();
-            text.push_str(word);
+        [] => "\n".into(),
+        [reason] if reason.len() <= 58 => format!(": {reason}\n").into(),
+        _ => {
+            let lines = why.iter().map(|reason| wrapped(&format!("            - {reason}").into(), 14));
+            Text::from(":\n").with(lines.collect::<Text>())
         }
     }
-    text
 }
 
-fn latency(plan: &Plan, tally: &Tally, assessment: &Assessment) -> String {
+fn latency(plan: &Plan, tally: &Tally, assessment: &Assessment) -> Text {
     let mut rows = vec![header()];
     let open = matches!(plan.load, Load::Open { .. });
     // Where the send lag is a good part of the response, the truth lies between service and response.
@@ -166,28 +161,29 @@ fn latency(plan: &Plan, tally: &Tally, assessment: &Assessment) -> String {
         rows.push(points("echo, between", &tally.response_outside_fanout));
     }
     let from = if open { "response counts from the intended send time" } else { "closed loop: service time only" };
-    format!("{}{from}; status from the tick's due time\n", table(&rows, 13, 10))
+    rows.into_iter().collect::<Text>().with(format!("{from}; status from the tick's due time\n"))
 }
 
-fn header() -> Vec<String> {
+const LATENCY: Widths = Widths { names: 13, others: 11 };
+
+fn header() -> Text {
     let names = QUANTILES.iter().map(|(name, _)| *name);
-    ["latency, us"].into_iter().chain(names).chain(["max"]).map(str::to_owned).collect()
+    LATENCY.line("latency, us", names.chain(["max"]).map(Text::from))
 }
 
-fn points(name: &str, histogram: &Histogram<u64>) -> Vec<String> {
+fn points(name: &str, histogram: &Histogram<u64>) -> Text {
     let cells = QUANTILES.iter().map(|(_, quantile)| point(histogram, *quantile));
     let max = if histogram.is_empty() { "-".to_owned() } else { show_us(histogram.max() as f64) };
-    [name.to_owned()].into_iter().chain(cells).chain([max]).collect()
+    LATENCY.line(name, cells.chain([max]).map(Text::from))
 }
 
-/// From service to response: how much of the difference is the generator's is not known.
-fn interval(name: &str, service: &Histogram<u64>, response: &Histogram<u64>) -> Vec<String> {
+/// From service to response: the generator's share of the difference is unknown.
+fn interval(name: &str, service: &Histogram<u64>, response: &Histogram<u64>) -> Text {
     let cells = QUANTILES.iter().map(|(_, quantile)| match (point(service, *quantile), point(response, *quantile)) {
         (low, high) if low == high => high,
         (low, high) => format!("{low}-{high}"),
     });
-    let max = show_us(response.max() as f64);
-    [name.to_owned()].into_iter().chain(cells).chain([max]).collect()
+    LATENCY.line(name, cells.chain([show_us(response.max() as f64)]).map(Text::from))
 }
 
 fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
@@ -197,7 +193,7 @@ fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
     show_us(histogram.value_at_quantile(quantile) as f64)
 }
 
-fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, assessment: &Assessment) -> String {
+fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, assessment: &Assessment) -> Text {
     let rate = |loaded: &Loaded| {
         show_count(loaded.window.tally.counts.echoed_in_time as f64 * 1e9 / loaded.window.planned_ns as f64)
     };
@@ -210,12 +206,12 @@ fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, assessment: &Assessment
             format!("{}/s achieved; peak {at_least}{}/s{bound}", rate(load), rate(peak))
         }
     };
-    format!("throughput  {achieved}\n{}", counts(plan, trial))
+    Text::from(format!("throughput  {achieved}\n")).with(counts(plan, trial))
 }
 
-/// What was sent in the load window and what became of it, and what went wrong in others: each line is of one window.
-fn counts(plan: &Plan, trial: &Trial) -> String {
-    let mut text = String::new();
+/// The counts of the load window, and the troubles of the others: a line per window.
+fn counts(plan: &Plan, trial: &Trial) -> Text {
+    let mut text = Text::default();
     for (name, window) in trial.windows() {
         let counts = &window.tally.counts;
         let load = name == "load";
@@ -232,51 +228,34 @@ fn counts(plan: &Plan, trial: &Trial) -> String {
         ];
         let shown = troubles.iter().filter(|((always, count), _)| *always || *count > 0);
         let mut items: Vec<String> = shown.map(|((_, count), what)| format!("{count} {what}")).collect();
-        // Depth messages are under way at the end of every closed loop, and only the load's are worth a line.
+        // In a closed loop as many messages as its depth are in flight at the end; only those of the load get a line.
         if items.is_empty() || (closed && !load && counts.unanswered > 0 && items.len() == 1) {
             continue;
         }
         if load {
             items.splice(0..0, [format!("{} sent", counts.sent), format!("{} echoed", counts.echoed)]);
         }
-        text.push_str(&wrapped(if load { "counts" } else { name }, &items));
+        text.push(listed(if load { "counts" } else { name }, &items));
     }
     text
 }
 
-/// Items behind a name, on as many lines of 80 columns as they need.
-fn wrapped(name: &str, items: &[String]) -> String {
-    const WIDTH: usize = 80;
-    let mut lines = vec![format!("{name:<11}")];
-    for (index, item) in items.iter().enumerate() {
-        let comma = if index + 1 < items.len() { "," } else { "" };
-        let last = lines.len() - 1;
-        if lines[last].len() + 1 + item.len() + comma.len() > WIDTH {
-            lines.push(" ".repeat(11));
-        }
-        let last = lines.len() - 1;
-        lines[last].push_str(&format!(" {item}{comma}"));
-    }
-    lines.join("\n") + "\n"
-}
-
-/// What the clients that behave badly did, and what that did to the others.
-fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
+/// The misbehaving clients, and the latency of the others without them.
+fn misbehaving(plan: &Plan, trial: &Trial, load: &Loaded) -> Text {
     if plan.cohorts.is_empty() {
-        return String::new();
+        return Text::default();
     }
-    let mut text = String::new();
+    let mut text = Text::default();
     if let Some(undisturbed) = &trial.undisturbed {
-        let before = points("undisturbed", &undisturbed.window.tally.response);
-        text.push_str(&table(&[before], 13, 10));
+        text.push(points("undisturbed", &undisturbed.window.tally.response));
     }
-    let asked = |kind| match kind {
+    let requested = |kind| match kind {
         CohortKind::SlowReader => (f64::from(plan.cohorts.slow_readers), "slow readers"),
         CohortKind::Churn => (plan.cohorts.churn_per_sec, "connections/s"),
         CohortKind::Flooder => (f64::from(plan.cohorts.flooders), "flooders"),
     };
     for kind in CohortKind::ALL {
-        let (count, name) = asked(kind);
+        let (count, name) = requested(kind);
         let tally = &load.window.cohorts[kind as usize];
         if count > 0.0 {
             let count = show_count(count);
@@ -286,8 +265,8 @@ fn company(plan: &Plan, trial: &Trial, load: &Loaded) -> String {
                 format!("{} wrong", tally.wrong),
                 format!("{} closed by the server", tally.closed),
             ];
-            items.extend((tally.short > 0).then(|| format!("{} not connected for want of this host", tally.short)));
-            text.push_str(&wrapped("beside", &items));
+            items.extend((tally.short > 0).then(|| format!("{} not connected by this host", tally.short)));
+            text.push(listed("beside", &items));
         }
     }
     text
@@ -297,7 +276,7 @@ fn generator(entry: &Entry<'_>, load: &Loaded) -> String {
     let busy = busy_share(entry.plan, load) * 100.0;
     let ceiling = entry.conditions.share_of_ceiling(entry.plan).zip(entry.conditions.ceiling_per_sec);
     let ceiling = ceiling.map_or_else(String::new, |(share, ceiling)| {
-        format!("; the load is {:.0} % of what it can do ({}/s)", share * 100.0, show_count(ceiling))
+        format!("; the load is {:.0} % of its ceiling ({}/s)", share * 100.0, show_count(ceiling))
     });
     format!("generator   {busy:.0} % busy{ceiling}\n")
 }
@@ -314,7 +293,7 @@ fn server(entry: &Entry<'_>, load: &Loaded) -> String {
         .map_or_else(String::new, |count| format!(", {:.2} wake-ups", per_message(count as f64)));
     let calls = entry.syscalls_per_message.map_or_else(String::new, |calls| format!(", {calls:.2} system calls"));
     let cpu = show_us(per_message(usage.cpu_ns as f64));
-    format!("server      {cpu} us CPU{wakeups}{calls} a message{spinning}\n")
+    format!("server      {cpu} us CPU{wakeups}{calls} per message{spinning}\n")
 }
 
 fn idle(trial: &Trial) -> String {
@@ -323,12 +302,12 @@ fn idle(trial: &Trial) -> String {
     };
     let seconds = usage.at_ns as f64 / 1e9;
     let per_tick = match (usage.voluntary_switches, idle.ticks) {
-        (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups a tick", count as f64 / ticks as f64),
+        (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups per tick", count as f64 / ticks as f64),
         (Some(count), _) => format!(", {:.1} wake-ups/s", count as f64 / seconds),
         (None, _) => String::new(),
     };
     let name = if trial.load.is_some() { "" } else { "server" };
-    format!("{name:<12}idle: {:.0} us CPU a second{per_tick}\n", usage.cpu_ns as f64 / 1e3 / seconds)
+    format!("{name:<12}idle: {:.0} us CPU per second{per_tick}\n", usage.cpu_ns as f64 / 1e3 / seconds)
 }
 
 fn memory(trial: &Trial) -> String {

@@ -7,11 +7,11 @@ use anyhow::Result;
 use super::arms::Arm;
 use crate::{
     cli::CompareArgs,
-    judge::verdicts::{FLOOR, Places},
+    judge::primary::FLOOR,
     plan::{
         Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
     },
-    record::{CellRecord, DroppedCell, PlanRecord},
+    record::{CellRecord, DroppedCell, PlanRecord, Primary},
 };
 
 /// One load of a session, with its arms.
@@ -141,8 +141,8 @@ impl<'a> Full<'a> {
     }
 
     /// The cells of the primary claims.
-    pub(super) fn places() -> Places {
-        Places { latency: format!("rate-{PRIMARY_FRACTION}"), cpu: "cpu".to_owned() }
+    pub(super) fn primary() -> Primary {
+        Primary { latency: format!("rate-{PRIMARY_FRACTION}"), cpu: "cpu".to_owned() }
     }
 
     /// Every cell that this host can carry, and the names of the others with the reason.
@@ -219,8 +219,8 @@ impl<'a> Full<'a> {
     }
 
     fn cell(&self, label: &str, variant: Variant) -> Result<Cell> {
-        let places = Self::places();
-        let primary = [&places.latency, &places.cpu].into_iter().any(|place| place == label);
+        let primary = Self::primary();
+        let primary = [&primary.latency, &primary.cpu].into_iter().any(|place| place == label);
         let part = |(share, of): (u64, u64), least: u64| {
             (self.blocks * share).div_ceil(of).clamp(1, self.blocks).max(least.min(self.blocks))
         };

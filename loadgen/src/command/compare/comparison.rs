@@ -77,8 +77,7 @@ impl Comparison {
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
         }
-        let text = report::render(&folder)?;
-        terminal::print(&text)?;
+        terminal::print(report::render(&folder)?)?;
         Ok(self.exit)
     }
 

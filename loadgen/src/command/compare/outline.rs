@@ -99,14 +99,14 @@ pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>
         terminal::say(format_args!("left out: {}: {}", cell.cell, cell.reason));
     }
     let takes: Duration = cells.iter().map(Cell::estimate).sum();
-    let main = cells.iter().position(|cell| cell.label.as_ref() == Some(&Full::places().latency));
+    let main = cells.iter().position(|cell| cell.label.as_ref() == Some(&Full::primary().latency));
     let main = main.context("this host does not carry the load of the primary claims")?;
     let configuration = Configuration {
         cells: cells.iter().map(Cell::recorded).collect(),
         dropped_cells: dropped,
         pilot,
         slowest_rate_per_sec: Some(recorded_rate(slowest)),
-        primary: Some(Full::places()),
+        primary: Some(Full::primary()),
         ..Configuration::default()
     };
     let deadline = Some(Instant::now() + takes.mul_f64(SLACK));

@@ -1,24 +1,24 @@
-//! What spoke against a trial, in words.
+//! Reasons against trials, in words.
 
 use crate::record::{Reason, ReasonKind};
 
 /// The reason without its amount.
-pub(super) fn title(kind: ReasonKind) -> &'static str {
+pub(in crate::report) fn title(kind: ReasonKind) -> &'static str {
     match kind {
-        ReasonKind::SlotsMissed => "slots missed their turn",
+        ReasonKind::SlotsMissed => "send slots were missed",
         ReasonKind::SendLag => "high send lag p99",
-        ReasonKind::SendLagShare => "send lag p99 is a good part of response p99",
-        ReasonKind::RunDelay => "the generator waited for its CPU",
-        ReasonKind::Steal => "the hypervisor took CPU time",
+        ReasonKind::SendLagShare => "send lag p99 is a large share of response p99",
+        ReasonKind::RunDelay => "the generator waited for a CPU",
+        ReasonKind::Steal => "the hypervisor stole CPU time",
         ReasonKind::GeneratorBusy => "the generator was busy",
         ReasonKind::ForeignCpu => "other processes used CPU time",
-        ReasonKind::Drift => "the drift probe was below its best",
-        ReasonKind::LittlesLaw => "the generator's accounts differ (Little's law)",
+        ReasonKind::Drift => "the drift probe fell below its best rate",
+        ReasonKind::LittlesLaw => "messages in flight contradict Little's law",
         ReasonKind::OutOfRange => "times beyond 60 s",
-        ReasonKind::StatusClock => "status times make no sense to this host's clock",
+        ReasonKind::StatusClock => "status times do not fit this host's clock",
         ReasonKind::HostShortage => "this host ran short of ports, descriptors or memory",
         ReasonKind::Interrupted => "interrupted",
-        ReasonKind::IdleNotAligned => "no status line came: the idle window is not aligned to ticks",
+        ReasonKind::IdleNotAligned => "no status line: the idle window is not aligned to ticks",
         ReasonKind::NothingMeasured => "nothing was measured",
         ReasonKind::DebugBuild => "debug build",
         ReasonKind::OneCpu => "server and generator share the only CPU",
@@ -27,7 +27,7 @@ pub(super) fn title(kind: ReasonKind) -> &'static str {
 }
 
 /// The reason with its amount.
-pub fn sentence(reason: &Reason) -> String {
+pub(crate) fn sentence(reason: &Reason) -> String {
     let title = title(reason.kind);
     let Some(value) = reason.value else { return title.to_owned() };
     match reason.kind {
@@ -50,7 +50,7 @@ mod tests {
     fn every_reason_is_said_with_its_amount_in_its_unit() {
         let said = |kind, value| sentence(&Reason::of(kind, value));
         assert_eq!(said(ReasonKind::SendLag, 52_431.0), "high send lag p99: 52 us");
-        assert_eq!(said(ReasonKind::Steal, 0.0412), "the hypervisor took CPU time: 4.1 %");
+        assert_eq!(said(ReasonKind::Steal, 0.0412), "the hypervisor stole CPU time: 4.1 %");
         assert_eq!(said(ReasonKind::OutOfRange, 3.0), "times beyond 60 s: 3");
         assert_eq!(sentence(&ReasonKind::Interrupted.into()), "interrupted");
         assert!(ReasonKind::ALL.iter().all(|kind| !title(*kind).is_empty()));

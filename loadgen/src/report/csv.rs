@@ -1,0 +1,53 @@
+//! verdicts.csv: a line per comparison.
+
+use anyhow::Result;
+
+use super::{
+    model::Report,
+    words::claims::{sentence, withheld},
+};
+use crate::judge::verdicts::PairComparison;
+
+const COLUMNS: [&str; 12] = [
+    "family",
+    "metric",
+    "first",
+    "second",
+    "estimate",
+    "low",
+    "high",
+    "level",
+    "blocks",
+    "p_value",
+    "p_adjusted",
+    "verdict",
+];
+
+/// The whole file.
+///
+/// # Errors
+/// If a line cannot be written.
+pub(super) fn verdicts(report: &Report) -> Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(COLUMNS)?;
+    let primary = report.claims.iter().flat_map(|group| &group.pairs).map(|pair| ("primary", pair));
+    let control = report.claims.iter().flat_map(|group| &group.control).map(|pair| ("control", pair));
+    for (family, pair) in primary.chain(control) {
+        let verdict = match report.withheld {
+            Some(reason) => format!("no claim: {}", withheld(reason).without_tones()),
+            None => sentence(pair),
+        };
+        let names = [family, pair.metric.name, &pair.first, &pair.second].map(str::to_owned);
+        csv.write_record(names.into_iter().chain(numbers(pair)).chain([verdict]))?;
+    }
+    Ok(csv.into_inner()?)
+}
+
+/// From the estimate to the adjusted p value; empty if there is no comparison.
+fn numbers(pair: &PairComparison) -> [String; 7] {
+    let numbers = pair.comparison().map(|it| {
+        let (low, high) = it.interval;
+        [it.estimate, low, high, it.level, it.blocks as f64, it.p_value, it.p_adjusted].map(|number| number.to_string())
+    });
+    numbers.unwrap_or_default()
+}

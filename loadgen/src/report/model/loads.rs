@@ -1,0 +1,93 @@
+//! Sessions of several loads: medians and claims under each of them.
+
+use super::tables::{Cell, Table, TableRow, usable_values};
+use crate::{
+    judge::{
+        counted::of_cell,
+        metrics::{self, Metric, contestants},
+        verdicts::{PairComparison, explore},
+    },
+    plan::units::show_count,
+    record::{CellRecord, Outcome, Row},
+    report::session::JudgedSession,
+    stats::quantile,
+};
+
+const SHOWN: [(&str, Metric); 3] = [
+    ("response p50, us", metrics::response_p50),
+    ("response p99, us", metrics::response_p99),
+    ("CPU/message, us", metrics::cpu_per_message_ns),
+];
+
+/// The claims under a load that is not a primary one, a family of their own.
+pub(in crate::report) struct SecondaryFamily {
+    pub(in crate::report) cell: String,
+    pub(in crate::report) rate_per_sec: f64,
+    pub(in crate::report) pairs: Vec<PairComparison>,
+}
+
+/// A cell in which messages are sent.
+struct LoadedCell<'a> {
+    name: &'a str,
+    /// Without the control.
+    arms: Vec<String>,
+    rate_per_sec: f64,
+    rows: Vec<Row>,
+}
+
+/// A table per quantity, a line per load.
+pub(super) fn tables(session: &JudgedSession) -> Vec<Table> {
+    let (cells, columns) = (loaded(session), contestants(&session.arms));
+    let line = |cell: &LoadedCell<'_>, value: Metric| {
+        let rows = of_cell(&cell.rows, cell.name);
+        TableRow {
+            name: format!("{} {}/s", cell.name, show_count(cell.rate_per_sec)),
+            cells: columns.iter().map(|arm| median(&rows, arm, value)).collect(),
+        }
+    };
+    let table = |(title, value): (&str, Metric)| Table {
+        corner: title.to_owned(),
+        columns: columns.clone(),
+        rows: cells.iter().map(|cell| line(cell, value)).collect(),
+    };
+    SHOWN.into_iter().map(table).collect()
+}
+
+/// The claims under every load that is not a primary one.
+pub(super) fn secondary(session: &JudgedSession) -> Vec<SecondaryFamily> {
+    let primary = &session.primary;
+    let others = loaded(session).into_iter().filter(|cell| primary.latency != cell.name && primary.cpu != cell.name);
+    let family = |cell: LoadedCell<'_>| SecondaryFamily {
+        cell: cell.name.to_owned(),
+        rate_per_sec: cell.rate_per_sec,
+        pairs: explore(&cell.rows, &cell.arms, cell.name),
+    };
+    others.map(family).collect()
+}
+
+/// In the order of the session.
+fn loaded(session: &JudgedSession) -> Vec<LoadedCell<'_>> {
+    let cell = |cell: &'_ CellRecord| {
+        let rows: Vec<Row> = session.rows.iter().filter(|row| row.cell_name() == cell.cell).cloned().collect();
+        let rate_per_sec = rows.first()?.rate_offered_per_sec?;
+        (cell.plan.load_ms > 0.0).then_some((rate_per_sec, rows))
+    };
+    let cells = session.metadata.configuration.cells.iter();
+    let loaded = cells.filter_map(|record| {
+        let (rate_per_sec, rows) = cell(record)?;
+        Some(LoadedCell { name: &record.cell, arms: contestants(&record.arms), rate_per_sec, rows })
+    });
+    loaded.collect()
+}
+
+/// The median of an arm; if it failed or was saturated in some blocks, their number.
+fn median(rows: &[&Row], arm: &str, value: Metric) -> Cell {
+    let own: Vec<&&Row> = rows.iter().filter(|row| row.arm == arm).collect();
+    for outcome in [Outcome::Failed, Outcome::Saturated] {
+        let trials = own.iter().filter(|row| row.outcome == outcome).count();
+        if trials > 0 {
+            return Cell::NotOk { outcome, trials, of: own.len() };
+        }
+    }
+    quantile(&usable_values(rows, arm, value), 0.5).map_or(Cell::Missing, Cell::Nanoseconds)
+}

@@ -1,0 +1,180 @@
+//! The report of a session as text of 80 columns. The parts are public to this folder, since a Markdown document shows
+//! some of them.
+
+use super::{
+    layout::{Widths, wrapped},
+    model::{Cell, MetricClaims, Report, RuleTable, SecondaryFamily, Table},
+    words::{
+        claims::{sentence, withheld},
+        head,
+        notes::{self, family, note},
+    },
+};
+use crate::{
+    judge::{blocks::BlockCount, verdicts::PairComparison},
+    plan::units::show_count,
+    text::{Text, plain},
+};
+
+/// Columns of the figures: `123.4 (120.1-130.2)` and a space.
+const FIGURES: Widths = Widths { names: 16, others: 21 };
+const FIGURES_ARMS: usize = 3;
+
+const SCORECARD: Widths = Widths { names: 36, others: 11 };
+const SCORECARD_ARMS: usize = 4;
+
+const LOADS: Widths = Widths { names: 26, others: 12 };
+const LOADS_ARMS: usize = 4;
+
+/// Everything that the terminal shows.
+pub(super) fn terminal(report: &Report, folder: &str) -> Text {
+    let parts = [scorecard(report), loads(report)].into_iter().filter(|part| part.width() > 0);
+    let mut text = summary(report).with("\n").with(claims(report));
+    parts.for_each(|part| {
+        text.push("\n");
+        text.push(part);
+    });
+    text.with(format!("files: {}\n", plain(folder)))
+}
+
+/// Head and figures.
+pub(super) fn summary(report: &Report) -> Text {
+    head(report).with(figures(report))
+}
+
+/// Configuration and validity.
+pub(super) fn head(report: &Report) -> Text {
+    let lines = head::lines(&report.head);
+    Text::from("\n").with(lines.iter().map(|line| wrapped(line, 2)).collect::<Text>()).with("\n")
+}
+
+/// The figures of the primary load, and what has to be known to read them.
+pub(super) fn figures(report: &Report) -> Text {
+    let columns = report.figures.columns.len();
+    let tables = (0..columns).step_by(FIGURES_ARMS).map(|from| {
+        let arms = from..columns.min(from + FIGURES_ARMS);
+        let heading =
+            FIGURES.line("", report.figures.columns[arms.clone()].iter().map(|arm| plain(arm).into_owned().into()));
+        let rows =
+            report.figures.rows.iter().map(|row| FIGURES.line(&row.name, row.cells[arms.clone()].iter().map(shown)));
+        [heading].into_iter().chain(rows).chain(["\n".into()]).collect::<Text>()
+    });
+    let notes = report.notes.iter().map(|it| plain_note(&note(it)));
+    tables.chain(notes).collect()
+}
+
+fn plain_note(note: &str) -> Text {
+    note.lines().map(|line| wrapped(&line.into(), 2)).collect()
+}
+
+/// The claims, behind the result of the control.
+pub(super) fn claims(report: &Report) -> Text {
+    let mut text = wrapped(&format!("verdicts on {}; lower is better", blocks(&report.blocks)).into(), 2);
+    text.push(head::control(&report.control));
+    text.push("\n");
+    if let Some(reason) = report.withheld {
+        text.push(wrapped(&Text::from("no claims: ").with(withheld(reason)), 2));
+        text.push(
+            report
+                .claims
+                .iter()
+                .flat_map(|group| &group.control)
+                .filter(|pair| pair.differs())
+                .map(with_metric)
+                .collect::<Text>(),
+        );
+        return text;
+    }
+    if report.claims.is_empty() {
+        return text;
+    }
+    text.push(report.claims.iter().map(metric_claims).collect::<Text>());
+    text.with(family(report.family_size()))
+}
+
+/// The blocks that claims are based on, of each load.
+fn blocks(blocks: &[BlockCount]) -> String {
+    let cell = |count: &BlockCount| {
+        let name = if count.cell.is_empty() { String::new() } else { format!(" of {}", count.cell) };
+        let left_out = if count.left_out > 0 { format!(" ({} left out)", count.left_out) } else { String::new() };
+        format!("{} blocks{name}{left_out}", count.used)
+    };
+    blocks.iter().map(cell).collect::<Vec<_>>().join(", ")
+}
+
+fn metric_claims(group: &MetricClaims) -> Text {
+    Text::from(format!("{}\n", group.metric)).with(group.pairs.iter().map(claim).collect::<Text>())
+}
+
+/// A line per claim, two if one does not hold it.
+fn claim(pair: &PairComparison) -> Text {
+    wrapped(&format!("  {}", sentence(pair)).into(), 4)
+}
+
+fn with_metric(pair: &PairComparison) -> Text {
+    wrapped(&format!("  {}: {}", pair.metric.name, sentence(pair)).into(), 4)
+}
+
+/// The rules, with a part of the arms side by side; empty if there are none.
+pub(super) fn scorecard(report: &Report) -> Text {
+    let Some(first) = report.scorecard.first() else { return Text::default() };
+    let columns = first.table.columns.len();
+    let chunk = |from: usize| {
+        let arms = from..columns.min(from + SCORECARD_ARMS);
+        report.scorecard.iter().map(move |rule| Text::from("\n").with(rule_table(rule, arms.clone()))).collect::<Text>()
+    };
+    Text::from(notes::SCORECARD).with((0..columns).step_by(SCORECARD_ARMS).map(chunk).collect::<Text>())
+}
+
+fn rule_table(rule: &RuleTable, arms: std::ops::Range<usize>) -> Text {
+    let table = &rule.table;
+    let mut text = Text::from(format!("{}\n", notes::rule(rule.rule)));
+    text.push(SCORECARD.heading("", &table.columns[arms.clone()]));
+    for row in &table.rows {
+        let cells = &row.cells[arms.clone()];
+        text.push(SCORECARD.line(&format!("  {}", row.name), cells.iter().map(shown)));
+        if cells.iter().any(|cell| cell.ends().is_some()) {
+            for (end, name) in [(0, "    95 % CI from"), (1, "    to")] {
+                let shown = |cell: &Cell| cell.ends().map_or("-".into(), |ends| Text::from(&ends[end]));
+                text.push(SCORECARD.line(name, cells.iter().map(shown)));
+            }
+        }
+    }
+    text
+}
+
+/// The medians under every load; empty if there is only one.
+pub(super) fn loads(report: &Report) -> Text {
+    if report.loads.is_empty() {
+        return Text::default();
+    }
+    report.loads.iter().map(load_table).collect::<Text>().with(notes::LOADS)
+}
+
+fn load_table(table: &Table) -> Text {
+    let columns = table.columns.len();
+    let chunk = |from: usize| {
+        let arms = from..columns.min(from + LOADS_ARMS);
+        let heading = LOADS.heading(&table.corner, &table.columns[arms.clone()]);
+        let rows = table.rows.iter().map(|row| LOADS.line(&row.name, row.cells[arms.clone()].iter().map(shown)));
+        [heading].into_iter().chain(rows).chain(["\n".into()]).collect::<Text>()
+    };
+    (0..columns).step_by(LOADS_ARMS).map(chunk).collect()
+}
+
+/// The claims under the other loads; empty if none are made.
+pub(super) fn secondary(families: &[SecondaryFamily]) -> Text {
+    let family = |family: &SecondaryFamily| {
+        let title = format!("{}, {} messages/s\n", plain(&family.cell), show_count(family.rate_per_sec));
+        let groups = family.pairs.chunk_by(|one, other| one.metric.name == other.metric.name);
+        let group = |pairs: &[PairComparison]| {
+            Text::from(format!("{}\n", pairs[0].metric.name)).with(pairs.iter().map(claim).collect::<Text>())
+        };
+        Text::from(title).with(groups.map(group).collect::<Text>()).with("\n")
+    };
+    families.iter().map(family).collect()
+}
+
+pub(super) fn shown(cell: &Cell) -> Text {
+    Text::toned(cell.show(), cell.tone())
+}

@@ -1,0 +1,6 @@
+//! The words of a report that several formats share.
+
+pub(super) mod claims;
+pub(super) mod head;
+pub(super) mod notes;
+pub(in crate::report) mod reasons;

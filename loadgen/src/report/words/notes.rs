@@ -1,0 +1,103 @@
+//! What has to be known to read a report, and what the session cannot tell.
+
+use crate::{
+    judge::{
+        primary::{ALPHA, FLOOR, MARGIN},
+        scorecard::{ADDED_SHARE, DRIFT_PPB, IDLE_CPU_US, IDLE_WAKEUPS, LATENESS_NS, Rule},
+    },
+    report::model::{Limit, Note},
+};
+
+/// A note, without the last end of a line.
+pub(in crate::report) fn note(note: &Note) -> String {
+    match note {
+        Note::Basics => "median (quartiles) over blocks; response counts from the intended send time\n\
+                         idle CPU: no messages, but status lines to every connection\n\
+                         >=: the generator's CPU was saturated, often the server's as well"
+            .to_owned(),
+        Note::Control { arm, first } => {
+            format!("{arm} is a second run of {first}: differences between the two are noise")
+        }
+        Note::CpuCell(cell) => format!("CPU/message: load {cell}, whose client sleeps and has to be woken as well"),
+        Note::SpinningClient => "CPU/message: with a spinning client, which excludes the cost of waking it".to_owned(),
+    }
+}
+
+/// How to read the loads.
+pub(in crate::report) const LOADS: &str = "\
+medians over blocks; sat. 3/15: saturated in 3 of 15 blocks, no claim
+rate-N: N % of --rate, or of what the slowest server sustained in the pilot
+cpu: rate-50 with a sleeping client; shared: no CPU pinning
+connections-10000: as many status lines as messages, CPU/message includes both
+stuck: with four slow readers
+";
+
+/// How to read the scorecard.
+pub(in crate::report) const SCORECARD: &str =
+    "medians over blocks; satisfied: by 95 % confidence intervals, uncorrected\n";
+
+/// How to read the claims of a family.
+pub(in crate::report) fn family(size: usize) -> String {
+    format!(
+        "Simultaneous {:.0} % confidence intervals (Bonferroni, {size} comparisons); that two\n\
+         servers differ is Holm's test, which has more power. Equivalent within {:.0} %\n\
+         (TOST): the interval lies within that margin. 80 % power to detect: the\n\
+         smallest difference that four of five such sessions find.\n",
+        (1.0 - ALPHA) * 100.0,
+        MARGIN * 100.0,
+    )
+}
+
+/// A rule and its limits.
+pub(in crate::report) fn rule(rule: Rule) -> String {
+    match rule {
+        Rule::SingleThread => "1. a single thread".to_owned(),
+        Rule::NoBusyWaiting => format!(
+            "2. no busy waiting: silent, 100 connections: {IDLE_CPU_US} us/s and {IDLE_WAKEUPS} wake-up/s at most"
+        ),
+        Rule::NoAddedLatency { floor_ns } => {
+            let floor = floor_ns.map_or_else(|| "unknown".to_owned(), |floor| format!("{:.1} us", floor / 1e3));
+            format!(
+                "3. no added latency: at most {:.0} % over {FLOOR} (p50 {floor}), 1 connection",
+                ADDED_SHARE * 100.0
+            )
+        }
+        Rule::TriggersByTime => format!(
+            "4. triggers by time: p99 {:.0} ms late at most, idle and loaded; {:.0} ppm of drift",
+            LATENESS_NS / 1e6,
+            DRIFT_PPB / 1e3
+        ),
+        Rule::Beyond => "beyond the rules (kernel memory: server and generator together)".to_owned(),
+    }
+}
+
+/// What the session cannot tell, as a sentence or two.
+pub(in crate::report) fn limit(limit: &Limit) -> &'static str {
+    match limit {
+        Limit::OneHost { several_loads: false } => {
+            "One host, loopback, one load: another host or load may reverse the order."
+        }
+        Limit::OneHost { several_loads: true } => {
+            "One host, loopback, these loads: another host or load may reverse the order."
+        }
+        Limit::OneCpu => {
+            "The server had one CPU, so threads, a runtime's workers included, could not run in parallel. The results do \
+             not extend to servers with several CPUs."
+        }
+        Limit::Replication => {
+            "A result counts as replicated only if a session on another day or host agrees (loadgen report A B)."
+        }
+        Limit::Inconclusive => {
+            "\"Inconclusive\" does not mean \"equal\". \"Equivalent\" means equal within the margin (TOST)."
+        }
+        Limit::FanOutCpu => {
+            "CPU time in a fan-out includes the receive path of the clients, since loopback executes it in the sender's \
+             system call."
+        }
+        Limit::PeakBound => {
+            "Peak throughput marked >= is a lower bound: the generator's CPU was saturated in most trials, often the \
+             server's as well."
+        }
+        Limit::Hypervisor => "Under a hypervisor two virtual CPUs may share one physical core.",
+    }
+}
