@@ -47,7 +47,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit> {
     let count = |wanted: fn(&Finding) -> bool| findings.iter().filter(|(_, finding)| wanted(finding)).count();
     let failed = count(|finding| matches!(finding, Finding::Fail(_))) + stale.len();
     let skipped = count(|finding| matches!(finding, Finding::Skipped(_)));
-    print(&format!(
+    print(format!(
         "{} pass, {failed} fail, {} declared, {skipped} skipped\n",
         count(|finding| *finding == Finding::Pass),
         count(|finding| matches!(finding, Finding::Declared(_))),

@@ -40,6 +40,7 @@ use crate::{
     record::Validity,
     report::reason,
     terminal::{print, say},
+    text::{Text, Tone},
 };
 
 /// Measures the answers to one question.
@@ -68,7 +69,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
         say("warning: this is a debug build; its own cost is part of what it measures");
     }
     let (mut wrong, mut spoiled) = (0, 0);
-    print(&format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"))?;
+    print(format!("{:<44}{:>12}{:>12}{:>12}\n", "known answer", "expected", "got", "+-"))?;
     for known in chosen {
         match check(*known) {
             // A measurement that a signal cut short proves nothing.
@@ -76,12 +77,12 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
             Ok(answers) => {
                 wrong += answers.iter().filter(|answer| !answer.is_right()).count();
                 for answer in &answers {
-                    print(&format!("{answer}\n"))?;
+                    print(answer.shown())?;
                 }
             }
             Err(error) if error.downcast_ref::<Spoiled>().is_some() => {
                 spoiled += 1;
-                print(&format!("{known:?}: not judged, {error}\n"))?;
+                print(format!("{known:?}: not judged, {error}\n"))?;
             }
             Err(error) => return Err(error),
         }
@@ -91,7 +92,7 @@ pub fn selftest(known: &[Known]) -> Result<Exit> {
         (0, spoiled) => format!("{spoiled} not judged, since the host spoiled the measurement: try at a quieter time"),
         (wrong, _) => format!("{wrong} wrong: do not believe what this instrument says on this host"),
     };
-    print(&format!("{verdict} ({} s)\n", begun.elapsed().as_secs()))?;
+    print(format!("{verdict} ({} s)\n", begun.elapsed().as_secs()))?;
     Ok(match (wrong, spoiled) {
         (0, 0) => Exit::Ok,
         (0, _) => Exit::Invalid,
@@ -130,17 +131,18 @@ impl Answer {
         Self { what: what.into(), expected: 1.0, got: f64::from(u8::from(so)), tolerance: 0.0, show }
     }
 
-    fn is_right(&self) -> bool {
-        (self.got - self.expected).abs() <= self.tolerance
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// A line of the table.
+    fn shown(&self) -> Text {
         let Self { what, expected, got, tolerance, show } = self;
         let tolerance = if *tolerance == 0.0 { "exactly".to_owned() } else { show(*tolerance) };
-        let wrong = if self.is_right() { "" } else { "  WRONG" };
-        write!(formatter, "{what:<44}{:>12}{:>12}{tolerance:>12}{wrong}", show(*expected), show(*got))
+        let line = Text::from(format!("{what:<44}{:>12}{:>12}{tolerance:>12}", show(*expected), show(*got)));
+        let mark =
+            if self.is_right() { Text::default() } else { Text::from("  ").with(Text::toned("WRONG", Tone::Bad)) };
+        line.with(mark).with("\n")
+    }
+
+    fn is_right(&self) -> bool {
+        (self.got - self.expected).abs() <= self.tolerance
     }
 }
 
