@@ -23,7 +23,7 @@ pub use self::{
 pub(crate) use self::{compare::Guest, run::CohortArgs};
 
 use crate::{
-    measure::target::{Place, Template},
+    measure::target::{HostPort, Template},
     plan::units,
     record,
     terminal::Colour,
@@ -144,8 +144,8 @@ pub(crate) struct TargetArgs {
     command: Option<Template>,
 
     /// Address of a running echo server
-    #[arg(long, value_name = "ADDR", value_parser = Place::resolve, help_heading = "Target")]
-    target: Option<Place>,
+    #[arg(long, value_name = "ADDR", value_parser = HostPort::resolve, help_heading = "Target")]
+    target: Option<HostPort>,
 }
 
 impl TargetArgs {
@@ -170,7 +170,7 @@ pub enum TargetChoice {
     /// A running echo server.
     Address {
         /// Its address.
-        place: Place,
+        place: HostPort,
         /// Its process, if known.
         pid: Option<i32>,
     },

@@ -27,7 +27,7 @@ use crate::{
         validity::{Assessment, Conditions, assess},
     },
     plan::{Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, ensure_slots, prepare, units::show_count},
-    record::{Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
+    record::{Configuration, Outcome, PlanRecord, Row, Session, SessionFolder, State, TargetKind, Validity},
     terminal,
     text::plain,
 };
@@ -74,7 +74,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     for name in &args.servers {
         server(name, &plan)?;
     }
-    let place = Place::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?;
+    let place = SessionFolder::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?;
     let calibration = Calibration::measure(&plan)?;
     let conditions = calibration.conditions();
     if interrupt::requested() {
@@ -192,7 +192,7 @@ impl Climb<'_> {
         let number = self.rows.len() as u64 + 1;
         let entry = Entry {
             trial_id: number,
-            place: recording::Place { block: number, ..recording::Place::ALONE },
+            place: recording::Position { block: number, ..recording::Position::ALONE },
             arm: name,
             server: Some(name),
             target_kind: TargetKind::Server,

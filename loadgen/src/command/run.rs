@@ -29,7 +29,7 @@ use crate::{
         validity::{Assessment, Conditions, assess},
     },
     plan::{Cohorts, Load, Plan, STATUS_INTERVAL, Shape, Windows, ensure_slots, prepare},
-    record::{self, Configuration, Outcome, Place, PlanRecord, Row, Session, State, TargetKind, Validity},
+    record::{self, Configuration, Outcome, PlanRecord, Row, Session, SessionFolder, State, TargetKind, Validity},
     report, terminal,
     text::{Text, plain},
 };
@@ -60,7 +60,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     };
     let entry = Entry {
         trial_id: 1,
-        place: recording::Place::ALONE,
+        place: recording::Position::ALONE,
         arm,
         server,
         target_kind,
@@ -84,7 +84,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 /// The session to record the trial in, if it is to be recorded.
 fn session(args: &RunArgs, plan: &Plan) -> Result<Option<Session>> {
     let Some(folder) = &args.out else { return Ok(None) };
-    let place = Place::claim(Some(folder), args.record.host_name.as_deref()).map_err(Usage::from)?;
+    let place = SessionFolder::claim(Some(folder), args.record.host_name.as_deref()).map_err(Usage::from)?;
     let configuration = Configuration { plan: Some(PlanRecord::of(plan)), ..Configuration::default() };
     Session::create(place, preamble(configuration)).map(Some)
 }

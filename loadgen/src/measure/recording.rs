@@ -22,8 +22,8 @@ use crate::{
 pub(crate) struct Entry<'a> {
     /// Counted from 1 over the session.
     pub(crate) trial_id: u64,
-    /// Where it stands.
-    pub(crate) place: Place<'a>,
+    /// Position in the session.
+    pub(crate) place: Position<'a>,
     /// The label under which it is compared: the server's name, or `mio#2` for a second one.
     pub(crate) arm: &'a str,
     /// The server's name, if it is one of this project.
@@ -44,7 +44,7 @@ pub(crate) struct Entry<'a> {
 
 /// Where a trial stands in its session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Position<'a> {
     /// Which of several loads it belongs to; `None` if there is only one.
     pub(crate) cell: Option<&'a str>,
     /// Counted from 1 in each cell; every arm runs once per block.
@@ -55,7 +55,7 @@ pub(crate) struct Place<'a> {
     pub(crate) order_in_block: u64,
 }
 
-impl Place<'_> {
+impl Position<'_> {
     /// The place of a trial that is a block by itself.
     pub(crate) const ALONE: Self = Self { cell: None, block: 1, attempt: 1, order_in_block: 1 };
 }

@@ -22,7 +22,7 @@ const FILES: [&str; 7] = [METADATA, ".session.json.part", TRIALS, ".trials.csv.p
 
 /// A locked folder.
 #[derive(Debug)]
-pub struct Place {
+pub struct SessionFolder {
     pub(super) folder: PathBuf,
     /// Name of the session.
     pub(super) id: String,
@@ -39,7 +39,7 @@ pub struct Place {
     pub(super) is_used: bool,
 }
 
-impl Place {
+impl SessionFolder {
     /// Creates and locks `folder`, which must be new or empty; by default a folder named after time and host in the
     /// workspace's results/ (without a workspace, in ./results). `host` replaces the host's own name.
     ///
@@ -90,7 +90,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionFolder {
     fn drop(&mut self) {
         if !self.is_used {
             for name in FILES {
@@ -212,19 +212,19 @@ mod tests {
     fn a_folder_is_locked_while_it_is_used_and_gone_if_it_was_not() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("session");
-        let mut place = Place::claim(Some(&folder), Some("vm")).unwrap();
+        let mut place = SessionFolder::claim(Some(&folder), Some("vm")).unwrap();
         assert!(is_running(&folder));
-        assert!(Place::reclaim(&folder).unwrap_err().to_string().ends_with("is still running"));
-        assert!(Place::claim(Some(&folder), None).unwrap_err().to_string().contains("exists already"));
+        assert!(SessionFolder::reclaim(&folder).unwrap_err().to_string().ends_with("is still running"));
+        assert!(SessionFolder::claim(Some(&folder), None).unwrap_err().to_string().contains("exists already"));
         place.is_used = true;
         drop(place);
-        assert!(!is_running(&folder) && Place::reclaim(&folder).is_ok());
+        assert!(!is_running(&folder) && SessionFolder::reclaim(&folder).is_ok());
 
         let unused = parent.path().join("unused");
-        drop(Place::claim(Some(&unused), None).unwrap());
+        drop(SessionFolder::claim(Some(&unused), None).unwrap());
         assert!(!unused.exists());
         fs::create_dir(&unused).unwrap();
-        drop(Place::claim(Some(&unused), None).unwrap());
+        drop(SessionFolder::claim(Some(&unused), None).unwrap());
         assert!(is_empty(&unused).unwrap(), "a folder that was there stays");
     }
 }

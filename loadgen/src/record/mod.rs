@@ -33,7 +33,7 @@ pub use self::{
     build::{Build, build},
     column::{BriefLatency, Latency, Misbehaving},
     files::read as read_file,
-    folder::{Place, host_name, is_running},
+    folder::{SessionFolder, host_name, is_running},
     format::{METADATA, SCHEMA_VERSION, TRIALS},
     histograms::{Distribution, Second, Series},
     metadata::{

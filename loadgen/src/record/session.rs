@@ -13,7 +13,7 @@ use servers::clock;
 use super::{
     Build, Configuration, Gate, Metadata, Row, SCHEMA_VERSION, Series, State, Trials, build,
     files::Files,
-    folder::Place,
+    folder::SessionFolder,
     format::{GROWING, METADATA, TRIALS},
     histograms, origin, read_rows, recover,
     row::written,
@@ -47,7 +47,7 @@ pub struct Preamble {
 /// An open session.
 #[derive(Debug)]
 pub struct Session {
-    place: Place,
+    place: SessionFolder,
     build: Build,
     metadata: Metadata,
     /// Start of the session in nanoseconds of CLOCK_MONOTONIC; negative if it was begun before the last boot.
@@ -61,7 +61,7 @@ impl Session {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn create(place: Place, preamble: Preamble) -> Result<Self> {
+    pub fn create(place: SessionFolder, preamble: Preamble) -> Result<Self> {
         let build = build();
         let environment = observe::Facts { host: place.host.clone(), ..observe::facts() };
         let named = |name: &str| name.to_owned();
@@ -96,7 +96,7 @@ impl Session {
     /// If the folder cannot be written, or the session was recorded with another build or configuration: such trials must
     /// not be mixed.
     pub fn reopen(
-        mut place: Place,
+        mut place: SessionFolder,
         metadata: Metadata,
         trials: &Trials,
         configuration: &Configuration,

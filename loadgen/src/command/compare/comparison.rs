@@ -136,7 +136,7 @@ impl Comparison {
             let load = label.as_ref().map_or_else(String::new, |label| format!("{label} "));
             progress.set_message(format!("{load}{}", arm.label));
             let order_in_block = place as u64 + 1;
-            let place = recording::Place { cell: label.as_deref(), block: step.block, attempt, order_in_block };
+            let place = recording::Position { cell: label.as_deref(), block: step.block, attempt, order_in_block };
             match self.trial(place, &arm, &plan, &conditions)? {
                 End::Valid => {}
                 End::Spoiled => end = End::Spoiled,
@@ -170,7 +170,13 @@ impl Comparison {
     }
 
     /// One trial and its row. A trial that a signal cut short gets no row.
-    fn trial(&mut self, place: recording::Place<'_>, arm: &Arm, plan: &Plan, conditions: &Conditions) -> Result<End> {
+    fn trial(
+        &mut self,
+        place: recording::Position<'_>,
+        arm: &Arm,
+        plan: &Plan,
+        conditions: &Conditions,
+    ) -> Result<End> {
         /// A page: beyond it the stack only moves by whole pages.
         const PADDING_BYTES_MAX: usize = 4096;
         let padding_bytes = self.random.random_range(0..PADDING_BYTES_MAX);

@@ -35,7 +35,7 @@ use crate::{
     exit::Exit,
     interrupt,
     plan::units::show_duration,
-    record::{Configuration, Place, PlanRecord, Session},
+    record::{Configuration, PlanRecord, Session, SessionFolder},
     terminal,
     text::plain,
 };
@@ -62,7 +62,9 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     ensure_blocks(args.blocks).map_err(Usage::from)?;
     // The folder is claimed before anything is measured.
     let (place, resumed) = match resumed {
-        None => (Place::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?, None),
+        None => {
+            (SessionFolder::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?, None)
+        }
         Some(resume::Interrupted { place, metadata, pilot, trials, .. }) => (place, Some((metadata, pilot, trials))),
     };
     let begun = Instant::now();

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::{
     cli::{Cli, Command, CompareArgs},
-    record::{Metadata, PilotEntry, Place, Row, State, Trials, is_own, read_rows},
+    record::{Metadata, PilotEntry, Row, SessionFolder, State, Trials, is_own, read_rows},
     terminal,
     text::plain,
 };
@@ -20,7 +20,7 @@ pub(super) struct Interrupted {
     /// The command line, with the seed and the number of blocks that were drawn at its start.
     pub(super) args: CompareArgs,
     /// The session's folder, locked.
-    pub(super) place: Place,
+    pub(super) place: SessionFolder,
     pub(super) metadata: Metadata,
     /// The results of its pilot.
     pub(super) pilot: Vec<PilotEntry>,
@@ -44,7 +44,7 @@ pub(super) enum Trust {
 pub(super) fn interrupted(folder: &Path, trust: Trust) -> Result<Interrupted> {
     let metadata = Metadata::read(folder)?;
     ensure!(metadata.state != State::Complete, "{} is complete: there is nothing to resume", folder.display());
-    let place = Place::reclaim(folder)?;
+    let place = SessionFolder::reclaim(folder)?;
     let words = &metadata.command;
     let command = Cli::try_parse_from(words).ok().map(|cli| cli.command);
     let Some(Command::Compare(mut args)) = command else {

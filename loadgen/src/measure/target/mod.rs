@@ -5,8 +5,8 @@
 //! what it starts in turn can be ended with it.
 
 mod child;
+mod host_port;
 mod log;
-mod place;
 mod template;
 mod wait;
 
@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use protocol::Counters;
 
 use self::child::{Origin, ServerChild};
-pub use self::{place::Place, template::Template};
+pub use self::{host_port::HostPort, template::Template};
 use crate::plan::units;
 
 /// This executable as it runs. Its path may meanwhile be that of another build: `cargo build` replaces the file.

@@ -20,12 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A host and port as they were written, with every address that they resolve to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HostPort {
     text: String,
     addrs: Vec<SocketAddr>,
 }
 
-impl Place {
+impl HostPort {
     /// Resolves `HOST:PORT`.
     ///
     /// # Errors
@@ -91,10 +91,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (served, port) = (listener.local_addr().unwrap(), listener.local_addr().unwrap().port());
         let silent = [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 2], port))];
-        let place = Place { text: "name".to_owned(), addrs: [&silent[..], &[served]].concat() };
+        let place = HostPort { text: "name".to_owned(), addrs: [&silent[..], &[served]].concat() };
         assert_eq!(place.reach().unwrap(), served);
 
-        let error = Place { text: "name:9".to_owned(), addrs: silent.to_vec() }.reach().unwrap_err();
+        let error = HostPort { text: "name:9".to_owned(), addrs: silent.to_vec() }.reach().unwrap_err();
         let text = error.to_string();
         assert!(error.is::<Unreachable>() && text.starts_with("name:9: "), "{text}");
         assert!(silent.iter().all(|addr| text.contains(&addr.to_string())), "{text}");
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_address_is_given_once_and_alone_is_not_tried() {
-        assert_eq!(Place::resolve("127.0.0.1:1").unwrap().reach().unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
-        assert!(Place::resolve("127.0.0.1").is_err_and(|error| error.contains("127.0.0.1:9000")));
+        assert_eq!(HostPort::resolve("127.0.0.1:1").unwrap().reach().unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert!(HostPort::resolve("127.0.0.1").is_err_and(|error| error.contains("127.0.0.1:9000")));
     }
 }
