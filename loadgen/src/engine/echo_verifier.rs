@@ -323,3 +323,5 @@ impl EchoVerifier {
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod windows;

@@ -321,47 +321,4 @@ fn record_interval(histogram: &mut Histogram<u64>, from_ns: u64, to_ns: u64) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn latency_counts_from_the_intended_time_and_service_from_the_attempt() {
-        let mut tally = Tally::default();
-        tally.record_echo(1_000, 4_000, 9_000);
-        assert!(tally.response.equivalent(tally.response.max(), 8_000));
-        assert!(tally.service.equivalent(tally.service.max(), 5_000));
-        assert_eq!(tally.counts.echoed, 1);
-    }
-
-    #[test]
-    fn a_time_out_of_range_is_counted_and_never_clamped() {
-        let mut tally = Tally::default();
-        tally.record_echo(0, 0, 3 * HIGHEST_NS);
-        tally.record_status(5, 4);
-        assert_eq!((tally.response.len(), tally.status_delivery.len()), (0, 0));
-        assert_eq!((tally.counts.out_of_range, tally.counts.statuses_out_of_range), (2, 1));
-    }
-
-    #[test]
-    fn a_response_belongs_to_the_second_in_which_it_was_intended() {
-        let mut tally = Tally::new(500, 2);
-        tally.record_echo(600, 600, 1_500_000_000);
-        let counts = |second: &Second| (second.response.len(), second.service.len());
-        assert_eq!(tally.seconds.iter().map(counts).collect::<Vec<_>>(), [(1, 0), (0, 1)]);
-        // Before and after the window there is no second.
-        tally.record_echo(1, 1, 2);
-        tally.record_echo(3_000_000_000, 3_000_000_000, 3_000_000_001);
-        assert_eq!(tally.seconds.iter().map(counts).collect::<Vec<_>>(), [(1, 0), (0, 1)]);
-    }
-
-    #[test]
-    fn the_tallies_of_two_threads_add_up() {
-        let (mut sum, mut part) = (Tally::new(0, 1), Tally::new(0, 1));
-        sum.record_echo(0, 0, 10);
-        part.record_echo(0, 0, 20);
-        part.record_send(0, 1);
-        sum.add(&part);
-        assert_eq!((sum.response.len(), sum.seconds[0].response.len(), sum.send_lag.len()), (2, 2, 1));
-        assert_eq!(sum.counts.echoed, 2);
-    }
-}
+mod tests;

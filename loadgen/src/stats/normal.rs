@@ -8,13 +8,13 @@ use std::f64::consts::PI;
 /// The cumulative distribution function, to about 14 significant digits in either tail.
 pub(super) fn cumulative(x: f64) -> f64 {
     if x.abs() < CENTRE {
-        // x + x^3/3 + x^5/(3*5) + ..., until a term no longer counts.
+        // x + x^3/3 + x^5/(3*5) + ...
         let terms = (1..).scan(x, |term, k| Some(std::mem::replace(term, *term * x * x / f64::from(2 * k + 1))));
-        return 0.5 + density(x) * terms.take_while(|term| term.abs() > f64::EPSILON / 10.0).take(TERMS).sum::<f64>();
+        return 0.5 + density(x) * terms.take(TERMS).sum::<f64>();
     }
     let fraction = (1..=TERMS).rev().fold(x.abs(), |fraction, k| x.abs() + k as f64 / fraction);
     let tail = density(x) / fraction;
-    if x < 0.0 { tail } else { 1.0 - tail }
+    if x.is_sign_negative() { tail } else { 1.0 - tail }
 }
 
 /// The quantile function: the inverse of [`cumulative`].

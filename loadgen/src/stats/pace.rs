@@ -15,9 +15,8 @@ pub fn drift(emissions: &[(f64, f64)]) -> Option<f64> {
     }
     let taken: Vec<&(f64, f64)> = emissions.iter().step_by(emissions.len().div_ceil(MOST)).collect();
     let slope = |one: &(f64, f64), other: &(f64, f64)| (other.1 - one.1) / (other.0 - one.0) - 1.0;
-    let slopes = taken.iter().enumerate().flat_map(|(index, one)| {
-        taken[index + 1..].iter().filter(|other| other.0 > one.0).map(|other| slope(one, other))
-    });
+    let slopes =
+        taken.iter().flat_map(|one| taken.iter().filter(|other| other.0 > one.0).map(|other| slope(one, other)));
     quantile(&slopes.collect::<Vec<_>>(), 0.5)
 }
 
@@ -70,6 +69,24 @@ mod tests {
         let ticks = ticks(101, 0.0, &|number| if number % 2 == 0 { 0.0 } else { 1e3 });
         assert!((jitter(&ticks).unwrap() - 1e3).abs() < 10.0);
         assert_eq!(jitter(&ticks[..2]), None);
+    }
+
+    #[test]
+    fn emissions_that_were_all_due_at_once_have_no_drift() {
+        assert_eq!(drift(&[(5.0, 6.0); 20]), None);
+    }
+
+    #[test]
+    fn skipped_ticks_cause_no_jitter() {
+        let ticks = [0.0, 10.0, 30.0, 40.0, 80.0].map(|due| (due, due + 3.0));
+        assert_eq!(jitter(&ticks), Some(0.0));
+    }
+
+    #[test]
+    fn jitter_is_a_sample_standard_deviation() {
+        // The intervals are 2 longer and 2 shorter than scheduled.
+        let found = jitter(&[(0.0, 0.0), (10.0, 12.0), (20.0, 20.0)]).unwrap();
+        assert!((found - 8.0_f64.sqrt()).abs() < 1e-12, "{found}");
     }
 
     proptest! {

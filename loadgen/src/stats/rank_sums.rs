@@ -31,7 +31,7 @@ impl RankSums {
     /// The probability of a doubled sum of at most `sum`, which must lie in the lower half.
     pub(super) fn at_most(&self, doubled_sum: usize) -> f64 {
         match self {
-            Self::Exact(cumulative) => cumulative[doubled_sum.min(cumulative.len() - 1)],
+            Self::Exact(cumulative) => cumulative[doubled_sum],
             Self::Normal { mean, deviation } => {
                 normal::cumulative((doubled_sum as f64 + CONTINUITY - mean) / deviation)
             }
@@ -111,6 +111,18 @@ mod tests {
         }
         assert_eq!(critical(5, 0.025), None);
         assert_eq!(critical(7, 0.005), None);
+    }
+
+    #[test]
+    fn the_largest_sum_within_a_probability_is_the_last_whose_probability_does_not_exceed_it() {
+        for count in [30, EXACT_MAX + 1] {
+            let sums = RankSums::of(&untied(count));
+            for probability in [0.0005, 0.004, 0.02, 0.3] {
+                let largest = sums.largest_within(probability).unwrap();
+                let around = (sums.at_most(largest), sums.at_most(largest + 1));
+                assert!(around.0 <= probability && probability < around.1, "{count} ranks, {probability}: {around:?}");
+            }
+        }
     }
 
     #[test]

@@ -50,10 +50,10 @@ pub fn interval(differences: &[f64], level: f64) -> Option<Interval> {
 /// The two-sided p-value of equal arms, exact up to 200 differences other than 0; 1 if there are none.
 pub fn p_value(differences: &[f64]) -> f64 {
     let ranked = doubled_ranks(differences);
-    let sum = |sign: fn(f64) -> bool| -> usize {
-        ranked.iter().filter(|(difference, _)| sign(*difference)).map(|(_, rank)| rank).sum()
+    let sum = |has_sign: fn(f64) -> bool| -> usize {
+        ranked.iter().filter(|(difference, _)| has_sign(*difference)).map(|(_, rank)| rank).sum()
     };
-    let smaller = sum(|difference| difference < 0.0).min(sum(|difference| difference > 0.0));
+    let smaller = sum(f64::is_sign_negative).min(sum(f64::is_sign_positive));
     let ranks: Vec<usize> = ranked.iter().map(|(_, rank)| *rank).collect();
     (2.0 * RankSums::of(&ranks).at_most(smaller)).min(1.0)
 }

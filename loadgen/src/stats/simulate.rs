@@ -77,6 +77,26 @@ mod tests {
     };
 
     #[test]
+    fn a_synthetic_session_has_the_spreads_and_the_disturbances_of_its_noise() {
+        let mut random = ChaCha8Rng::seed_from_u64(15);
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let deviation = |values: &[f64]| {
+            let squares: Vec<f64> = values.iter().map(|value| (value - mean(values)).powi(2)).collect();
+            mean(&squares).sqrt()
+        };
+        let [first, second] = session(&mut random, Noise::Normal, 10_000, [1.0, 1.05]);
+        let logarithms: Vec<f64> = first.iter().map(|value| value.ln()).collect();
+        assert!((deviation(&logarithms) / BLOCK_SPREAD.hypot(TRIAL_SPREAD) - 1.0).abs() < 0.05);
+        let ratios = log_ratios(&first, &second);
+        assert!((deviation(&ratios) / TRIAL_SPREAD / 2.0_f64.sqrt() - 1.0).abs() < 0.05, "the block cancels out");
+        assert!((mean(&ratios) - 1.05_f64.ln()).abs() < 0.002);
+
+        let [disturbed] = session(&mut random, Noise::Disturbed, 10_000, [1.0]);
+        let logarithms: Vec<f64> = disturbed.iter().map(|value| value.ln()).collect();
+        assert!((mean(&logarithms) - HIT_SHARE * HIT_FACTOR.ln()).abs() < 0.01, "a disturbed trial takes longer");
+    }
+
+    #[test]
     fn the_interval_has_its_nominal_coverage() {
         for (blocks, simulations) in [(12, 1_500), (40, 800)] {
             for noise in [Noise::Normal, Noise::Disturbed] {

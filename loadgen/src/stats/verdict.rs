@@ -138,6 +138,36 @@ mod tests {
     }
 
     #[test]
+    fn the_mirrored_interval_has_the_mirrored_verdict() {
+        let verdict =
+            |low, high, known| judge(&Interval { low, high, level: 0.95 }, known, Margin::Difference(3.0), 40);
+        let mirrored = |verdict| match verdict {
+            Verdict::Lower => Verdict::Higher,
+            Verdict::Higher => Verdict::Lower,
+            Verdict::LowerSizeUnclear => Verdict::HigherSizeUnclear,
+            Verdict::HigherSizeUnclear => Verdict::LowerSizeUnclear,
+            Verdict::Equivalent | Verdict::Inconclusive { .. } => verdict,
+        };
+        let ends = [-9.0, -3.1, -3.0, -2.9, -0.1, 0.0, 0.1, 2.9, 3.0, 3.1, 9.0];
+        for (index, low) in ends.into_iter().enumerate() {
+            for high in ends[index..].iter().copied() {
+                let there = verdict(low, high, Sign::Unknown);
+                assert_eq!(there, mirrored(verdict(-high, -low, Sign::Unknown)), "{low} to {high}");
+                if low < 0.0 {
+                    let there = verdict(low, high, Sign::Below);
+                    assert_eq!(there, mirrored(verdict(-high, -low, Sign::Above)), "{low} to {high}, below 0");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_direction_is_the_sign_of_the_estimate_and_0_has_none() {
+        let signs = [-0.1, 0.0, 0.1].map(Sign::of);
+        assert_eq!(signs, [Sign::Below, Sign::Unknown, Sign::Above]);
+    }
+
+    #[test]
     fn an_inconclusive_comparison_states_its_detectable_effect() {
         // The interval is 1.96 standard errors to either side, so one is 2; 1.96 + 0.84 of them give 80 % power.
         let interval = Interval { low: -2.92, high: 4.92, level: 0.95 };

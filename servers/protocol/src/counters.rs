@@ -38,3 +38,46 @@ impl Counters {
         self.backlog_max_bytes = self.backlog_max_bytes.max(other.backlog_max_bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_two_parts_add_up_and_the_larger_backlog_is_kept() {
+        let one = Counters {
+            accepts: 1,
+            bytes_echoed: 20,
+            ticks: 300,
+            ticks_skipped: 4_000,
+            statuses_sent: 50_000,
+            statuses_replaced: 600_000,
+            statuses_dropped_at_eof: 7_000_000,
+            backlog_max_bytes: 80,
+        };
+        let other = Counters {
+            accepts: 2,
+            bytes_echoed: 30,
+            ticks: 400,
+            ticks_skipped: 5_000,
+            statuses_sent: 10_000,
+            statuses_replaced: 200_000,
+            statuses_dropped_at_eof: 1_000_000,
+            backlog_max_bytes: 90,
+        };
+        let both = Counters {
+            accepts: 3,
+            bytes_echoed: 50,
+            ticks: 700,
+            ticks_skipped: 9_000,
+            statuses_sent: 60_000,
+            statuses_replaced: 800_000,
+            statuses_dropped_at_eof: 8_000_000,
+            backlog_max_bytes: 90,
+        };
+        for (mut sum, part) in [(one.clone(), &other), (other.clone(), &one)] {
+            sum.merge(part);
+            assert_eq!(sum, both);
+        }
+    }
+}

@@ -28,3 +28,34 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// The listen backlog (S1); the kernel caps it at net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The paragraphs of a clause, in one line.
+    fn clause(name: &str) -> String {
+        let specification = include_str!("../SPEC.md");
+        let start = specification.find(&format!("**{name} ")).expect("a clause of this name");
+        let text = &specification[start..];
+        let end = text[2..].find("\n**").map_or(text.len(), |next| next + 2);
+        text[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_limit_is_the_number_that_its_clause_gives() {
+        let kib = |bytes: usize| format!(" {} KiB", bytes / 1024);
+        for (name, number) in [
+            ("F1", kib(READ_BUFFER_BYTES)),
+            ("F1", kib(UNSENT_BYTES_MAX)),
+            ("F2", kib(TURN_BYTES)),
+            ("B5", format!("({FAN_OUT_CHUNK} connections")),
+            ("B4", format!(" {} ms", STATUS_INTERVAL_MIN.as_millis())),
+            ("F4", format!(" {} s,", SHUTDOWN_FLUSH.as_secs())),
+            ("S1", format!("backlog {BACKLOG},")),
+        ] {
+            let clause = clause(name);
+            assert!(clause.contains(&number), "{number} in: {clause}");
+        }
+    }
+}

@@ -149,7 +149,8 @@ impl Outgoing {
     }
 
     fn source(&self) -> Source {
-        if self.status.is_some() && (self.status_sent > 0 || !self.inside_line) {
+        // A status begins at a boundary, and nothing else is sent before its end.
+        if self.status.is_some() && !self.inside_line {
             Source::Status
         } else if self.backlog.is_empty() {
             Source::Input
@@ -379,6 +380,26 @@ mod tests {
                 None => input.clone(),
             };
             prop_assert_eq!(connection.socket, expected);
+        }
+
+        #[test]
+        fn the_unsent_bytes_are_those_that_the_socket_gets_once_it_has_room(
+            input in input(), first in 0..300_usize, offers in 0..3_u64, room in 0..100_usize, later in 0..2_u64,
+        ) {
+            let mut connection = Connection::default();
+            connection.write(&input, first);
+            (1..=offers).for_each(|tick| connection.offer(tick));
+            connection.write(b"", room);
+            (1..=later).for_each(|tick| connection.offer(offers + tick));
+
+            let (unsent, before) = (connection.outgoing.unsent_bytes(), connection.socket.len());
+            let is_flushed = connection.outgoing.is_flushed();
+            connection.write(b"", usize::MAX);
+            prop_assert_eq!(is_flushed, connection.socket.len() == before);
+            // The end of the line lets out a status that waits for it.
+            connection.write(b"\n", usize::MAX);
+            prop_assert_eq!(connection.socket.len() - before, unsent + 1);
+            prop_assert_eq!(connection.outgoing.unsent_bytes(), 0);
         }
 
         #[test]

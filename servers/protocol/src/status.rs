@@ -68,6 +68,12 @@ mod tests {
     }
 
     #[test]
+    fn zero_is_one_digit() {
+        let line = b"Server status: 0 active connections tick=0 due_ns=0 emit_ns=0\n";
+        assert_eq!(Status::parse(line), Some(Status { active: 0, tick: 0, due_ns: 0, emit_ns: 0 }));
+    }
+
+    #[test]
     fn lines_of_another_form_are_not_statuses() {
         for line in [
             "",

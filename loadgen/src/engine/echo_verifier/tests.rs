@@ -189,6 +189,51 @@ fn a_message_behind_a_full_socket_is_tried_when_its_turn_comes() {
     assert_eq!(found.iter().map(tried).collect::<Vec<_>>(), [true, true, false]);
 }
 
+#[test]
+fn a_message_that_was_never_sent_is_corrupt() {
+    let mut peer = Peer::new(64, 2);
+    let unsent = peer.writer.messages_of(CONNECTION).text(2, 0).to_vec();
+    assert_eq!(peer.receive(&[&unsent[..], &peer.texts[1]].concat()), (vec![Found::Corrupt, echo(1)], Ok(())));
+}
+
+#[test]
+fn a_message_that_has_begun_to_come_back_is_followed_although_a_newer_one_is_withdrawn() {
+    let mut peer = Peer::new(64, 2);
+    let text = peer.texts[0].clone();
+    assert_eq!(peer.receive(&text[..10]), (vec![], Ok(())));
+    assert_eq!(peer.verifier.withdraw(1), 1);
+    assert_eq!(peer.receive(&text[10..]), (vec![echo(0)], Ok(())));
+}
+
+#[test]
+fn a_line_may_be_as_long_as_the_longest_message_or_status_and_no_longer() {
+    for (bytes, longest) in [(64, LINE_BYTES_MAX), (200, 200)] {
+        let line = |length: usize| [&vec![b'x'; length][..], b"\n"].concat();
+        for cut in [1, 100, longest] {
+            let receive = |input: &[u8]| {
+                let mut peer = Peer::new(bytes, 1);
+                let (mut found, first) = peer.receive(&input[..cut]);
+                assert_eq!((&found[..], first), (&[][..], Ok(())));
+                let (rest, result) = peer.receive(&input[cut..]);
+                found.extend(rest);
+                (found, result)
+            };
+            assert_eq!(receive(&line(longest)), (vec![Found::Corrupt], Ok(())), "{bytes} bytes cut at {cut}");
+            assert_eq!(receive(&line(longest + 1)), (vec![Found::Corrupt], Err(Desynchronized)));
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_gets_only_echoes_and_statuses_stays_small() {
+    let mut peer = Peer::new(64, 2);
+    let stream = [&*STATUS.line(), &peer.texts[0], &STATUS.line(), &peer.texts[1]].concat();
+    let found = vec![Found::Status(STATUS), echo(0), Found::Status(STATUS), echo(1)];
+    assert_eq!(peer.receive(&stream), (found, Ok(())));
+    assert_eq!(peer.missing(), (0, 0));
+    assert!(peer.verifier.resync.is_none());
+}
+
 proptest! {
     #[test]
     fn every_message_and_status_is_found_for_every_segmentation(
