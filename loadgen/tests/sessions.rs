@@ -120,7 +120,7 @@ fn an_incomplete_last_line_of_any_file_is_dropped_with_a_warning_and_the_session
     let report = output(&["report", text(&out)]);
     assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
     assert!(stderr(&report).contains("trials.csv: the last row is torn and left out"), "{}", stderr(&report));
-    assert!(String::from_utf8_lossy(&report.stdout).contains("PARTIAL, interrupted"));
+    assert!(String::from_utf8_lossy(&report.stdout).contains("PARTIAL: interrupted"));
 
     let words = resumed(&out);
     for name in ["latency.hlog", "quantiles.csv", "windows.csv"] {

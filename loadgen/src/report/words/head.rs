@@ -68,19 +68,17 @@ fn pilot(pilot: &[PilotEntry]) -> Vec<Text> {
 
 fn validity(head: &Head) -> Vec<Text> {
     let state = match head.state {
-        State::Complete => Text::default(),
-        State::Running => Text::from("; ").with(partial()).with(", still running"),
-        State::Partial => Text::from("; ").with(partial()).with(", interrupted"),
+        State::Complete => None,
+        State::Running => Some(partial().with(": still running")),
+        State::Partial => Some(partial().with(": interrupted")),
     };
     let Head { trials, blocks, valid, flagged, invalid, failed, saturated, unclear, .. } = head;
-    vec![
-        Text::from(format!(
-            "validity: {trials} trials in {blocks} blocks: {valid} valid, {flagged} flagged, {invalid} invalid"
-        ))
-        .with(state),
-        "(flagged trials count; a block with an invalid trial is repeated)".into(),
-        format!("outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (excluded)").into(),
-    ]
+    let lines = [
+        format!("validity: {trials} trials in {blocks} blocks: {valid} valid, {flagged} flagged, {invalid} invalid"),
+        "(flagged trials count; a block with an invalid trial is repeated)".to_owned(),
+        format!("outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (excluded)"),
+    ];
+    state.into_iter().chain(lines.map(Text::from)).collect()
 }
 
 pub(super) fn partial() -> Text {
