@@ -1,26 +1,26 @@
-//! Measures echo-and-status servers of any make: latency from the intended send time, idle CPU and wake-ups, CPU per
-//! message, throughput, broadcast quality.
+//! Measures any echo-and-status server: latency from the intended send time, idle CPU and wake-ups, CPU per message,
+//! throughput, broadcast quality.
 //!
 //! # Layout
 //!
-//! A room imports only rooms below it; files of one room import each other.
+//! A module imports only modules below it in this table; files of one module may import each other.
 //!
-//! | room | what it does |
+//! | module | content |
 //! |---|---|
 //! | [`command`] | the sub-commands, one file or folder each |
-//! | [`selftest`] | proves the instrument on known answers |
+//! | [`selftest`] | verifies the generator against known answers |
 //! | [`cli`] | the command line: sub-commands, options and their defaults |
 //! | [`verify`] | the conformance suite |
-//! | [`report`] | what a session says, as text, Markdown, HTML and CSV |
-//! | [`judge`] | what the rows of a session allow to claim; opens no socket |
-//! | [`measure`] | one trial: starts the server, loads and watches it, assesses the trial itself |
+//! | [`report`] | a session as text, Markdown, HTML and CSV |
+//! | [`judge`] | which claims the rows of a session support; opens no socket |
+//! | [`measure`] | one trial: starts the server, loads and observes it, assesses the trial |
 //! | [`record`] | the files of a session |
 //! | `engine` | the client: connections, pacing and the check of every echo |
-//! | [`plan`] | what is to be measured, with its units |
+//! | [`plan`] | a trial's parameters, with their units |
 //! | [`observe`] | CPU time, wake-ups and memory of processes, and the host |
 //! | [`stats`] | estimates, intervals and tests |
 //! | [`exit`], [`error`] | exit codes, and the errors that have one of their own |
-//! | [`interrupt`], [`terminal`], [`text`] | signals, what is printed, and text from elsewhere |
+//! | [`interrupt`], [`terminal`], [`text`] | signals, output to a terminal, and untrusted text |
 //!
 //! Nothing below [`measure`] knows a server's name, and only [`measure::target`] starts processes.
 

@@ -1,5 +1,5 @@
-//! The structure that `# Layout` in lib.rs promises: rooms whose imports only go down, small files, small functions, and a
-//! record whose columns have their names in one place.
+//! The structure that `# Layout` in lib.rs promises: modules whose imports only go down, small files, small functions, and
+//! a record whose columns have their names in one place.
 
 use std::{
     collections::BTreeSet,
@@ -53,8 +53,8 @@ fn library() -> Vec<(String, String)> {
     files.into_iter().map(|(path, text)| (path, without_tests(&text).to_owned())).collect()
 }
 
-/// The rooms of the library from top to bottom, as lib.rs lists them.
-fn rooms() -> Vec<String> {
+/// The modules of the library from top to bottom, as lib.rs lists them.
+fn modules() -> Vec<String> {
     let text = fs::read_to_string(workspace().join("loadgen/src/lib.rs")).unwrap();
     let row = Regex::new(r"(?m)^//! \| (\[?`[^|]*) \|").unwrap();
     let name = Regex::new(r"`(\w+)`").unwrap();
@@ -62,13 +62,13 @@ fn rooms() -> Vec<String> {
     name.captures_iter(&cells).map(|name| name[1].to_owned()).collect()
 }
 
-/// The room of a file: a folder of src, or a file beside them.
-fn room(path: &str) -> &str {
+/// The module of a file: a folder of src, or a file beside them.
+fn module(path: &str) -> &str {
     let path = path.strip_prefix("loadgen/src/").unwrap();
     path.split('/').next().unwrap().trim_end_matches(".rs")
 }
 
-/// The rooms that a file imports from.
+/// The modules that a file imports from.
 fn imports(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let path = Regex::new(r"\bcrate::(\w+)").unwrap();
@@ -90,19 +90,19 @@ fn imports(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_room_is_listed_and_there_are_fewer_than_twenty() {
-    let rooms = rooms();
-    let found: BTreeSet<String> = library().iter().map(|(path, _)| room(path).to_owned()).collect();
-    assert_eq!(rooms.iter().cloned().collect::<BTreeSet<_>>(), found, "lib.rs lists the rooms under # Layout");
-    assert!(rooms.len() < 20, "{} rooms", rooms.len());
+fn every_module_is_listed_and_there_are_fewer_than_twenty() {
+    let modules = modules();
+    let found: BTreeSet<String> = library().iter().map(|(path, _)| module(path).to_owned()).collect();
+    assert_eq!(modules.iter().cloned().collect::<BTreeSet<_>>(), found, "lib.rs lists the modules under # Layout");
+    assert!(modules.len() < 20, "{} modules", modules.len());
 }
 
 #[test]
 fn imports_only_go_down() {
-    let rooms = rooms();
-    let level = |name: &str| rooms.iter().position(|room| room == name);
+    let modules = modules();
+    let level = |name: &str| modules.iter().position(|module| module == name);
     for (path, text) in library() {
-        let own = level(room(&path)).unwrap();
+        let own = level(module(&path)).unwrap();
         for name in imports(&text) {
             let below = level(&name).is_none_or(|other| other >= own);
             assert!(below, "{path} imports from {name}, which stands above it under # Layout");
@@ -142,7 +142,7 @@ fn a_column_is_named_in_the_record_alone() {
     let columns: BTreeSet<String> = loadgen::record::Row::columns().into_iter().filter(is_told).collect();
     let literal = Regex::new(r#""([a-z_0-9]+)""#).unwrap();
     let index = Regex::new(r#"\w\["[a-z_]+"\]"#).unwrap();
-    for (path, text) in library().iter().filter(|(path, _)| room(path) != "record") {
+    for (path, text) in library().iter().filter(|(path, _)| module(path) != "record") {
         for name in literal.captures_iter(text) {
             assert!(!columns.contains(&name[1]), "{path} looks a column up by its name, {}", &name[1]);
         }

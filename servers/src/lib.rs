@@ -28,7 +28,7 @@ pub struct Server {
     pub name: &'static str,
     /// Its concurrency model, in one line.
     pub summary: &'static str,
-    /// The clauses of the specification that it breaks by its nature.
+    /// The clauses of the specification that it breaks by construction.
     pub violates: &'static [&'static str],
     /// Its source text, from which lines are counted.
     pub source: &'static str,
@@ -73,7 +73,7 @@ pub const SERVERS: &[Server] = &[
     #[cfg(target_os = "linux")]
     Server {
         name: "epoll",
-        summary: "the algorithm of mio on bare epoll: the cost of mio",
+        summary: "the algorithm of the `mio` server on bare epoll: shows what the mio library costs",
         violates: &[],
         source: include_str!("raw_epoll.rs"),
         run: raw_epoll::run,

@@ -16,14 +16,14 @@ use crate::{
   loadgen capacity
   loadgen capacity --servers mio,tokio --connections 1000 --slo 'p99<2ms'
 
-Rates go up a fixed ladder, with fresh processes for each step. A server sustains a step if most of its trials echo
-99 % of the messages in time, lose none and meet the objective; invalid trials are repeated.")]
+Rates rise in fixed steps, with fresh processes for each step. A server sustains a step if, in most trials of the step,
+it echoes 99 % of the messages in time, loses none and meets the objective; invalid trials are repeated.")]
 pub struct CapacityArgs {
     /// Servers to measure
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
     pub(crate) servers: Vec<String>,
 
-    /// Latency objective that the response must meet as well, such as p99<2ms: exit code 5 if fewer than 30 samples lie
+    /// Latency objective that response times must also meet, such as p99<2ms: exit code 5 if fewer than 30 samples lie
     /// beyond the quantile (3,000 messages for p99)
     #[arg(long, value_name = "OBJECTIVE", value_parser = Slo::parse)]
     pub(crate) slo: Option<Slo>,
@@ -32,7 +32,8 @@ pub struct CapacityArgs {
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections)]
     pub(crate) connections: u32,
 
-    /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
+    /// Message size, or several sizes with their shares of the messages; sizes without a share split the rest:
+    /// 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub(crate) payload: Payloads,
 

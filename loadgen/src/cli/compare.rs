@@ -24,7 +24,7 @@ use crate::{
   loadgen compare --resume results/SESSION
   loadgen compare --command mine='./mine {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
-    /// Servers to compare; one named twice is compared with itself, by default the first
+    /// Servers to compare; name one twice to compare it with itself (if none is named twice, the first one runs twice)
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
     pub(crate) servers: Vec<String>,
 
@@ -41,8 +41,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N")]
     pub(crate) blocks: Option<u64>,
 
-    /// Messages per second over all connections; with --profile full the rate that stands for 100 %, instead of the
-    /// pilot's [default: the profile's]
+    /// Rate of messages over all connections: 20k per second, 6/m per minute; with --profile full the rate that stands
+    /// for 100 %, instead of the pilot's [default: the profile's]
     #[arg(long, value_name = "RATE")]
     pub(crate) rate: Option<Rate>,
 
@@ -50,7 +50,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", value_parser = connections)]
     pub(crate) connections: Option<u32>,
 
-    /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
+    /// Message size, or several sizes with their shares of the messages; sizes without a share split the rest:
+    /// 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE")]
     pub(crate) payload: Payloads,
 
@@ -87,7 +88,7 @@ const BEGINNING: [&str; 10] =
 pub enum ProfileName {
     /// Functional check within 60 s; its figures mean nothing
     Smoke,
-    /// One load in 40 short blocks, within 225 s on two cores
+    /// One load in 40 short blocks, within 225 s on two CPUs
     Quick,
     /// Many loads and the scorecard of the four rules, about 40 minutes; a pilot finds the rates
     Full,

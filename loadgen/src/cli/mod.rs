@@ -192,8 +192,9 @@ pub(crate) struct RecordArgs {
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
 
-Exit codes: 0 every clause passes, or fails as declared; 3 a clause does not;
-5 no clause could be checked, or this host lacks resources for the checks")]
+Exit codes: 0 every clause passes, or fails as declared; 3 a clause fails
+undeclared, or passes although declared broken; 5 no clause could be checked,
+or this host lacks resources for the checks")]
 pub struct VerifyArgs {
     #[command(flatten)]
     target: TargetArgs,

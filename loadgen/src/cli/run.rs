@@ -33,7 +33,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "64", value_name = "N", value_parser = connections, help_heading = "Load")]
     pub(crate) connections: u32,
 
-    /// Messages per second over all connections (open loop): 20k, 0.1, 6/m; a linear ramp 1k..50k; steps 1k,5k,20k
+    /// Rate of messages over all connections (open loop): 20k or 0.1 per second, 6/m per minute; a linear ramp 1k..50k;
+    /// steps 1k,5k,20k
     #[arg(long, default_value = "20k", value_name = "RATE", help_heading = "Load")]
     pub(crate) rate: Rate,
 
@@ -49,7 +50,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "1", value_name = "N", requires = "closed", help_heading = "Load")]
     pub(crate) depth: u32,
 
-    /// Message size, or several with the share of messages of each: 64B,1KiB:0.1
+    /// Message size, or several sizes with their shares of the messages; sizes without a share split the rest:
+    /// 64B,1KiB:0.1
     #[arg(long, default_value = "64B", value_name = "SIZE", help_heading = "Load")]
     pub(crate) payload: Payloads,
 

@@ -64,7 +64,7 @@ pub struct FaultServerArgs {
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
     pub(crate) delay: Duration,
 
-    /// Draw the delay from an exponential distribution with that mean
+    /// Draw the delay from an exponential distribution whose mean is --delay
     #[arg(long)]
     pub(crate) exponential: bool,
 

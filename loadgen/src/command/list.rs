@@ -12,7 +12,9 @@ pub fn list() -> anyhow::Result<Exit> {
         let breaks = if server.violates.is_empty() { "-".to_owned() } else { server.violates.join(" ") };
         text.push_str(&format!("{:<20} {:>5}  {breaks:<8}  {}\n", server.name, server.logic_lines(), server.summary));
     }
-    text.push_str("lines: of logic, without comments, imports and tests; breaks: clauses of SPEC.md, by nature\n");
+    text.push_str(
+        "lines: of logic, without comments, imports and tests; breaks: clauses of SPEC.md, by construction\n",
+    );
     terminal::print(&text)?;
     Ok(Exit::Ok)
 }
