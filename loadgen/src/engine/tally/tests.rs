@@ -72,11 +72,14 @@ fn by_second(tally: &Tally) -> Vec<[u64; 4]> {
     tally.seconds.iter().map(lengths).collect()
 }
 
+/// A call, the histograms with the values that it records, and the counts that it leaves.
+type Case<'a> = (Record, &'a [(&'a str, u64)], &'a Counts);
+
 #[test]
 fn every_time_is_recorded_in_its_own_histogram() {
     let (echo, status) = (Counts { echoed: 1, ..Counts::default() }, Counts { statuses: 1, ..Counts::default() });
     let none = Counts::default();
-    let cases: [(Record, &[(&str, u64)], &Counts); 9] = [
+    let cases: [Case<'_>; 9] = [
         (
             Record::Echo { intended_ns: 100, tried_ns: 400, received_ns: 900 },
             &[("response", 800), ("service", 500)],
