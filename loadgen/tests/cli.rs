@@ -212,7 +212,7 @@ fn a_comparison_leaves_a_session_with_every_trial() {
     let output = loadgen(&[&arguments, &SHARED[..]].concat()).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("verdicts on") && text.contains("nothing is claimed") && text.contains("mio#2"), "{text}");
+    assert!(text.contains("verdicts on") && text.contains("there is no control") && text.contains("mio#2"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("files")), "{text}");
 
     let about: Value = serde_json::from_str(&fs::read_to_string(out.join("session.json")).unwrap()).unwrap();

@@ -294,7 +294,7 @@ fn an_objective_is_not_judged_on_no_or_too_few_samples() {
         let output = loadgen(&[&run[..], load].concat()).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find(|line| line.starts_with("slo ")).unwrap_or_else(|| panic!("{text}"));
-        assert!(line.contains("not judged: ") && line.contains("p99 takes 3000"), "{line}");
+        assert!(line.contains("not judged: ") && line.contains("p99 needs 3000"), "{line}");
         assert_eq!(output.status.code(), Some(5), "{text}");
         let output = loadgen(&[&run[..], load, &["--json"]].concat()).output().unwrap();
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -42,7 +42,7 @@ macro_rules! row {
 }
 
 row! {
-    /// [`SCHEMA_VERSION`] of the loadgen that recorded it.
+    /// `SCHEMA_VERSION` of the loadgen that recorded it.
     schema_version: u64,
     /// Time and host; empty without a session.
     session_id: String,

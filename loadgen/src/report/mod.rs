@@ -1,5 +1,5 @@
-//! What is said about a trial, a session or several sessions. [`model`] holds what is said; each format has a renderer of
-//! its own: [`text`] for terminals, [`markdown`], [`html`], [`csv`] and [`github_action`]. Nothing is measured or judged
+//! What is said about a trial, a session or several sessions. `model` holds what is said; each format has a renderer of
+//! its own: `text` for terminals, `markdown`, `html`, `csv` and `github_action`. Nothing is measured or judged
 //! here.
 
 mod csv;
