@@ -106,6 +106,55 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_metric_is_computed_from_its_own_columns() {
+        let latency = |p50, p99| Latency { p50: Some(p50), p99: Some(p99), ..Latency::default() };
+        let row = Row {
+            response_ns: latency(11, 12),
+            service_ns: latency(13, 14),
+            send_lag_ns: latency(15, 16),
+            echoed_count: Some(1_000),
+            server_cpu_ns_load: Some(250_000),
+            server_cpu_ns_idle: Some(3_000_000),
+            server_wakeups_idle: Some(20),
+            idle_span_ns: Some(2_000_000_000),
+            ticks_idle_count: Some(4),
+            status_interval_ms: Some(100.0),
+            kernel_stack_bytes_delta: Some(1),
+            slab_bytes_delta: Some(20),
+            page_tables_bytes_delta: Some(-300),
+            server_pss_bytes_idle: Some(4_096),
+            ..Row::default()
+        };
+        let metrics: [(Metric, f64); 12] = [
+            (response_p50, 11.0),
+            (response_p99, 12.0),
+            (service_p50, 13.0),
+            (service_p99, 14.0),
+            (send_lag_p99, 16.0),
+            (cpu_per_message_ns, 250.0),
+            (idle_cpu_us_per_sec, 1_500.0),
+            (idle_wakeups_per_sec, 10.0),
+            (wakeups_per_tick, 5.0),
+            (tick_wakeups_per_sec, 50.0),
+            (kernel_bytes, -279.0),
+            (user_bytes, 4_096.0),
+        ];
+        assert_eq!(metrics.map(|(metric, _)| metric(&row)), metrics.map(|(_, expected)| Some(expected)));
+        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 12], "nothing is known");
+        assert_eq!(tick_wakeups_per_sec(&Row { status_interval_ms: Some(0.0), ..row }), None, "there are no ticks");
+    }
+
+    #[test]
+    fn a_trial_is_usable_if_it_is_not_invalid_and_the_server_kept_up() {
+        let usable = |validity, outcome| is_usable(&Row { validity, outcome, ..Row::default() });
+        assert!(usable(Validity::Valid, Outcome::Ok) && usable(Validity::Flagged, Outcome::Ok));
+        assert!(!usable(Validity::Invalid, Outcome::Ok));
+        for outcome in [Outcome::Saturated, Outcome::Unclear, Outcome::Failed] {
+            assert!(!usable(Validity::Valid, outcome), "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn a_quantile_that_too_few_messages_define_is_not_told() {
         let row = |echoed: u64| {
             let response_ns = Latency { p50: Some(7), p99: Some(9), ..Latency::default() };

@@ -249,45 +249,4 @@ fn micros(added: Option<Estimate>) -> RuleValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Latency;
-
-    fn row(cell: &str, block: u64, arm: &str) -> Row {
-        Row { cell: Some(cell.to_owned()), block, arm: arm.to_owned(), ..Row::default() }
-    }
-
-    /// Twelve blocks in which tokio is slower than the floor by 3 us, and has two threads.
-    fn rows() -> Vec<Row> {
-        let block = |block: u64| {
-            let floor = |arm, us: u64| Row {
-                response_ns: Latency { p50: Some(us * 1_000 + block), p99: Some(90_000), ..Latency::default() },
-                echoed_count: Some(9_000),
-                ..row("floor", block, arm)
-            };
-            let threads = |arm, count| Row { server_threads_max: Some(count), ..row("rate-50", block, arm) };
-            [floor("mio", 20), floor("tokio", 23), floor(FLOOR, 20), threads("mio", 1), threads("tokio", 2)]
-        };
-        (1..=12).flat_map(block).collect()
-    }
-
-    #[test]
-    fn a_rule_has_an_outcome_for_each_server() {
-        let arms = ["mio".to_owned(), "tokio".to_owned()];
-        let card = scorecard(&rows(), &arms, &BTreeMap::new());
-        let expected = [RuleOutcome::Satisfied, RuleOutcome::Violated];
-        assert_eq!(card[0].outcomes, expected, "one thread and two");
-        assert!(matches!(card[1].rule, Rule::NoAddedLatency { .. }), "there are no values for rule 2: {card:?}");
-        assert_eq!(card[1].outcomes, expected);
-        let added = RuleValue::Interval(Estimate { estimate: 3.0, low: 3.0, high: 3.0 });
-        assert_eq!(card[1].lines[0].values[1], added);
-    }
-
-    #[test]
-    fn a_session_without_its_cells_has_no_scorecard() {
-        let rows: Vec<Row> =
-            (1..=12).map(|block| Row { cell: None, server_threads_max: Some(1), ..row("", block, "mio") }).collect();
-        let told: Vec<RuleSection> = scorecard(&rows, &["mio".to_owned()], &BTreeMap::from([("mio".to_owned(), 320)]));
-        assert!(told.is_empty(), "{told:?}");
-    }
-}
+mod tests;

@@ -113,6 +113,24 @@ mod tests {
     }
 
     #[test]
+    fn a_response_that_takes_as_long_as_the_limit_misses_it() {
+        let mut response = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+        response.record_n(1_000, 100).unwrap();
+        assert_eq!(Slo::parse("p50<1us").unwrap().judge(&response), SloResult::Missed);
+        assert_eq!(Slo::parse("p50<1001ns").unwrap().judge(&response), SloResult::Met);
+    }
+
+    #[test]
+    fn a_result_has_a_name_in_records_and_a_description_in_reports() {
+        let slo = Slo::parse("p99<2ms").unwrap();
+        let results = [SloResult::Met, SloResult::Missed, SloResult::NotJudged { samples: 9 }]
+            .map(|result| (result.name(), slo.describe(result)));
+        let results: Vec<(&str, &str)> = results.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let not_judged = "p99<2ms not judged: 9 responses; p99 needs 3000";
+        assert_eq!(results, [("met", "p99<2ms met"), ("missed", "p99<2ms missed"), ("not_judged", not_judged)]);
+    }
+
+    #[test]
     fn an_objective_is_not_judged_on_no_or_too_few_samples() {
         for (text, few) in [("p50<1us", 59), ("p99<1us", 2_999), ("p99<1h", 2_999), ("p99.99<1h", 17), ("p99<1us", 0)] {
             let slo = Slo::parse(text).unwrap();
