@@ -103,7 +103,7 @@ fn busy_waiting_is_more_than_a_thousandth_of_a_cpu_or_more_than_one_wakeup_per_s
 
 #[test]
 fn a_rule_is_unclear_if_the_interval_contains_the_limit_or_a_value_is_unknown() {
-    let around = |block: u64, limit: u64| if block % 2 == 0 { limit + 100 } else { limit - 100 };
+    let around = |block: u64, limit: u64| if block.is_multiple_of(2) { limit + 100 } else { limit - 100 };
     let cpu = cell("idle-100-silent", |block, row| silent(row, around(block, 2_000), 0));
     assert_eq!(outcome(&cpu), RuleOutcome::Unclear);
     let violated = cell("idle-100-silent", |block, row| silent(row, around(block, 2_000), 9));
