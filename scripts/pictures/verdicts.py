@@ -1,7 +1,5 @@
 """Forest plot of the verdicts: every primary metric of every pair, with its confidence interval and the margin."""
 
-import re
-
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from . import LeftOut
@@ -127,22 +125,43 @@ def look(finding, arms):
     """Colour and marker of the server that is claimed to be lower, if any."""
     if finding.get("family") == "control":
         return CONTROL_COLOUR, "o"
-    lower = arms.get(claim(finding).split(" ")[0])
+    lower = arms.get(lower_arm(finding))
     if lower:
         return colour_of(lower), marker_of(lower)
-    return (INK if "equivalent" in claim(finding) else FAINT_INK), "d"
+    return (INK if finding.get("verdict") == "equivalent" else FAINT_INK), "d"
+
+
+def lower_arm(finding):
+    """The server that is claimed to be lower; None without such a claim."""
+    side = (finding.get("verdict") or "").removesuffix("_size_unclear")
+    return finding.get({"lower": "second", "higher": "first"}.get(side, ""))
 
 
 def claim(finding):
-    """The sentence of verdicts.csv, without the names and the interval, which the picture shows."""
-    sentence = finding.get("verdict") or ""
-    if "no claim" in sentence:
-        return "no claim"
-    if "inconclusive" in sentence or "undecided" in sentence:
-        return "inconclusive"
-    if "equivalent" in sentence:
-        return re.sub(r"^.*(equivalent within [^(]*?) *(\(.*)?$", r"\1", sentence)
-    return re.sub(r" than [^ ,]*| *\(.*$", "", sentence)
+    """The claim in short, without the interval, which the picture shows."""
+    verdict, lower = finding.get("verdict") or "", lower_arm(finding)
+    if verdict.endswith("_size_unclear"):
+        return f"{lower} lower, size unclear"
+    if lower:
+        return f"{lower} {amount(finding)} lower"
+    if verdict == "equivalent":
+        return f"equivalent within {margin_of(finding)}"
+    return "inconclusive" if verdict in ("inconclusive", "bounds_disagree") else "no claim"
+
+
+def amount(finding):
+    """By how much the lower server is lower: a share of the higher one, or a difference."""
+    estimate = number(finding.get("estimate"))
+    if finding.get("metric") in DIFFERENCES:
+        return f"{abs(estimate):.1f}/s"
+    ratio = estimate if finding.get("verdict") == "lower" else 1 / estimate
+    return f"{100 * (1 - ratio):.0f} %"
+
+
+def margin_of(finding):
+    if finding.get("metric") in DIFFERENCES:
+        return f"{DIFFERENCES[finding['metric']][1]:.0f}/s"
+    return f"{100 * RATIO_MARGIN:.0f} %"
 
 
 def pair(finding):
@@ -159,10 +178,9 @@ def ends(panel):
 
 
 def withheld_reason(findings):
-    """The reason why nothing is claimed, if every verdict gives the same one."""
-    reasons = {(finding.get("verdict") or "").removeprefix("no claim: ") for finding in findings}
-    everywhere = all((finding.get("verdict") or "").startswith("no claim: ") for finding in findings)
-    return f"Nothing is claimed: {reasons.pop()}" if everywhere and len(reasons) == 1 else None
+    """The reason why nothing is claimed, if so."""
+    reasons = {finding.get("claim") or "" for finding in findings if finding.get("verdict") == "withheld"}
+    return f"Nothing is claimed: {reasons.pop()}" if len(reasons) == 1 else None
 
 
 def blocks(findings):

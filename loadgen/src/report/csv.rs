@@ -6,9 +6,12 @@ use super::{
     model::Report,
     words::claims::{sentence, withheld},
 };
-use crate::judge::verdicts::PairComparison;
+use crate::{
+    judge::verdicts::{PairComparison, PairResult},
+    stats::verdict::Verdict,
+};
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "family",
     "metric",
     "first",
@@ -21,6 +24,7 @@ const COLUMNS: [&str; 12] = [
     "p_value",
     "p_adjusted",
     "verdict",
+    "claim",
 ];
 
 /// The whole file.
@@ -33,14 +37,30 @@ pub(super) fn verdicts(report: &Report) -> Result<Vec<u8>> {
     let primary = report.claims.iter().flat_map(|group| &group.pairs).map(|pair| ("primary", pair));
     let control = report.claims.iter().flat_map(|group| &group.control).map(|pair| ("control", pair));
     for (family, pair) in primary.chain(control) {
-        let verdict = match report.withheld {
-            Some(reason) => format!("no claim: {}", withheld(reason).without_tones()),
-            None => sentence(pair),
+        let (verdict, claim) = match report.withheld {
+            Some(reason) => ("withheld", withheld(reason).without_tones()),
+            None => (kind(pair), sentence(pair)),
         };
         let names = [family, pair.metric.name, &pair.first, &pair.second].map(str::to_owned);
-        csv.write_record(names.into_iter().chain(numbers(pair)).chain([verdict]))?;
+        csv.write_record(names.into_iter().chain(numbers(pair)).chain([verdict.to_owned(), claim]))?;
     }
     Ok(csv.into_inner()?)
+}
+
+/// The verdict in a word, for scripts.
+fn kind(pair: &PairComparison) -> &'static str {
+    match &pair.result {
+        PairResult::NotCompared => "not_compared",
+        PairResult::BoundsDisagree(_) => "bounds_disagree",
+        PairResult::Compared(comparison) => match comparison.verdict {
+            Verdict::Lower => "lower",
+            Verdict::Higher => "higher",
+            Verdict::LowerSizeUnclear => "lower_size_unclear",
+            Verdict::HigherSizeUnclear => "higher_size_unclear",
+            Verdict::Equivalent => "equivalent",
+            Verdict::Inconclusive { .. } => "inconclusive",
+        },
+    }
 }
 
 /// From the estimate to the adjusted p value; empty if there is no comparison.
