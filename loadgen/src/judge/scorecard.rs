@@ -2,7 +2,7 @@
 //! socket.
 //!
 //! The rules are those of the article that this project began with: a single thread; no busy waiting; no added latency;
-//! triggers by time. A value is the median over blocks of the median, or other quantile, of a trial; the latency added to
+//! punctual timers. A value is the median over blocks of the median, or other quantile, of a trial; the latency added to
 //! that of [`FLOOR`] is the Hodges-Lehmann estimate of the differences within the blocks, with its confidence interval. A
 //! rule is satisfied or violated if the whole interval lies on one side of the limit, else the outcome is unclear.
 

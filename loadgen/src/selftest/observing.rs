@@ -17,7 +17,7 @@ pub(super) fn cpu_time() -> Result<Vec<Answer>> {
     let statement = statement(&trial)?;
     let expected = statement.spun_ns as f64 / statement.wakes as f64 * 10.0;
     let got = per_second(&trial)? - per_second(&waking)?;
-    Ok(vec![Answer::time("spinning 5 ms in 100 ms: CPU per second", expected, got, 0.01 * expected)])
+    Ok(vec![Answer::time("spinning 5 ms every 100 ms: CPU per second", expected, got, 0.01 * expected)])
 }
 
 /// A timer of 100 Hz is 100 wake-ups per second.

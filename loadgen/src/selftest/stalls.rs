@@ -38,7 +38,7 @@ pub(super) fn of_the_server() -> Result<Vec<Answer>> {
     let answer = |quantile: f64| {
         let expected = known::stalled_ns(stall_ns, PERIOD.as_nanos() as f64, utilisation, quantile);
         let got = loaded.window.tally.response.value_at_quantile(quantile) as f64;
-        Answer::time(format!("stalls of 50 ms in 500: p{}", quantile * 100.0), expected, got, 0.03 * stall_ns)
+        Answer::time(format!("stalls of 50 ms every 500 ms: p{}", quantile * 100.0), expected, got, 0.03 * stall_ns)
     };
     let mut answers: Vec<Answer> = [0.94, 0.97, 0.99].map(answer).into();
 

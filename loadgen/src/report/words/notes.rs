@@ -18,7 +18,9 @@ pub(in crate::report) fn note(note: &Note) -> String {
         Note::Control { arm, first } => {
             format!("{arm} is a second run of {first}: differences between the two are noise")
         }
-        Note::CpuCell(cell) => format!("CPU/message: load {cell}, whose client sleeps and has to be woken as well"),
+        Note::CpuCell(cell) => {
+            format!("CPU/message: from the load {cell}, whose client sleeps and has to be woken as well")
+        }
         Note::SpinningClient => "CPU/message: with a spinning client, which excludes the cost of waking it".to_owned(),
     }
 }
@@ -39,10 +41,11 @@ pub(in crate::report) const SCORECARD: &str =
 /// How to read the claims of a family.
 pub(in crate::report) fn family(size: usize) -> String {
     format!(
-        "Simultaneous {:.0} % confidence intervals (Bonferroni, {size} comparisons); that two\n\
-         servers differ is Holm's test, which has more power. Equivalent within {:.0} %\n\
-         (TOST): the interval lies within that margin. 80 % power to detect: the\n\
-         smallest difference that four of five such sessions find.\n",
+        "Simultaneous {:.0} % confidence intervals (Bonferroni, {size} comparisons). Whether\n\
+         two servers differ is decided by Holm's test, which has more power. Equivalent\n\
+         within {:.0} % (TOST): the interval lies within that margin. 80 % power to detect:\n\
+         the smallest difference that four of five such sessions find. More blocks:\n\
+         about as many as it takes until another verdict must follow.\n",
         (1.0 - ALPHA) * 100.0,
         MARGIN * 100.0,
     )
@@ -63,7 +66,7 @@ pub(in crate::report) fn rule(rule: Rule) -> String {
             )
         }
         Rule::TriggersByTime => format!(
-            "4. triggers by time: p99 {:.0} ms late at most, idle and loaded; {:.0} ppm of drift",
+            "4. punctual timers: p99 {:.0} ms late at most, idle and loaded; {:.0} ppm of drift",
             LATENESS_NS / 1e6,
             DRIFT_PPB / 1e3
         ),
