@@ -91,6 +91,7 @@ mod tests {
         let sums = RankSums::of(&untied(5));
         let found: Vec<f64> = (0..=7).map(|sum| sums.at_most(2 * sum) * 32.0).collect();
         assert_eq!(found, [1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 13.0, 16.0]);
+        assert!(matches!(&sums, RankSums::Exact(lower_half) if lower_half.len() == 1 + 15), "the middle of 30 is 15");
     }
 
     #[test]

@@ -106,6 +106,8 @@ fn a_rule_is_unclear_if_the_interval_contains_the_limit_or_a_value_is_unknown() 
     let around = |block: u64, limit: u64| if block.is_multiple_of(2) { limit + 100 } else { limit - 100 };
     let cpu = cell("idle-100-silent", |block, row| silent(row, around(block, 2_000), 0));
     assert_eq!(outcome(&cpu), RuleOutcome::Unclear);
+    let from_the_limit = cell("idle-100-silent", |block, row| silent(row, 2_000 + block % 2 * 100, 0));
+    assert_eq!(outcome(&from_the_limit), RuleOutcome::Unclear, "the lower end is the limit itself");
     let violated = cell("idle-100-silent", |block, row| silent(row, around(block, 2_000), 9));
     assert_eq!(outcome(&violated), RuleOutcome::Violated, "one of two conditions fails for certain");
     let unknown = cell("idle-100-silent", |_, row| Row { server_wakeups_idle: None, ..silent(row, 0, 0) });
@@ -146,6 +148,7 @@ fn added_latency_is_a_tenth_of_the_floor_at_most() {
     assert_eq!(outcome(&beside_the_floor(|_| 2_000, 9_000)), RuleOutcome::Satisfied);
     assert_eq!(outcome(&beside_the_floor(|_| 2_001, 9_000)), RuleOutcome::Violated);
     assert_eq!(outcome(&beside_the_floor(|block| 1_500 + block % 2 * 1_000, 9_000)), RuleOutcome::Unclear);
+    assert_eq!(outcome(&beside_the_floor(|block| 2_000 + block % 2 * 1_000, 9_000)), RuleOutcome::Unclear);
 }
 
 #[test]
