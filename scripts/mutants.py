@@ -30,6 +30,12 @@ MEMORY_BYTES_MAX = 8 << 30
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "target" / "mutants"
+# Dependencies are built once, and what is built is small.
+ENVIRONMENT = {
+    "CARGO_TARGET_DIR": str(FOLDER / "build"),
+    "CARGO_PROFILE_DEV_DEBUG": "0",
+    "CARGO_PROFILE_TEST_DEBUG": "0",
+}
 
 
 class Group(NamedTuple):
@@ -85,8 +91,7 @@ def test(name, options):
         *("--timeout", str(TEST_SECONDS_MAX), "--build-timeout", str(BUILD_SECONDS_MAX)),
         *(*options, "--", "--", group.tests),
     ]
-    environment = {**os.environ, "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_TEST_DEBUG": "0"}
-    status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    status = subprocess.run(command, cwd=ROOT, env=os.environ | ENVIRONMENT).returncode
     # 2: some were missed, 3: some timed out.
     if status not in (0, 2, 3):
         sys.exit(2)
