@@ -68,7 +68,7 @@ enum Stop {
 /// Climbs the ladder with every server, records every trial and prints the brackets.
 ///
 /// # Errors
-/// Whatever prevents the start, or a trial.
+/// If the ladder cannot start, or a trial cannot run.
 pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     let plan = plan(args, args.from).map_err(Usage::from)?;
     for name in &args.servers {

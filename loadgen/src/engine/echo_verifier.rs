@@ -121,9 +121,15 @@ impl EchoVerifier {
         self.resync().marker = self.next_sequence.checked_sub(1);
     }
 
-    /// Expects the newest messages no longer, which were never sent. Returns how many of them would have counted.
+    /// Expects the newest messages no longer, which were never sent. Returns how many of them would have counted. They are
+    /// of the current window: those of an earlier one are settled.
     pub(crate) fn withdraw(&mut self, count: usize) -> u64 {
         let before = self.outstanding();
+        let settled_below = self.resync.as_ref().map_or(0, |resync| resync.settled_below);
+        debug_assert!(
+            self.next_sequence.saturating_sub(count as u64) >= settled_below,
+            "{count} are not of this window"
+        );
         for _ in 0..count {
             self.next_sequence -= u64::from(self.outstanding.pop_newest().is_some());
         }

@@ -27,7 +27,7 @@ struct CellBlocks<'a> {
     /// The rows of the last attempt of each block in the order of the arms.
     blocks: Vec<Vec<&'a Row>>,
     left_out: usize,
-    /// Arms of which a message was lost or a trial failed, in whatever attempt: a retry does not erase a failure.
+    /// Arms with a failed trial in any attempt: a retry does not erase a failure.
     failed: BTreeSet<String>,
 }
 

@@ -205,8 +205,8 @@ impl From<Verdict> for Direction {
 
 /// What holds at both bounds: the first comparison with the weaker of two verdicts of the same direction.
 fn at_both_bounds(one: Option<Comparison>, other: Option<Comparison>) -> PairResult {
-    let Some(one) = one else { return PairResult::NotCompared };
-    let Some(other) = other else { return PairResult::Compared(one) };
+    // A metric without another bound has its value as both.
+    let Some((one, other)) = one.zip(other) else { return PairResult::NotCompared };
     let (direction, other_direction) = (Direction::from(one.verdict), Direction::from(other.verdict));
     let verdict = match (one.verdict, other.verdict) {
         (Verdict::Lower, Verdict::LowerSizeUnclear) => Verdict::LowerSizeUnclear,

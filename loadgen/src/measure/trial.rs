@@ -32,7 +32,7 @@ use crate::{
 ///
 /// # Errors
 /// [`CannotStart`](crate::error::CannotStart) or [`Unreachable`] if there is nothing to measure: the server does not
-/// start, refuses every connection or does not echo. Whatever happens later is an outcome and stands in the trial.
+/// start, refuses every connection or does not echo. Later failures are outcomes and recorded in the trial.
 pub(crate) fn run(plan: &Plan, target: &Target) -> Result<Trial> {
     run_watched(plan, target, None)
 }

@@ -83,7 +83,7 @@ fn git_revision(checkout: &Path) -> Result<String, Problem> {
     Ok(if changed.is_empty() { revision } else { format!("{revision}-dirty") })
 }
 
-/// The output of git for this checkout, whatever other checkout the environment names.
+/// The output of git for this checkout, ignoring any that the environment names.
 fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
     let mut command = Command::new("git");
     command.arg("-C").arg(checkout).args(arguments).env("LC_ALL", "C");

@@ -130,7 +130,7 @@ row! {
     validity: Validity,
     /// Why they may not.
     invalid_reasons: Vec<Reason>,
-    /// What has to be borne in mind.
+    /// Reservations about the figures.
     flags: Vec<Reason>,
     /// What the server made of the load.
     outcome: Outcome,
@@ -241,7 +241,7 @@ row! {
     server_cpu_ns_load: Option<u64>,
     /// In the peak window.
     server_cpu_ns_peak: Option<u64>,
-    /// Time that the server's CPUs were not idle in the idle window, whoever used them.
+    /// Time that the server's CPUs were not idle in the idle window, for any process.
     server_cpus_busy_ns_idle: Option<u64>,
     /// In the load window.
     server_cpus_busy_ns_load: Option<u64>,

@@ -82,7 +82,7 @@ vocabulary! {
 vocabulary! {
     /// When messages are sent.
     Mode, "open or closed" {
-        /// At given times, whatever the server does.
+        /// At given times, independent of the server.
         Open = "open",
         /// For each that comes back a new one.
         Closed = "closed",
@@ -128,7 +128,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What spoke against a trial, or has to be borne in mind. The unit of its value stands behind it.
+    /// Kinds of reasons against a trial, and of its flags, with the unit of their amounts.
     ReasonKind, "a reason" {
         /// Slots whose turn did not come, as a share of all.
         SlotsMissed = "slots_missed",
@@ -169,7 +169,7 @@ vocabulary! {
     }
 }
 
-/// What spoke against a trial, or has to be borne in mind.
+/// A reason against a trial, or a flag.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reason {
     /// Which it is.

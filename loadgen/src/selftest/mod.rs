@@ -61,7 +61,7 @@ fn check(known: Known) -> Result<Vec<Answer>> {
 /// Measures all answers, or those to the given questions, and prints them.
 ///
 /// # Errors
-/// Whatever prevents a measurement.
+/// If a measurement is impossible.
 pub fn selftest(known: &[Known]) -> Result<Exit> {
     let begun = Instant::now();
     let chosen = if known.is_empty() { &Known::ALL[..] } else { known };

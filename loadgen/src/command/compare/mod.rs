@@ -43,7 +43,7 @@ use crate::{
 /// Runs the comparison, prints the table and leaves the session's folder behind.
 ///
 /// # Errors
-/// Whatever prevents the start. Once there is a session, a trial that fails is a row of it.
+/// If the session cannot start. Once it has, a trial that fails becomes a row.
 pub fn compare(args: &CompareArgs) -> Result<Exit> {
     match &args.resume {
         None => start(args, None),

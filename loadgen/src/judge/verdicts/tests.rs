@@ -207,7 +207,19 @@ fn bounds_of_different_directions_allow_no_claim() {
         // A verdict that is inconclusive anyway is not contradicted.
         assert_eq!(matches!(result, PairResult::BoundsDisagree(_)), one != INCONCLUSIVE, "{one:?} and {other:?}");
     }
-    assert_eq!(pair(at_both_bounds(None, Some(comparison(Verdict::Lower, 0.01)))).claim(), None);
+}
+
+#[test]
+fn a_bound_that_is_missing_allows_no_claim() {
+    let lower = Some(comparison(Verdict::Lower, 0.01));
+    for (one, other) in [(None, lower), (lower, None), (None, None)] {
+        assert_eq!(at_both_bounds(one, other), PairResult::NotCompared);
+    }
+    let mut rows = session(1.2);
+    rows[0].service_ns.p50 = None;
+    let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
+    assert_eq!(judgement.pairs[0].result, PairResult::NotCompared, "the service time of one trial is unknown");
+    assert!(matches!(judgement.pairs[1].result, PairResult::Compared(_)));
 }
 
 #[test]

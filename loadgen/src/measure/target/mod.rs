@@ -1,4 +1,4 @@
-//! What is measured: a server of this project in a process of its own, or whatever listens at an address.
+//! The measured server: one of this project in a process of its own, another program, or a listener at an address.
 //!
 //! Only this module starts processes. A child is spawned from the main thread, because its parent-death signal is tied
 //! to the thread that spawned it; it has a process group of its own, so that Ctrl-C does not reach it first, and so that
