@@ -312,7 +312,7 @@ fn a_ladder_whose_trials_are_too_short_for_its_objective_is_not_judged() {
     let output = loadgen(&[&arguments[..], &short, &SHARED].concat()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // On a busy host every trial may be invalid, which is then reported.
-    let few = text.contains("not judged at 100") && text.contains("p99.9 takes 30000");
+    let few = text.contains("not judged at 100") && text.contains("p99.9 needs 30000");
     assert!(few || text.contains("not judged: the generator or the host spoiled"), "{text}");
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
 }
