@@ -253,8 +253,13 @@ fn plan(args: &CapacityArgs, rate: f64) -> Result<Plan> {
     ensure!(args.from > 0.0, "a ladder from 0 messages per second never rises: ask for --from 1 or more");
     ensure!(!args.duration.is_zero(), "a trial of 0s measures nothing: ask for a longer --duration");
     ensure_slots(&Rate::Steady(rate), args.duration, "--from", "--duration")?;
-    let windows =
-        Windows { idle: Duration::ZERO, warmup: args.duration / 4, load: args.duration, peak: Duration::ZERO };
+    let windows = Windows {
+        idle: Duration::ZERO,
+        warmup: args.duration / 4,
+        load: args.duration,
+        peak: Duration::ZERO,
+        drain_bursts: 0,
+    };
     let shape = Shape {
         connections: args.connections,
         load: Load::Open { rate: Rate::Steady(rate), arrivals: Arrivals::Poisson },

@@ -206,7 +206,8 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         ensure_slots(&args.rate, args.duration, "--rate", "--duration")?;
         ensure_slots(&args.rate, args.warmup, "--rate", "--warmup")?;
     }
-    let windows = Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak };
+    let windows =
+        Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak, drain_bursts: 0 };
     let shape = Shape {
         connections: args.connections,
         load,

@@ -11,7 +11,7 @@ use crate::{
     plan::{CohortKind, Load, Plan},
     record::{
         BriefLatency, Distribution, Latency, Misbehaving, Mode, Outcome, Reason, ReasonKind, Recording, Row, Second,
-        Series, TargetKind, Validity, recorded_rate, without_home,
+        Series, Shape, TargetKind, Validity, recorded_rate, without_home,
     },
     stats::pace::{drift, jitter},
     text::plain,
@@ -124,6 +124,7 @@ fn configuration(row: &mut Row, plan: &Plan) {
     row.warmup_ms = Some(ms(plan.windows.warmup));
     row.load_ms = Some(ms(plan.windows.load));
     row.peak_ms = Some(ms(plan.windows.peak));
+    row.loadgen_delay_ns = Some(plan.generator_delay.as_nanos() as u64);
     row.server_cpus = Some(list(&plan.placement.server_cpus));
     row.loadgen_cpus = Some(list(&plan.placement.loadgen_cpus));
     row.loadgen_threads = Some(u64::from(plan.threads));
@@ -137,7 +138,7 @@ fn configuration(row: &mut Row, plan: &Plan) {
 fn assessment(row: &mut Row, entry: &Entry<'_>) {
     let problem = match entry.measured {
         Ok((trial, assessment)) => {
-            (row.validity, row.outcome, row.bound_by) = (assessment.validity, assessment.outcome, assessment.bound_by);
+            (row.validity, row.outcome) = (assessment.validity, assessment.outcome);
             row.invalid_reasons.clone_from(&assessment.reasons);
             row.flags.clone_from(&assessment.flags);
             row.host_shortage = trial.shortage().map(str::to_owned);
@@ -159,7 +160,7 @@ fn conditions(row: &mut Row, entry: &Entry<'_>) {
     row.ceiling_rate_per_sec = whole(conditions.ceiling_per_sec);
     row.headroom_ppm = conditions.share_of_ceiling(entry.plan).map(|share| ppm((1.0 - share).max(0.0)));
     row.drift_probe_rate_per_sec = whole(conditions.drift_probe_per_sec);
-    row.drift_probe_best_rate_per_sec = whole(conditions.drift_probe_best_per_sec);
+    row.drift_probe_median_rate_per_sec = whole(conditions.drift_probe_best_per_sec);
     row.server_syscalls_per_1000_messages = entry.syscalls_per_message.map(|calls| (calls * 1e3).round() as u64);
 }
 
@@ -190,6 +191,7 @@ fn whole_trial(row: &mut Row, trial: &Trial) {
 fn idle_window(row: &mut Row, plan: &Plan, trial: &Trial) {
     let Some(idle) = &trial.idle else { return };
     row.ticks_idle_count = idle.ticks;
+    row.status_count_idle = Some(idle.window.tally.counts.statuses);
     row.status_emit_lag_idle_ns = BriefLatency::of(&idle.window.tally.status_emit_lag);
     (row.tick_count_idle, row.tick_jitter_ns_idle, row.tick_drift_ppb_idle) = pace(plan, &idle.window);
     row.server_cpus_busy_ns_idle = idle.surroundings.server_cpus_busy_ns;
@@ -212,6 +214,8 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.in_flight_ns = Some(counts.under_way_ns);
     row.response_ns = Latency::of(&tally.response);
     row.service_ns = Latency::of(&tally.service);
+    row.response_shape_ns = Shape::of(&tally.response);
+    row.service_shape_ns = Shape::of(&tally.service);
     row.send_lag_ns = Latency::of(&tally.send_lag);
     row.response_in_fanout_ns = Latency::of(&tally.response_in_fanout);
     row.response_outside_fanout_ns = Latency::of(&tally.response_outside_fanout);

@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use super::trial::{HostActivity, Loaded, Trial};
 use crate::{
     plan::{Caveat, Load, Pacing, Plan},
-    record::{BoundBy, Gate, Outcome, Reason, ReasonKind, Validity},
+    record::{Gate, Outcome, Reason, ReasonKind, Validity},
 };
 
 /// Share of the slots whose turn did not come.
@@ -14,8 +14,6 @@ pub(crate) const SLOTS_MISSED: Gate = Gate { flag: 0.0, invalid: 0.001 };
 pub(crate) const SEND_LAG_SPIN_NS: Gate = Gate { flag: 50e3, invalid: 1e6 };
 /// The same when it waits for a timer.
 pub(crate) const SEND_LAG_TIMER_NS: Gate = Gate { flag: 500e3, invalid: 5e6 };
-/// The same as a share of the response's 99th percentile: beyond it a latency is printed as an interval.
-pub(crate) const SEND_LAG_SHARE: Gate = Gate { flag: 0.1, invalid: f64::INFINITY };
 /// Share of the time that the generator was runnable but did not run.
 pub(crate) const RUN_DELAY: Gate = Gate { flag: 0.01, invalid: 0.05 };
 /// Share of the time of all CPUs that the hypervisor gave to others.
@@ -30,8 +28,6 @@ pub(crate) const DRIFT: Gate = Gate { flag: 0.15, invalid: 0.4 };
 pub(crate) const LITTLES_LAW: Gate = Gate { flag: 0.02, invalid: 0.05 };
 /// What a reading of the processes' CPU times may be off: a tick.
 const READING_NS: f64 = 10e6;
-/// A side whose CPUs are busy for this share bounds a closed loop.
-pub(crate) const BOUND: f64 = 0.95;
 /// Share of the messages that a server may still owe shortly after the load: more is a backlog, the server saturated.
 pub(crate) const BACKLOG: f64 = 0.01;
 
@@ -67,8 +63,6 @@ pub(crate) struct Assessment {
     pub(crate) flags: Vec<Reason>,
     /// What the server made of the load.
     pub(crate) outcome: Outcome,
-    /// Whose CPUs were busy in the closed or peak window.
-    pub(crate) bound_by: Option<BoundBy>,
 }
 
 /// Assesses a trial.
@@ -123,7 +117,6 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
             (Validity::Invalid, _) if !has_wrong_bytes(trial) => Outcome::Unclear,
             (_, outcome) => outcome,
         },
-        bound_by: trial.peak.as_ref().or(closed(plan, trial)).and_then(|loaded| bound_by(plan, loaded)),
     }
 }
 
@@ -133,7 +126,6 @@ pub(crate) fn gates() -> Vec<(&'static str, Gate)> {
         ("slots_missed_share", SLOTS_MISSED),
         ("send_lag_p99_ns_spin", SEND_LAG_SPIN_NS),
         ("send_lag_p99_ns_timer", SEND_LAG_TIMER_NS),
-        ("send_lag_share_of_response_p99", SEND_LAG_SHARE),
         ("loadgen_run_delay_share", RUN_DELAY),
         ("steal_share", STEAL),
         ("loadgen_busy_share", BUSY),
@@ -145,7 +137,7 @@ pub(crate) fn gates() -> Vec<(&'static str, Gate)> {
 
 /// Every other limit, for session.json.
 pub(crate) fn limits() -> Vec<(&'static str, f64)> {
-    vec![("bound_busy_share", BOUND), ("backlog_share", BACKLOG)]
+    vec![("backlog_share", BACKLOG)]
 }
 
 #[derive(Default)]
@@ -235,13 +227,12 @@ fn assess_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     let missed = counts.scheduled.saturating_sub(counts.handled);
     gates.check(SLOTS_MISSED, ReasonKind::SlotsMissed, missed as f64 / counts.scheduled.max(1) as f64);
 
-    let (Some(lag_ns), Some(response_ns)) = (p99(&tally.send_lag), p99(&tally.response)) else { return };
+    let Some(lag_ns) = p99(&tally.send_lag) else { return };
     let gate = match plan.pacing {
         Pacing::Spin => SEND_LAG_SPIN_NS,
         Pacing::Timer => SEND_LAG_TIMER_NS,
     };
     gates.check(gate, ReasonKind::SendLag, lag_ns);
-    gates.check(SEND_LAG_SHARE, ReasonKind::SendLagShare, lag_ns / response_ns);
 }
 
 /// Whether a stream was not what was sent: altered, doubled, out of order, or with a hole in it.
@@ -272,23 +263,6 @@ fn outcome(plan: &Plan, trial: &Trial) -> Outcome {
         Some(counts) if counts.backlog as f64 > BACKLOG * counts.scheduled as f64 => Outcome::Saturated,
         _ => Outcome::Ok,
     }
-}
-
-fn closed<'a>(plan: &Plan, trial: &'a Trial) -> Option<&'a Loaded> {
-    trial.load.as_ref().filter(|_| matches!(plan.load, Load::Closed { .. }))
-}
-
-fn bound_by(plan: &Plan, loaded: &Loaded) -> Option<BoundBy> {
-    let span_ns = loaded.span_ns as f64;
-    let cpus = plan.placement.server_cpus.len().max(1) as f64;
-    let server = loaded.server.as_ref()?.cpu_ns as f64 >= BOUND * span_ns * cpus;
-    let generator = loaded.window.usage.cpu_ns as f64 >= BOUND * span_ns * f64::from(plan.threads);
-    Some(match (server, generator) {
-        (true, true) => BoundBy::Both,
-        (true, false) => BoundBy::Server,
-        (false, true) => BoundBy::Generator,
-        (false, false) => BoundBy::Neither,
-    })
 }
 
 fn p99(histogram: &Histogram<u64>) -> Option<f64> {

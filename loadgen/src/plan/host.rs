@@ -1,6 +1,6 @@
 //! Command-line options about the host.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use clap::Args;
 
@@ -40,6 +40,10 @@ pub(crate) struct HostArgs {
     /// TCP congestion control, on both sides
     #[arg(long, default_value = "reno", value_name = "NAME", help_heading = "Host")]
     pub(crate) congestion: String,
+
+    /// Time to waste before each message, to see who follows
+    #[arg(long, hide = true, default_value = "0s", value_parser = super::units::duration, value_name = "DURATION", help_heading = "Host")]
+    pub(crate) generator_delay: Duration,
 }
 
 impl HostArgs {
@@ -54,6 +58,7 @@ impl HostArgs {
             loadgen_cpus: None,
             nagle: false,
             congestion: "reno".to_owned(),
+            generator_delay: Duration::ZERO,
         }
     }
 

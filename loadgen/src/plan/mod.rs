@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) nodelay: bool,
     /// TCP_CONGESTION, on both sides.
     pub(crate) congestion: String,
+    /// Time that the generator wastes before each message, to see who follows; zero in a measurement.
+    pub(crate) generator_delay: Duration,
     /// Conditions worth a flag on every trial, such as a generator without a CPU of its own.
     pub(crate) flags: Vec<Caveat>,
 }
@@ -89,6 +91,8 @@ pub(crate) struct Windows {
     pub(crate) load: Duration,
     /// Closed loop, for throughput. Zero leaves it out.
     pub(crate) peak: Duration,
+    /// Bursts of the drain window, each answered from a standstill. 0 leaves it out.
+    pub(crate) drain_bursts: u32,
 }
 
 impl Plan {

@@ -44,6 +44,7 @@ pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         cohorts: shape.cohorts,
         nodelay: !host.nagle,
         congestion: host.congestion.clone(),
+        generator_delay: host.generator_delay,
         flags,
     };
     // Connections need descriptors here, and the processes that are started inherit the limit.

@@ -189,7 +189,7 @@ mod tests {
             connections: 8,
             load: Load::Open { rate: Rate::Steady(1_000.0), arrivals: Arrivals::Poisson },
             payloads: Payloads::one(64),
-            windows: Windows { idle: window, warmup: window, load: window, peak: Duration::ZERO },
+            windows: Windows { idle: window, warmup: window, load: window, peak: Duration::ZERO, drain_bursts: 0 },
             status_interval: None,
             cohorts: Cohorts::default(),
         };

@@ -185,6 +185,8 @@ group! {
         p50: Option<u64>,
         /// The 90th percentile.
         p90: Option<u64>,
+        /// The 95th percentile.
+        p95: Option<u64>,
         /// The 99th percentile.
         p99: Option<u64>,
         /// The 99.9th percentile.
@@ -193,6 +195,29 @@ group! {
         p9999: Option<u64>,
         /// The longest.
         max: Option<u64>,
+    }
+}
+
+group! {
+    /// The quantiles of a distribution that show where it differs from another one, beside those of [`Latency`]; in
+    /// nanoseconds.
+    Shape {
+        /// The 10th percentile.
+        p10: Option<u64>,
+        /// The 20th percentile.
+        p20: Option<u64>,
+        /// The 30th percentile.
+        p30: Option<u64>,
+        /// The 40th percentile.
+        p40: Option<u64>,
+        /// The 60th percentile.
+        p60: Option<u64>,
+        /// The 70th percentile.
+        p70: Option<u64>,
+        /// The 80th percentile.
+        p80: Option<u64>,
+        /// The 98th percentile.
+        p98: Option<u64>,
     }
 }
 
@@ -242,10 +267,31 @@ impl Latency {
             mean: Some(histogram.mean().round() as u64),
             p50: at(0.5),
             p90: at(0.9),
+            p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
             p9999: at(0.9999),
             max: Some(histogram.max()),
+        }
+    }
+}
+
+impl Shape {
+    /// The quantiles of a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let at = |quantile| Some(histogram.value_at_quantile(quantile));
+        Self {
+            p10: at(0.1),
+            p20: at(0.2),
+            p30: at(0.3),
+            p40: at(0.4),
+            p60: at(0.6),
+            p70: at(0.7),
+            p80: at(0.8),
+            p98: at(0.98),
         }
     }
 }

@@ -6,10 +6,12 @@
 /// 1. November 2026.
 /// 2. November 2026: `valid` became `validity`, `canary_*` became `drift_probe_*`, `under_way_ns` became `in_flight_ns` and
 ///    `short_count` became `host_shortage_count`; reasons and flags became words with amounts; session.json got `limits`.
-pub const SCHEMA_VERSION: u64 = 2;
+/// 3. November 2026: `bound_by` went, since `peak_rate_delayed_per_sec` shows what it guessed; `foreign_cpu_ns` counts the
+///    CPUs in use alone; the drift probe is compared with the median of the probes, no longer with the best.
+pub const SCHEMA_VERSION: u64 = 3;
 
 /// [`SCHEMA_VERSION`] as it is written.
-pub(super) const SCHEMA: &str = "2";
+pub(super) const SCHEMA: &str = "3";
 
 /// What was measured, by which build, on which host.
 pub const METADATA: &str = "session.json";

@@ -185,6 +185,9 @@ pub struct PlanRecord {
     /// Closed loop after the load.
     #[serde(serialize_with = "whole_number")]
     pub peak_ms: f64,
+    /// Bursts of the drain window.
+    #[serde(default)]
+    pub drain_bursts: u32,
     /// Time between two status lines; `None` if it is not known.
     #[serde(serialize_with = "whole")]
     pub status_interval_ms: Option<f64>,
@@ -198,6 +201,9 @@ pub struct PlanRecord {
     pub loadgen_cpus: Vec<usize>,
     /// Threads of the engine.
     pub loadgen_threads: u32,
+    /// Time that the generator wastes before each message.
+    #[serde(default)]
+    pub loadgen_delay_ns: u64,
     /// Addresses to connect from.
     pub source_addresses: u32,
     /// Connections that hardly read.
@@ -234,12 +240,14 @@ impl PlanRecord {
             warmup_ms: ms(plan.windows.warmup),
             load_ms: ms(plan.windows.load),
             peak_ms: ms(plan.windows.peak),
+            drain_bursts: plan.windows.drain_bursts,
             status_interval_ms: plan.status_interval.map(ms),
             seed: plan.seed,
             placement: plan.placement.kind,
             server_cpus: plan.placement.server_cpus.clone(),
             loadgen_cpus: plan.placement.loadgen_cpus.clone(),
             loadgen_threads: plan.threads,
+            loadgen_delay_ns: plan.generator_delay.as_nanos() as u64,
             source_addresses: plan.source_addresses,
             slow_readers: plan.cohorts.slow_readers,
             churn_per_sec: recorded_rate(plan.cohorts.churn_per_sec),

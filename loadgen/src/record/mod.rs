@@ -31,7 +31,7 @@ mod words;
 
 pub use self::{
     build::{Build, build},
-    column::{BriefLatency, Latency, Misbehaving},
+    column::{BriefLatency, Latency, Misbehaving, Shape},
     files::read as read_file,
     folder::{SessionFolder, host_name, is_running},
     format::{METADATA, SCHEMA_VERSION, TRIALS},
@@ -43,5 +43,5 @@ pub use self::{
     reader::{Trials, read_rows},
     row::Row,
     session::{Preamble, Recording, Session},
-    words::{BoundBy, EndedBy, Mode, Outcome, Reason, ReasonKind, State, TargetKind, Validity},
+    words::{EndedBy, Mode, Outcome, Reason, ReasonKind, State, TargetKind, Validity},
 };

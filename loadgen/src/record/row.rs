@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::{
-    BoundBy, BriefLatency, Latency, Misbehaving, Mode, Outcome, Reason, TargetKind, Validity,
+    BriefLatency, Latency, Misbehaving, Mode, Outcome, Reason, Shape, TargetKind, Validity,
     column::{Column, Fields},
     format,
 };
@@ -109,6 +109,8 @@ row! {
     load_ms: Option<f64>,
     /// Closed loop of depth 1 after the load.
     peak_ms: Option<f64>,
+    /// Time that the generator wastes before each message, to see who follows; 0 of a measurement.
+    loadgen_delay_ns: Option<u64>,
     /// CPUs of the server.
     server_cpus: Option<String>,
     /// CPUs of the generator.
@@ -134,8 +136,6 @@ row! {
     flags: Vec<Reason>,
     /// What the server made of the load.
     outcome: Outcome,
-    /// Whose CPUs were busy in the closed loop.
-    bound_by: Option<BoundBy>,
     /// What went wrong, in words.
     error: Option<String>,
     /// What this host lacked when it could not carry a connection.
@@ -179,19 +179,36 @@ row! {
     status_reordered_count: Option<u64>,
     /// Ticks within the idle window; `None` if it could not be aligned to them.
     ticks_idle_count: Option<u64>,
+    /// Ticks within its first part, at whose end a second reading was taken.
+    ticks_idle_part_count: Option<u64>,
+    /// Status lines received in the idle window.
+    status_count_idle: Option<u64>,
 
     /// Echoed before the end of the load window, per second.
     rate_achieved_per_sec: Option<f64>,
     /// Echoed in the peak window, per second.
     peak_rate_per_sec: Option<f64>,
+    /// The same while the generator wasted time before each message, half of the peak window each.
+    peak_rate_delayed_per_sec: Option<f64>,
+    /// The time that it wasted.
+    peak_delay_ns: Option<u64>,
+    /// Messages per second with which a server answers one message on each of many connections, all of which are there
+    /// when it starts: the median of the bursts.
+    drain_rate_per_sec: Option<f64>,
+    /// The bursts.
+    drain_bursts: Option<u64>,
+    /// Messages of each burst, which is one per connection.
+    drain_messages: Option<u64>,
     /// What the generator can do with these connections and sizes.
     ceiling_rate_per_sec: Option<u64>,
     /// What the load leaves of it, in millionths; open loop only.
     headroom_ppm: Option<u64>,
     /// The drift probe before the block.
     drift_probe_rate_per_sec: Option<u64>,
-    /// Its best in the session so far.
-    drift_probe_best_rate_per_sec: Option<u64>,
+    /// The drift probe after the block.
+    drift_probe_after_rate_per_sec: Option<u64>,
+    /// The median of the session's probes when the block began.
+    drift_probe_median_rate_per_sec: Option<u64>,
     /// Messages in flight, integrated over the load window: number times nanoseconds.
     in_flight_ns: Option<u64>,
 
@@ -207,6 +224,12 @@ row! {
     response_outside_fanout_ns: Latency,
     /// The response under the same load without misbehaving clients.
     response_undisturbed_ns: Latency,
+    /// More quantiles of the response.
+    response_shape_ns: Shape,
+    /// More quantiles of the service time.
+    service_shape_ns: Shape,
+    /// From the kernel's time stamp of a message's arrival until the generator read it, from a trial of its own.
+    receive_lag_ns: BriefLatency,
     /// When the fan-out of a tick began - when the tick was due.
     status_emit_lag_ns: Latency,
     /// When a status arrived - when the tick was due.
@@ -247,6 +270,8 @@ row! {
     server_cpus_busy_ns_load: Option<u64>,
     /// Voluntary switches of all threads in the idle window; `None` if a thread exited.
     server_wakeups_idle: Option<u64>,
+    /// In the first part of the idle window, that of `ticks_idle_part_count`.
+    server_wakeups_idle_part: Option<u64>,
     /// In the load window.
     server_wakeups_load: Option<u64>,
     /// Times that a thread was preempted.
@@ -278,8 +303,10 @@ row! {
     machine_busy_ns_load: Option<u64>,
     /// Time that the hypervisor gave to others, all CPUs.
     steal_ns: Option<u64>,
-    /// CPU time of all processes that are neither server nor generator.
+    /// CPU time of all threads that are neither server's nor generator's, on the CPUs of both and their SMT siblings.
     foreign_cpu_ns: Option<u64>,
+    /// The same on all other CPUs.
+    foreign_cpu_ns_elsewhere: Option<u64>,
 
     /// Slow readers: send what the server takes and read 1 KiB ten times per second.
     slow_reader: Misbehaving,

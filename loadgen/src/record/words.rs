@@ -66,20 +66,6 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Whose CPUs were busy in a closed loop.
-    BoundBy, "server, generator, both or neither" {
-        /// The server's alone.
-        Server = "server",
-        /// The generator's alone: the throughput is the generator's.
-        Generator = "generator",
-        /// Those of both.
-        Both = "both",
-        /// Neither's.
-        Neither = "neither",
-    }
-}
-
-vocabulary! {
     /// When messages are sent.
     Mode, "open or closed" {
         /// At given times, independent of the server.
@@ -115,13 +101,13 @@ vocabulary! {
 
 vocabulary! {
     /// Why the highest rate of a ladder was not exceeded.
-    EndedBy, "saturated, failed, generator_busy or invalid" {
+    EndedBy, "saturated, failed, generator or invalid" {
         /// The server was saturated.
         Saturated = "saturated",
         /// The server failed.
         Failed = "failed",
-        /// The generator was busy: the server may sustain more.
-        GeneratorBusy = "generator_busy",
+        /// The generator sent too late: the server may sustain more.
+        Generator = "generator",
         /// The trials were invalid: the server may sustain more.
         Invalid = "invalid",
     }
@@ -134,17 +120,17 @@ vocabulary! {
         SlotsMissed = "slots_missed",
         /// The 99th percentile of the send lag, in nanoseconds.
         SendLag = "send_lag",
-        /// The same as a share of the response's 99th percentile.
-        SendLagShare = "send_lag_share",
         /// Share of the time that the generator was runnable and did not run.
         RunDelay = "run_delay",
         /// Share of the time of all CPUs that the hypervisor gave to others.
         Steal = "steal",
         /// Share of the time that the generator had something to do.
         GeneratorBusy = "generator_busy",
-        /// Share of the time of all CPUs that other processes used.
+        /// Share of the time of the CPUs in use that other processes used.
         ForeignCpu = "foreign_cpu",
-        /// How far the drift probe was below the session's best, as a share of it.
+        /// Share of the time that a server without threads to wait for was runnable and did not run.
+        ServerRunDelay = "server_run_delay",
+        /// How far the drift probe was below the session's median, as a share of it.
         Drift = "drift",
         /// How far the messages in flight are from rate times mean response, as a share.
         LittlesLaw = "littles_law",

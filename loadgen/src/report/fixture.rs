@@ -30,6 +30,8 @@ pub(super) fn plan_record() -> PlanRecord {
         warmup_ms: 150.0,
         load_ms: 500.0,
         peak_ms: 200.0,
+        drain_bursts: 20,
+        loadgen_delay_ns: 0,
         status_interval_ms: Some(100.0),
         seed: 1,
         placement: PlacementKind::Split,

@@ -19,7 +19,7 @@ use crate::{
         CohortKind, Load, Pacing, PlacementKind, Plan,
         units::{show_count, show_duration, show_us},
     },
-    record::{BoundBy, Reason, ReasonKind, Validity},
+    record::{Reason, ReasonKind, Validity},
     stats::{SAMPLES_BEYOND, is_told},
     text::{Text, Tone, plain},
 };
@@ -38,9 +38,9 @@ pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
     }
     if let Some(load) = &trial.load {
         text.push("\n");
-        text.push(latency(plan, &load.window.tally, assessment));
+        text.push(latency(plan, &load.window.tally));
         text.push(misbehaving(plan, trial, load));
-        text.push(throughput(plan, trial, load, assessment));
+        text.push(throughput(plan, trial, load));
         text.push(generator(entry, load));
         text.push(server(entry, load));
     }
@@ -139,11 +139,11 @@ fn reasons(why: &[String]) -> Text {
     }
 }
 
-fn latency(plan: &Plan, tally: &Tally, assessment: &Assessment) -> Text {
+fn latency(plan: &Plan, tally: &Tally) -> Text {
     let mut rows = vec![header()];
     let open = matches!(plan.load, Load::Open { .. });
     // Where the send lag is a good part of the response, the truth lies between service and response.
-    let is_interval = assessment.flags.iter().any(|flag| flag.kind == ReasonKind::SendLagShare);
+    let is_interval = lags(tally);
     if open && is_interval {
         rows.push(interval("response", &tally.service, &tally.response));
     } else if open {
@@ -162,6 +162,12 @@ fn latency(plan: &Plan, tally: &Tally, assessment: &Assessment) -> Text {
     }
     let from = if open { "response counts from the intended send time" } else { "closed loop: service time only" };
     rows.into_iter().collect::<Text>().with(format!("{from}; status from the tick's due time\n"))
+}
+
+/// Whether the send lag is a good part of the response: its p99 more than a tenth of that of the response.
+fn lags(tally: &Tally) -> bool {
+    let p99 = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.99);
+    p99(&tally.send_lag) * 10 > p99(&tally.response)
 }
 
 const LATENCY: Widths = Widths { names: 13, others: 11 };
@@ -193,17 +199,15 @@ fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
     show_us(histogram.value_at_quantile(quantile) as f64)
 }
 
-fn throughput(plan: &Plan, trial: &Trial, load: &Loaded, assessment: &Assessment) -> Text {
+fn throughput(plan: &Plan, trial: &Trial, load: &Loaded) -> Text {
     let rate = |loaded: &Loaded| {
         show_count(loaded.window.tally.counts.echoed_in_time as f64 * 1e9 / loaded.window.planned_ns as f64)
     };
-    let bound = assessment.bound_by.map_or_else(String::new, |side| format!(", bound by {}", side.name()));
-    let at_least = if matches!(assessment.bound_by, Some(BoundBy::Generator | BoundBy::Both)) { ">= " } else { "" };
     let achieved = match (&plan.load, &trial.peak) {
-        (Load::Closed { .. }, _) => format!("{at_least}{}/s{bound}", rate(load)),
+        (Load::Closed { .. }, _) => format!("{}/s, of server and generator together", rate(load)),
         (Load::Open { .. }, None) => format!("{}/s achieved", rate(load)),
         (Load::Open { .. }, Some(peak)) => {
-            format!("{}/s achieved; peak {at_least}{}/s{bound}", rate(load), rate(peak))
+            format!("{}/s achieved; closed loop {}/s, of server and generator together", rate(load), rate(peak))
         }
     };
     Text::from(format!("throughput  {achieved}\n")).with(counts(plan, trial))

@@ -188,7 +188,8 @@ impl Setup {
 
     /// The whole plan: no status lines, messages of 64 bytes.
     fn plan(&self) -> Result<Plan> {
-        let windows = Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: self.peak };
+        let windows =
+            Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: self.peak, drain_bursts: 0 };
         let shape = Shape {
             connections: self.connections,
             load: self.load.clone(),

@@ -46,7 +46,7 @@ pub(super) const SMOKE: Profile = Profile {
     budget: Duration::from_secs(60),
     connections: 8,
     rate_per_sec: 2_000.0,
-    windows: Windows { idle: ms(200), warmup: ms(50), load: ms(200), peak: ms(100) },
+    windows: Windows { idle: ms(200), warmup: ms(50), load: ms(200), peak: ms(100), drain_bursts: 0 },
     status_interval: ms(50),
 };
 
@@ -57,7 +57,7 @@ pub(super) const QUICK: Profile = Profile {
     budget: Duration::from_secs(225),
     connections: 64,
     rate_per_sec: 20_000.0,
-    windows: Windows { idle: ms(300), warmup: ms(150), load: ms(500), peak: ms(200) },
+    windows: Windows { idle: ms(300), warmup: ms(150), load: ms(500), peak: ms(200), drain_bursts: 0 },
     status_interval: ms(100),
 };
 
@@ -125,7 +125,7 @@ impl Variant {
             connections: CONNECTIONS,
             percent,
             payload_bytes: 64,
-            windows: Windows { idle: Duration::ZERO, warmup: ms(150), load, peak: Duration::ZERO },
+            windows: Windows { idle: Duration::ZERO, warmup: ms(150), load, peak: Duration::ZERO, drain_bursts: 0 },
             status_interval: ms(100),
             cohorts: Cohorts::default(),
             pacing: PacingChoice::Auto,
@@ -207,7 +207,13 @@ impl<'a> Full<'a> {
             windows: Windows { warmup: ms(500), ..stuck.windows },
             ..stuck
         };
-        let windows = Windows { idle: ms(2_000), warmup: Duration::ZERO, load: Duration::ZERO, peak: Duration::ZERO };
+        let windows = Windows {
+            idle: ms(2_000),
+            warmup: Duration::ZERO,
+            load: Duration::ZERO,
+            peak: Duration::ZERO,
+            drain_bursts: 0,
+        };
         let idle = [0, 100, 1_000].into_iter().flat_map(|connections| {
             [("", ms(1_000)), ("-silent", Duration::ZERO)].map(|(suffix, status_interval)| {
                 let idle = Variant { connections, windows, status_interval, ..Variant::new(1, Duration::ZERO) };

@@ -54,7 +54,7 @@ fn why(ended_by: EndedBy) -> &'static str {
     match ended_by {
         EndedBy::Saturated => "the server is saturated",
         EndedBy::Failed => "the server failed",
-        EndedBy::GeneratorBusy => "the generator is busy",
+        EndedBy::Generator => "the generator falls behind",
         EndedBy::Invalid => "trials are invalid",
     }
 }
@@ -78,7 +78,7 @@ fn rung(args: &CompareArgs, arm: &Arm, rate_per_sec: f64, seed: u64) -> Result<C
 fn why_not(plan: &Plan, trial: &Trial, assessment: &Assessment) -> Option<EndedBy> {
     let load = trial.load.as_ref()?;
     if busy_share(plan, load) > BUSY.flag {
-        Some(EndedBy::GeneratorBusy)
+        Some(EndedBy::Generator)
     } else if assessment.validity == Validity::Invalid {
         Some(EndedBy::Invalid)
     } else {
@@ -96,7 +96,7 @@ fn plan(args: &CompareArgs, rate_per_sec: f64, seed: u64) -> Result<Plan> {
         connections: CONNECTIONS,
         load: Load::Open { rate: Rate::Steady(rate_per_sec), arrivals: Arrivals::Poisson },
         payloads: args.payload.clone(),
-        windows: Windows { idle: ms(0), warmup: ms(100), load: ms(400), peak: ms(0) },
+        windows: Windows { idle: ms(0), warmup: ms(100), load: ms(400), peak: ms(0), drain_bursts: 0 },
         status_interval: Some(ms(100)),
         cohorts: Cohorts::default(),
     };

@@ -17,7 +17,7 @@ fn plan(load: Load) -> Plan {
         connections: 1,
         load,
         payloads: Payloads::one(64),
-        windows: Windows { idle: Duration::ZERO, warmup: window, load: window, peak: Duration::ZERO },
+        windows: Windows { idle: Duration::ZERO, warmup: window, load: window, peak: Duration::ZERO, drain_bursts: 0 },
         status_interval: None,
         cohorts: Cohorts::default(),
     };

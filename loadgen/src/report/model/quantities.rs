@@ -2,9 +2,9 @@
 
 use super::tables::{Cell, Table, TableRow, usable_values};
 use crate::{
-    judge::metrics::{self, Metric, is_usable},
+    judge::metrics::{self, Metric},
     plan::units::{show_count, show_us},
-    record::{BoundBy, Row},
+    record::Row,
     report::session::{JudgedSession, PrimaryRows},
     stats::quantile,
 };
@@ -21,8 +21,6 @@ pub(in crate::report) struct Quantity {
     source: CellSource,
     /// A change of it over time is worth an alarm; less is better.
     pub(in crate::report) is_trend: bool,
-    /// It is bounded by the generator too.
-    is_throughput: bool,
 }
 
 /// The primary cell that a quantity is from.
@@ -41,7 +39,6 @@ const COMMON: Quantity = Quantity {
     show: show_us,
     source: CellSource::Latency,
     is_trend: false,
-    is_throughput: false,
 };
 
 /// In the order in which they are shown.
@@ -72,11 +69,10 @@ pub(in crate::report) const FIGURES: [Quantity; 10] = [
         ..COMMON
     },
     Quantity {
-        name: "peak",
+        name: "of the pair",
         unit: "messages/s",
         value: |row| row.peak_rate_per_sec,
         show: show_count,
-        is_throughput: true,
         ..COMMON
     },
     Quantity {
@@ -122,10 +118,8 @@ impl Quantity {
     }
 
     pub(in crate::report) fn cell(&self, rows: &PrimaryRows<'_>, arm: &str) -> Cell {
-        let Some((quartiles, count)) = self.quartiles(rows, arm) else { return Cell::Missing };
-        let usable = self.rows(rows).iter().filter(|row| row.arm == arm && is_usable(row));
-        let bounded = usable.filter(|row| matches!(row.bound_by, Some(BoundBy::Generator | BoundBy::Both))).count();
-        Cell::Median { is_lower_bound: self.is_throughput && 2 * bounded > count, quartiles, show: self.show }
+        let Some((quartiles, _)) = self.quartiles(rows, arm) else { return Cell::Missing };
+        Cell::Median { quartiles, show: self.show }
     }
 }
 

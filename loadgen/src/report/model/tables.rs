@@ -34,8 +34,6 @@ pub(in crate::report) enum Cell {
     Interval(Estimate),
     /// A median over blocks with its quartiles.
     Median {
-        /// The generator bounds it: the true value may be higher.
-        is_lower_bound: bool,
         quartiles: [f64; 3],
         show: fn(f64) -> String,
     },
@@ -68,9 +66,8 @@ impl Cell {
             Self::Missing => "-".to_owned(),
             Self::Number(number) => digits(*number),
             Self::Interval(interval) => digits(interval.estimate),
-            Self::Median { is_lower_bound, quartiles: [low, median, high], show } => {
-                let bound = if *is_lower_bound { ">=" } else { "" };
-                format!("{bound}{} ({}-{})", show(*median), show(*low), show(*high))
+            Self::Median { quartiles: [low, median, high], show } => {
+                format!("{} ({}-{})", show(*median), show(*low), show(*high))
             }
             Self::Nanoseconds(ns) => show_us(*ns),
             Self::NotOk { outcome, trials, of } => {

@@ -7,12 +7,12 @@ pub(in crate::report) fn title(kind: ReasonKind) -> &'static str {
     match kind {
         ReasonKind::SlotsMissed => "send slots were missed",
         ReasonKind::SendLag => "high send lag p99",
-        ReasonKind::SendLagShare => "send lag p99 is a large share of response p99",
         ReasonKind::RunDelay => "the generator waited for a CPU",
         ReasonKind::Steal => "the hypervisor stole CPU time",
         ReasonKind::GeneratorBusy => "the generator was busy",
-        ReasonKind::ForeignCpu => "other processes used CPU time",
-        ReasonKind::Drift => "the drift probe fell below its best rate",
+        ReasonKind::ForeignCpu => "other processes used the CPUs of the measurement",
+        ReasonKind::ServerRunDelay => "the server waited for its CPU",
+        ReasonKind::Drift => "the drift probe fell below its median",
         ReasonKind::LittlesLaw => "messages in flight contradict Little's law",
         ReasonKind::OutOfRange => "times beyond 60 s",
         ReasonKind::StatusClock => "status times do not fit this host's clock",
@@ -35,7 +35,7 @@ pub(crate) fn sentence(reason: &Reason) -> String {
         ReasonKind::OutOfRange | ReasonKind::StatusClock => format!("{title}: {value:.0}"),
         ReasonKind::HostShortage => format!("{title}: {value:.0} connections"),
         ReasonKind::SlotsMissed => format!("{title}: {:.2} %", value * 100.0),
-        ReasonKind::GeneratorBusy | ReasonKind::SendLagShare | ReasonKind::Drift => {
+        ReasonKind::GeneratorBusy | ReasonKind::Drift => {
             format!("{title}: {:.0} %", value * 100.0)
         }
         _ => format!("{title}: {:.1} %", value * 100.0),
