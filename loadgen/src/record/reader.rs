@@ -159,7 +159,7 @@ mod tests {
         let refused = parse(b"schema_version,trial_id,valid\n1,1,valid\n").unwrap_err().to_string();
         assert_eq!(
             refused,
-            "it was recorded in schema 1, and this loadgen reads schema 2: use the loadgen that recorded it"
+            "it was recorded in schema 1, and this loadgen reads schema 3: use the loadgen that recorded it"
         );
     }
 
