@@ -44,7 +44,7 @@ fn expand(name: &str) -> Vec<String> {
     match name.strip_suffix('*') {
         None => vec![name.to_owned()],
         Some(metric) => {
-            ["min", "mean", "p50", "p90", "p99", "p999", "p9999", "max"].map(|it| format!("{metric}{it}")).into()
+            ["min", "mean", "p50", "p90", "p95", "p99", "p999", "p9999", "max"].map(|it| format!("{metric}{it}")).into()
         }
     }
 }
