@@ -16,6 +16,18 @@ pub struct Placement {
     pub loadgen_cpus: Vec<usize>,
     /// CPUs that neither uses: flooders may have them.
     pub spare_cpus: Vec<usize>,
+    /// The SMT siblings of the server's and the generator's CPUs, which share their cores; nothing is placed there.
+    pub sibling_cpus: Vec<usize>,
+}
+
+impl Placement {
+    /// The CPUs on which the work of others spoils a measurement: those of server and generator, and their SMT siblings.
+    pub(crate) fn cpus_in_use(&self) -> Vec<usize> {
+        let mut cpus = [&self.server_cpus[..], &self.loadgen_cpus, &self.sibling_cpus].concat();
+        cpus.sort_unstable();
+        cpus.dedup();
+        cpus
+    }
 }
 
 /// A condition that every trial of a plan is flagged with.
@@ -130,7 +142,7 @@ impl PlacementRequest {
         let loadgen_cpus = self.loadgen_cpus.clone().unwrap_or_else(|| second.to_vec());
         let taken = |cpu: &usize| server_cpus.contains(cpu) || loadgen_cpus.contains(cpu);
         let spare_cpus = available.iter().copied().filter(|cpu| !taken(cpu)).collect();
-        Placement { kind, server_cpus, loadgen_cpus, spare_cpus }
+        Placement { kind, server_cpus, loadgen_cpus, spare_cpus, sibling_cpus: Vec::new() }
     }
 
     fn pacing_on(&self, placement: &Placement, host: &HostCpus) -> Result<Pacing> {
