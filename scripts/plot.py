@@ -15,10 +15,11 @@
   interference  echoes during and outside a status broadcast
   lateness      lateness of ticks, idle and under load
   verdicts      ratios with their confidence intervals and margins
+  shift         ratios of all quantiles of the response, pair by pair
   trials        every trial as a dot, with the median of each server
 
-They read trials.csv, quantiles.csv, windows.csv, verdicts.csv and
-session.json, and compute no more than medians and quartiles over trials.
+They read trials.csv, quantiles.csv, windows.csv, verdicts.csv,
+shift.csv and session.json, and compute no more than medians and quartiles over trials.
 
 The files go into the session folder, or into the folder given with -o; their
 paths are printed on stdout, one per line. A picture or panel without data in

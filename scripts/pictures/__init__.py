@@ -20,6 +20,7 @@ NAMES = (
     "interference",
     "lateness",
     "verdicts",
+    "shift",
     "trials",
 )
 

@@ -26,6 +26,7 @@ NAMES = (
     "interference",
     "lateness",
     "verdicts",
+    "shift",
     "trials",
 )
 OF_ONE_LOAD = ("percentiles", "heatmap", "trials")

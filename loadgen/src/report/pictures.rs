@@ -36,8 +36,9 @@ fn picture(file: PathBuf) -> Option<Picture> {
 }
 
 /// What answers the question comes first, what explains the answer next, and the host's own doings last.
-const READING_ORDER: [&str; 11] = [
+const READING_ORDER: [&str; 12] = [
     "verdicts",
+    "shift",
     "trials",
     "percentiles",
     "rates",
