@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     counted::counted,
-    metrics::{Metric, is_usable},
+    metrics::{self, Metric, is_usable},
 };
 use crate::record::{Outcome, Row};
 
@@ -67,6 +67,16 @@ impl<'a> Cells<'a> {
         let cell = self.0.get(cell)?;
         let sound = !cell.failed.contains(name) && cell.blocks.iter().all(|block| is_usable(block[arm]));
         cell.blocks.iter().map(|block| value(block[arm])).collect::<Option<_>>().filter(|_| sound)
+    }
+
+    /// The trials that values are taken from, of the arm at this index.
+    pub(super) fn of_arm(&self, cell: &str, arm: usize) -> Vec<&'a Row> {
+        self.0.get(cell).map_or_else(Vec::new, |cell| cell.blocks.iter().map(|block| block[arm]).collect())
+    }
+
+    /// Whether enough messages of the arm at this index lie beyond a quantile of the cell.
+    pub(super) fn is_told(&self, cell: &str, arm: usize, quantile: f64) -> bool {
+        metrics::is_told(&self.of_arm(cell, arm), quantile)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Every quantity that is derived from a row: one home, so that tables, verdicts and pictures mean the same.
 
-use crate::record::{Latency, Outcome, Row, Validity};
+use crate::{
+    record::{Outcome, Row, Validity},
+    stats::{SAMPLES_BEYOND, samples_beyond},
+};
 
 /// A quantity of a trial; `None` if it is unknown or not defined.
 pub(crate) type Metric = fn(&Row) -> Option<f64>;
@@ -32,34 +35,60 @@ pub(crate) fn number(value: Option<u64>) -> Option<f64> {
 
 /// A quantile of the messages of the load window, in nanoseconds, if they define it: at least one lies beyond. Else it
 /// would be the slowest message by another name.
-fn quantile(row: &Row, of: fn(&Row) -> &Latency, at: fn(&Latency) -> Option<u64>, quantile: f64) -> Option<f64> {
-    let defined = |echoed: u64| (echoed as f64 * (1.0 - quantile) * 1e6).round() >= 1e6;
-    number(at(of(row))).filter(|_| row.echoed_count.is_none_or(defined))
+pub(super) fn defined(row: &Row, at: Option<u64>, quantile: f64) -> Option<f64> {
+    number(at).filter(|_| row.echoed_count.is_none_or(|echoed| samples_beyond(echoed, quantile) > 0))
+}
+
+/// Whether a quantile of the messages of these trials is used: at least 30 messages lie beyond those of its trials, taken
+/// together. Trials that do not know their number are not held against it.
+pub(crate) fn is_told(rows: &[&Row], quantile: f64) -> bool {
+    let beyond = |row: &&Row| row.echoed_count.map_or(SAMPLES_BEYOND, |echoed| samples_beyond(echoed, quantile));
+    rows.iter().map(beyond).sum::<u64>() >= SAMPLES_BEYOND
 }
 
 /// Median of the response, in nanoseconds.
 pub(crate) fn response_p50(row: &Row) -> Option<f64> {
-    quantile(row, |row| &row.response_ns, |response| response.p50, 0.5)
+    defined(row, row.response_ns.p50, 0.5)
+}
+
+/// 90th percentile of the response, in nanoseconds.
+pub(crate) fn response_p90(row: &Row) -> Option<f64> {
+    defined(row, row.response_ns.p90, 0.9)
+}
+
+/// 95th percentile of the response, in nanoseconds.
+pub(crate) fn response_p95(row: &Row) -> Option<f64> {
+    defined(row, row.response_ns.p95, 0.95)
 }
 
 /// 99th percentile of the response, in nanoseconds.
 pub(crate) fn response_p99(row: &Row) -> Option<f64> {
-    quantile(row, |row| &row.response_ns, |response| response.p99, 0.99)
+    defined(row, row.response_ns.p99, 0.99)
 }
 
-/// Median of the service time, in nanoseconds.
-pub(crate) fn service_p50(row: &Row) -> Option<f64> {
-    quantile(row, |row| &row.service_ns, |service| service.p50, 0.5)
+/// 90th percentile of the service time, in nanoseconds.
+pub(crate) fn service_p90(row: &Row) -> Option<f64> {
+    defined(row, row.service_ns.p90, 0.9)
+}
+
+/// 95th percentile of the service time, in nanoseconds.
+pub(crate) fn service_p95(row: &Row) -> Option<f64> {
+    defined(row, row.service_ns.p95, 0.95)
 }
 
 /// 99th percentile of the service time, in nanoseconds.
 pub(crate) fn service_p99(row: &Row) -> Option<f64> {
-    quantile(row, |row| &row.service_ns, |service| service.p99, 0.99)
+    defined(row, row.service_ns.p99, 0.99)
+}
+
+/// Mean of the send lag, in nanoseconds.
+pub(crate) fn send_lag_mean(row: &Row) -> Option<f64> {
+    number(row.send_lag_ns.mean)
 }
 
 /// 99th percentile of the send lag, in nanoseconds.
 pub(crate) fn send_lag_p99(row: &Row) -> Option<f64> {
-    quantile(row, |row| &row.send_lag_ns, |send_lag| send_lag.p99, 0.99)
+    defined(row, row.send_lag_ns.p99, 0.99)
 }
 
 /// CPU time of the server per message, in nanoseconds.
@@ -72,6 +101,16 @@ pub(crate) fn idle_cpu_us_per_sec(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_idle, row.idle_span_ns).map(|share| share * 1e6)
 }
 
+/// CPU time of the server per tick of the idle window, in microseconds.
+pub(crate) fn idle_cpu_us_per_tick(row: &Row) -> Option<f64> {
+    ratio(row.server_cpu_ns_idle, row.ticks_idle_count).map(|ns| ns / 1e3)
+}
+
+/// Messages per second at which the server answers those that wait for it.
+pub(crate) fn drain_rate_per_sec(row: &Row) -> Option<f64> {
+    row.drain_rate_per_sec
+}
+
 /// Wake-ups of the server per second of the idle window.
 pub(crate) fn idle_wakeups_per_sec(row: &Row) -> Option<f64> {
     ratio(row.server_wakeups_idle, row.idle_span_ns).map(|per_ns| per_ns * 1e9)
@@ -80,11 +119,6 @@ pub(crate) fn idle_wakeups_per_sec(row: &Row) -> Option<f64> {
 /// Wake-ups of the server per tick of the idle window.
 pub(crate) fn wakeups_per_tick(row: &Row) -> Option<f64> {
     ratio(row.server_wakeups_idle, row.ticks_idle_count)
-}
-
-/// Wake-ups per second that the ticks of the idle window ask for: those per tick times the ticks per second.
-pub(crate) fn tick_wakeups_per_sec(row: &Row) -> Option<f64> {
-    Some(wakeups_per_tick(row)? * 1e3 / row.status_interval_ms.filter(|interval| *interval > 0.0)?)
 }
 
 /// Kernel memory of both sides that the connections cost, in bytes.
@@ -104,44 +138,56 @@ fn ratio(of: Option<u64>, to: Option<u64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Latency;
 
     #[test]
     fn every_metric_is_computed_from_its_own_columns() {
-        let latency = |p50, p99| Latency { p50: Some(p50), p99: Some(p99), ..Latency::default() };
+        let latency = |from: u64| Latency {
+            mean: Some(from),
+            p50: Some(from + 1),
+            p90: Some(from + 2),
+            p95: Some(from + 3),
+            p99: Some(from + 4),
+            ..Latency::default()
+        };
         let row = Row {
-            response_ns: latency(11, 12),
-            service_ns: latency(13, 14),
-            send_lag_ns: latency(15, 16),
+            response_ns: latency(10),
+            service_ns: latency(20),
+            send_lag_ns: latency(30),
             echoed_count: Some(1_000),
             server_cpu_ns_load: Some(250_000),
             server_cpu_ns_idle: Some(3_000_000),
             server_wakeups_idle: Some(20),
             idle_span_ns: Some(2_000_000_000),
             ticks_idle_count: Some(4),
-            status_interval_ms: Some(100.0),
+            drain_rate_per_sec: Some(260_000.0),
             kernel_stack_bytes_delta: Some(1),
             slab_bytes_delta: Some(20),
             page_tables_bytes_delta: Some(-300),
             server_pss_bytes_idle: Some(4_096),
             ..Row::default()
         };
-        let metrics: [(Metric, f64); 12] = [
+        let metrics: [(Metric, f64); 17] = [
             (response_p50, 11.0),
-            (response_p99, 12.0),
-            (service_p50, 13.0),
-            (service_p99, 14.0),
-            (send_lag_p99, 16.0),
+            (response_p90, 12.0),
+            (response_p95, 13.0),
+            (response_p99, 14.0),
+            (service_p90, 22.0),
+            (service_p95, 23.0),
+            (service_p99, 24.0),
+            (send_lag_mean, 30.0),
+            (send_lag_p99, 34.0),
             (cpu_per_message_ns, 250.0),
             (idle_cpu_us_per_sec, 1_500.0),
+            (idle_cpu_us_per_tick, 750.0),
+            (drain_rate_per_sec, 260_000.0),
             (idle_wakeups_per_sec, 10.0),
             (wakeups_per_tick, 5.0),
-            (tick_wakeups_per_sec, 50.0),
             (kernel_bytes, -279.0),
             (user_bytes, 4_096.0),
         ];
         assert_eq!(metrics.map(|(metric, _)| metric(&row)), metrics.map(|(_, expected)| Some(expected)));
-        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 12], "nothing is known");
-        assert_eq!(tick_wakeups_per_sec(&Row { status_interval_ms: Some(0.0), ..row }), None, "there are no ticks");
+        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 17], "nothing is known");
     }
 
     #[test]
@@ -165,6 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn a_quantile_is_used_if_thirty_messages_of_all_trials_lie_beyond_it_and_not_with_29() {
+        let is_told = |echoed: &[u64], quantile| {
+            let rows: Vec<Row> =
+                echoed.iter().map(|echoed| Row { echoed_count: Some(*echoed), ..Row::default() }).collect();
+            is_told(&rows.iter().collect::<Vec<_>>(), quantile)
+        };
+        assert!(is_told(&[3_000], 0.99) && !is_told(&[2_999], 0.99), "2,999 have 29 beyond");
+        assert!(is_told(&[100; 30], 0.99) && !is_told(&[100; 29], 0.99));
+        // 30 trials of 199 have 5,970 messages, one percent of which is 59, but only one of each lies beyond its p99.
+        assert!(is_told(&[199; 30], 0.99) && !is_told(&[199; 29], 0.99));
+        assert!(!is_told(&[99; 1_000], 0.99), "no trial has a message beyond");
+        assert!(is_told(&[300], 0.9) && !is_told(&[299], 0.9) && is_told(&[600], 0.95) && !is_told(&[599], 0.95));
+        assert!(!is_told(&[], 0.5));
+    }
+
+    #[test]
     fn what_nothing_divides_is_unknown() {
         let row = Row {
             server_cpu_ns_load: Some(1_000),
@@ -174,9 +236,8 @@ mod tests {
             ..Row::default()
         };
         assert_eq!((cpu_per_message_ns(&row), wakeups_per_tick(&row)), (None, None));
-        let row = Row { echoed_count: Some(4), ticks_idle_count: Some(2), status_interval_ms: Some(100.0), ..row };
+        let row = Row { echoed_count: Some(4), ticks_idle_count: Some(2), ..row };
         assert_eq!((cpu_per_message_ns(&row), wakeups_per_tick(&row)), (Some(250.0), Some(1.5)));
-        assert_eq!(tick_wakeups_per_sec(&row), Some(15.0));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub(crate) mod blocks;
 pub(crate) mod cell_values;
 pub(crate) mod counted;
+mod ladder;
+pub(crate) mod lag;
 pub(crate) mod metrics;
 pub(crate) mod primary;
 pub(crate) mod scorecard;

@@ -1,18 +1,21 @@
 //! From the rows of a session to the claims about its arms. Reads no file and opens no socket.
 //!
 //! The replicate is the block ([`blocks`](super::blocks)). A family of comparisons is the primary metrics times the pairs
-//! of arms, with Holm's correction; the arm that runs twice is compared with itself in a family of its own, and if it
-//! differs from itself no claim is made.
+//! of arms; the arm that runs twice is compared with itself in a family of its own, and if it differs from itself no claim
+//! is made.
 
 use super::{
     blocks::{BlockCount, Cells},
+    ladder::{chains, results},
+    lag::LagDifference,
     metrics,
     primary::{ALPHA, PRIMARY, PrimaryMetric, secondary},
 };
 use crate::{
     record::{Primary, Row},
     stats::{
-        comparison::{Comparison, Endpoint, compare},
+        comparison::{Comparison, Endpoint, Member, compare},
+        graph::Graph,
         verdict::{Margin, Verdict},
     },
 };
@@ -26,6 +29,8 @@ pub(crate) struct PairComparison {
     /// The arm that is lower or higher than the first.
     pub(crate) second: String,
     pub(crate) result: PairResult,
+    /// Of a latency, if the generator sent later to one of the two, by more than a claim can bear.
+    pub(crate) lag: Option<LagDifference>,
 }
 
 /// The result of comparing one metric of two arms.
@@ -33,6 +38,8 @@ pub(crate) struct PairComparison {
 pub(crate) enum PairResult {
     /// There are too few blocks, or a value is missing.
     NotCompared,
+    /// A metric before it in the chain decides nothing, so nothing is claimed about this one, whatever its numbers are.
+    NotTested(Comparison),
     /// Both bounds of the metric support the verdict.
     Compared(Comparison),
     /// The bounds of the metric lead to different verdicts, so neither is claimed. The numbers are the first bound's.
@@ -44,7 +51,9 @@ impl PairComparison {
     pub(crate) fn comparison(&self) -> Option<&Comparison> {
         match &self.result {
             PairResult::NotCompared => None,
-            PairResult::Compared(comparison) | PairResult::BoundsDisagree(comparison) => Some(comparison),
+            PairResult::NotTested(comparison)
+            | PairResult::Compared(comparison)
+            | PairResult::BoundsDisagree(comparison) => Some(comparison),
         }
     }
 
@@ -53,7 +62,7 @@ impl PairComparison {
         match self.result {
             PairResult::Compared(Comparison { verdict: Verdict::Inconclusive { .. }, .. }) => None,
             PairResult::Compared(comparison) => Some(comparison.verdict),
-            PairResult::NotCompared | PairResult::BoundsDisagree(_) => None,
+            PairResult::NotCompared | PairResult::NotTested(_) | PairResult::BoundsDisagree(_) => None,
         }
     }
 
@@ -77,7 +86,7 @@ pub(crate) struct Judgement {
 /// What comparing the arm that runs twice with itself shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControlResult {
-    /// No arm runs twice, or one of its ratios is missing.
+    /// No arm runs twice, or it lacks a metric in which others are compared.
     Missing,
     /// No difference was found.
     Passed,
@@ -99,8 +108,14 @@ pub(crate) enum WithheldReason {
 impl Judgement {
     /// The result of the control.
     pub(crate) fn control_result(&self) -> ControlResult {
-        let mut ratios = self.control.iter().filter(|pair| matches!(pair.metric.margin, Margin::Ratio(_)));
-        if self.control.is_empty() || ratios.any(|pair| pair.comparison().is_none()) {
+        let is_compared = |pairs: &[PairComparison], name: &str| {
+            pairs.iter().any(|pair| pair.metric.name == name && pair.comparison().is_some())
+        };
+        let lacks = |pair: &PairComparison| {
+            pair.comparison().is_some() && !is_compared(&self.control, pair.metric.name)
+        };
+        let compared = self.control.iter().any(|pair| pair.comparison().is_some());
+        if !compared || self.pairs.iter().any(lacks) {
             ControlResult::Missing
         } else if self.control.iter().any(PairComparison::differs) {
             ControlResult::Differs
@@ -156,31 +171,65 @@ fn family(
     metrics: &[PrimaryMetric],
     primary: &Primary,
 ) -> Vec<PairComparison> {
-    let members: Vec<(PrimaryMetric, usize, usize)> =
-        metrics.iter().flat_map(|metric| pairs.iter().map(|(first, second)| (*metric, *first, *second))).collect();
-    let compared = |bound: fn(&PrimaryMetric) -> metrics::Metric| -> Vec<Option<Comparison>> {
-        // Without values there is no comparison, but it still counts as one of the family.
-        let values = |arm: usize, metric: &PrimaryMetric| {
-            cells.values(metric.cell(primary), arm, &arms[arm], bound(metric)).unwrap_or_default()
-        };
-        let series: Vec<(Vec<f64>, Vec<f64>)> =
-            members.iter().map(|(metric, first, second)| (values(*first, metric), values(*second, metric))).collect();
-        let endpoints: Vec<Endpoint<'_>> = members
-            .iter()
-            .zip(&series)
-            .map(|((metric, ..), (first, second))| Endpoint { first, second, margin: metric.margin })
-            .collect();
-        compare(&endpoints, ALPHA)
+    let members: Vec<FamilyMember> = metrics
+        .iter()
+        .flat_map(|metric| pairs.iter().map(|(first, second)| FamilyMember { metric: *metric, arms: [*first, *second] }))
+        .collect();
+    let first_bounds: Vec<Series> = members.iter().map(|it| it.values(it.metric.value, cells, arms, primary)).collect();
+    let other_bounds: Vec<Option<Series>> = members
+        .iter()
+        .map(|it| it.metric.other_bound.map(|value| it.values(value, cells, arms, primary)))
+        .collect();
+    let bounds = first_bounds.iter().zip(&other_bounds);
+    let family: Vec<Member<'_>> = members
+        .iter()
+        .zip(bounds)
+        .map(|(member, (first, other))| Member {
+            endpoint: first.endpoint(member.metric.margin),
+            other_bound: other.as_ref().map(|other| other.endpoint(member.metric.margin)),
+        })
+        .collect();
+    let chains = chains(metrics, pairs.len());
+    let compared = compare(&family, &Graph::of_chains(&chains), ALPHA);
+    let pair = |(member, result): (&FamilyMember, PairResult)| PairComparison {
+        metric: member.metric,
+        first: arms[member.arms[0]].clone(),
+        second: arms[member.arms[1]].clone(),
+        result,
+        lag: member.lag(cells, primary),
     };
-    let first_bounds = compared(|metric| metric.value);
-    let other_bounds = compared(|metric| metric.other_bound.unwrap_or(metric.value));
-    let pair = |((metric, first, second), (one, other)): (&(PrimaryMetric, usize, usize), _)| PairComparison {
-        metric: *metric,
-        first: arms[*first].clone(),
-        second: arms[*second].clone(),
-        result: at_both_bounds(one, other),
-    };
-    members.iter().zip(first_bounds.into_iter().zip(other_bounds)).map(pair).collect()
+    members.iter().zip(results(&chains, &compared)).map(pair).collect()
+}
+
+/// One metric of two arms, by their places.
+struct FamilyMember {
+    metric: PrimaryMetric,
+    arms: [usize; 2],
+}
+
+/// The values of two arms, one per block of each; empty if there is nothing to compare.
+struct Series([Vec<f64>; 2]);
+
+impl FamilyMember {
+    /// Without values there is no comparison, but it still counts as one of the family.
+    fn values(&self, value: metrics::Metric, cells: &Cells<'_>, arms: &[String], primary: &Primary) -> Series {
+        let cell = self.metric.cell(primary);
+        Series(self.arms.map(|arm| {
+            let is_told = self.metric.quantile.is_none_or(|quantile| cells.is_told(cell, arm, quantile));
+            cells.values(cell, arm, &arms[arm], value).filter(|_| is_told).unwrap_or_default()
+        }))
+    }
+
+    fn lag(&self, cells: &Cells<'_>, primary: &Primary) -> Option<LagDifference> {
+        self.metric.quantile?;
+        LagDifference::of(self.arms.map(|arm| cells.of_arm(self.metric.cell(primary), arm)))
+    }
+}
+
+impl Series {
+    fn endpoint(&self, margin: Margin) -> Endpoint<'_> {
+        Endpoint { first: &self.0[0], second: &self.0[1], margin }
+    }
 }
 
 /// The direction of a verdict.
@@ -200,24 +249,6 @@ impl From<Verdict> for Direction {
             Verdict::Equivalent => Self::Equivalent,
             Verdict::Inconclusive { .. } => Self::Inconclusive,
         }
-    }
-}
-
-/// What holds at both bounds: the first comparison with the weaker of two verdicts of the same direction.
-fn at_both_bounds(one: Option<Comparison>, other: Option<Comparison>) -> PairResult {
-    // A metric without another bound has its value as both.
-    let Some((one, other)) = one.zip(other) else { return PairResult::NotCompared };
-    let (direction, other_direction) = (Direction::from(one.verdict), Direction::from(other.verdict));
-    let verdict = match (one.verdict, other.verdict) {
-        (Verdict::Lower, Verdict::LowerSizeUnclear) => Verdict::LowerSizeUnclear,
-        (Verdict::Higher, Verdict::HigherSizeUnclear) => Verdict::HigherSizeUnclear,
-        (verdict, _) => verdict,
-    };
-    let comparison = Comparison { verdict, ..one };
-    if direction == Direction::Inconclusive || direction == other_direction {
-        PairResult::Compared(comparison)
-    } else {
-        PairResult::BoundsDisagree(comparison)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     stats::verdict::Verdict,
 };
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "family",
     "metric",
     "first",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 13] = [
     "p_adjusted",
     "verdict",
     "claim",
+    "flag",
 ];
 
 /// The whole file.
@@ -42,7 +43,7 @@ pub(super) fn verdicts(report: &Report) -> Result<Vec<u8>> {
             None => (kind(pair), sentence(pair)),
         };
         let names = [family, pair.metric.name, &pair.first, &pair.second].map(str::to_owned);
-        csv.write_record(names.into_iter().chain(numbers(pair)).chain([verdict.to_owned(), claim]))?;
+        csv.write_record(names.into_iter().chain(numbers(pair)).chain([verdict.to_owned(), claim, flag(pair)]))?;
     }
     Ok(csv.into_inner()?)
 }
@@ -51,6 +52,7 @@ pub(super) fn verdicts(report: &Report) -> Result<Vec<u8>> {
 fn kind(pair: &PairComparison) -> &'static str {
     match &pair.result {
         PairResult::NotCompared => "not_compared",
+        PairResult::NotTested(_) => "not_tested",
         PairResult::BoundsDisagree(_) => "bounds_disagree",
         PairResult::Compared(comparison) => match comparison.verdict {
             Verdict::Lower => "lower",
@@ -61,6 +63,11 @@ fn kind(pair: &PairComparison) -> &'static str {
             Verdict::Inconclusive { .. } => "inconclusive",
         },
     }
+}
+
+/// A reservation about what is claimed; empty if there is none.
+fn flag(pair: &PairComparison) -> String {
+    pair.lag.map_or_else(String::new, |_| "send_lag".to_owned())
 }
 
 /// From the estimate to the adjusted p value; empty if there is no comparison.

@@ -62,6 +62,7 @@ pub(super) fn pair(metric: usize, estimate: f64, interval: (f64, f64), verdict: 
         first: "tokio".to_owned(),
         second: "mio".to_owned(),
         result: PairResult::Compared(comparison),
+        lag: None,
     }
 }
 

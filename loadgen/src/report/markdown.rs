@@ -106,17 +106,15 @@ fn quotable(group: &MetricClaims, pair: &PairComparison) -> String {
     let PairResult::Compared(comparison) = &pair.result else { return format!("**{metric}**: {short}") };
     let conditions = escape(&head::conditions(group.plan.as_ref()));
     let blocks = comparison.blocks;
-    let second_is_lower = match comparison.verdict {
-        Verdict::Lower => true,
-        Verdict::Higher => false,
-        _ => return format!("**{metric}**: {short} ({conditions}; {blocks} blocks)"),
-    };
-    let (one, other) = if second_is_lower { (&pair.second, &pair.first) } else { (&pair.first, &pair.second) };
+    if !matches!(comparison.verdict, Verdict::Lower | Verdict::Higher) {
+        return format!("**{metric}**: {short} ({conditions}; {blocks} blocks)");
+    }
+    let Amounts { second_is_better, word, size, least, most, unit, .. } = Amounts::of(pair, comparison);
+    let (one, other) = if second_is_better { (&pair.second, &pair.first) } else { (&pair.first, &pair.second) };
     let (one, other) = (escape(one), escape(other));
-    let Amounts { size, least, most, unit, .. } = Amounts::of(pair, comparison, second_is_lower);
     let size = match group.margin {
-        Margin::Ratio(_) => format!("{size}{unit} lower"),
-        Margin::Difference(_) => format!("lower by {size}{unit}"),
+        Margin::Ratio(_) => format!("{size}{unit} {word}"),
+        Margin::Difference(_) => format!("{word} by {size}{unit}"),
     };
     format!(
         "**{metric}** of {one} is {size} than that of {other} ({conditions}): interval {least} to {most}{unit}, {blocks} \
@@ -140,12 +138,12 @@ mod tests {
             quotable(&group, &pair)
         };
         assert_eq!(
-            quoted(2, 0.82, (0.8, 0.84), Verdict::Lower),
+            quoted(3, 0.82, (0.8, 0.84), Verdict::Lower),
             "**CPU per message** of mio is 18 % lower than that of tokio (split placement, 1 worker, timer pacing): \
              interval 16 to 20 %, 40 blocks"
         );
-        let higher = quoted(3, 13.3, (13.2, 13.4), Verdict::Higher);
-        assert!(higher.contains("of tokio is lower by 13.3/s than that of mio"), "{higher}");
+        let drain = quoted(5, 1.82, (1.7, 1.95), Verdict::Higher);
+        assert!(drain.contains("**drain rate** of mio is 82 % higher than that of tokio"), "{drain}");
     }
 
     proptest! {

@@ -3,17 +3,29 @@
 //! Ratios are compared by their logarithms, which makes the result independent of the order of the arms; values that can
 //! be 0 are compared by their differences. In a family of comparisons
 //!
-//! - **directions** are claimed by Holm's test;
-//! - **sizes** are claimed by simultaneous confidence intervals ([`holm`] explains why not at Holm's levels).
+//! - **directions** are claimed by the tests of a [`Graph`];
+//! - **sizes** are claimed by simultaneous confidence intervals ([`graph`](super::graph) explains why they do not follow
+//!   the graph).
 //!
 //! Each of the two guarantees holds by itself with probability 1 - alpha: no direction is claimed for equal arms, and no
 //! wrong size or equivalence is claimed. If some arms are equal and others are not, the probability that either fails is
-//! below twice alpha. Holm's test is the more powerful of the two, so a direction may be significant although the
-//! interval includes equality. That the test also gets the direction right is proven for independent comparisons
-//! (Shaffer, Control of directional errors with stagewise multiple test procedures, Annals of Statistics 8, 1980).
+//! below twice alpha. The tests are the more powerful of the two, so a direction may be significant although the
+//! interval includes equality.
+//!
+//! That the tests also get the direction of a difference right is proven for Holm's procedure with independent comparisons
+//! (Shaffer, Control of directional errors with stagewise multiple test procedures, Annals of Statistics 8, 1980), and for
+//! a fixed sequence under conditions on the dependence (Grandhi, Guo and Romano, Control of directional errors in fixed
+//! sequence multiple testing, Statistica Sinica 29, 2019); the tests of [`simulate`](super::simulate) count wrong
+//! directions among the errors.
+//!
+//! **Two bounds.** Of some metrics only two bounds of the true value are measured, and a claim must hold at both. The
+//! hypothesis of such a member is that the arms are equal at one bound at least, so its p-value is the larger of the two
+//! (an intersection-union test: Berger, Technometrics 24, 1982), and 1 if the bounds differ in direction. Two families,
+//! one for each bound, would have twice the error.
 
 use super::{
-    holm, signed_rank,
+    graph::{Graph, simultaneous_level},
+    signed_rank,
     verdict::{Margin, Sign, Verdict, judge},
 };
 
@@ -28,6 +40,15 @@ pub struct Endpoint<'a> {
     pub margin: Margin,
 }
 
+/// A member of a family: an endpoint, or the two bounds of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// The endpoint, or its first bound.
+    pub endpoint: Endpoint<'a>,
+    /// The other bound.
+    pub other_bound: Option<Endpoint<'a>>,
+}
+
 /// A comparison of two arms. Estimate and interval are ratios, second / first, or differences, second - first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
@@ -39,43 +60,101 @@ pub struct Comparison {
     pub level: f64,
     /// Number of blocks.
     pub blocks: usize,
-    /// The p-value of the signed-rank test, for this comparison alone.
+    /// The p-value of the signed-rank test, for this comparison alone; the larger one of two bounds.
     pub p_value: f64,
-    /// Holm's adjusted p-value, for the family.
+    /// The adjusted p-value, for the family.
     pub p_adjusted: f64,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// Compares every endpoint of a family, with a family-wise error of `alpha` (0.05). A family of one is not adjusted.
+/// The comparisons of a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Compared {
+    /// Of the endpoint, or of its first bound.
+    pub endpoint: Comparison,
+    /// Of the other bound, which has the same p-values.
+    pub other_bound: Option<Comparison>,
+}
+
+/// Compares every member of a family, with a family-wise error of `alpha` (0.05).
 ///
-/// `None` for an endpoint with too few blocks for the level (12 endpoints at 0.05 need 9), with different numbers of
-/// values per arm, or with a value that cannot be compared: not finite, or not above 0 for a ratio. Such an endpoint
-/// still counts as a member, since the family is fixed before the measurement.
-pub fn compare(family: &[Endpoint<'_>], alpha: f64) -> Vec<Option<Comparison>> {
-    let differences: Vec<Vec<f64>> = family.iter().map(|endpoint| endpoint.differences().unwrap_or_default()).collect();
-    let p_values: Vec<f64> = differences.iter().map(|differences| signed_rank::p_value(differences)).collect();
-    let level = holm::simultaneous_level(alpha, family.len());
-    let adjusted = holm::adjusted(&p_values);
+/// `None` for a member with too few blocks for the level (12 members at 0.05 need 9), with different numbers of values per
+/// arm, or with a value that cannot be compared: not finite, or not above 0 for a ratio. Such a member still counts,
+/// since the family is fixed before the measurement.
+pub fn compare(family: &[Member<'_>], graph: &Graph, alpha: f64) -> Vec<Option<Compared>> {
+    let level = simultaneous_level(alpha, family.len());
+    let members: Vec<Option<Vec<Bound>>> = family.iter().map(|member| member.bounds(level)).collect();
+    let p_values: Vec<f64> = members.iter().map(|bounds| bounds.as_deref().map_or(1.0, p_value)).collect();
+    let adjusted = graph.adjusted(&p_values);
     let compare = |index: usize| {
-        let (margin, differences) = (family[index].margin, &differences[index]);
-        let estimate = signed_rank::estimate(differences)?;
-        let interval = signed_rank::interval(differences, level)?;
-        let known = if adjusted[index] <= alpha { Sign::of(estimate) } else { Sign::Unknown };
-        Some(Comparison {
-            estimate: margin.shown(estimate),
-            interval: (margin.shown(interval.low), margin.shown(interval.high)),
-            level: interval.level,
-            blocks: differences.len(),
-            p_value: p_values[index],
-            p_adjusted: adjusted[index],
-            verdict: judge(&interval, known, margin, differences.len()),
-        })
+        let bounds = members[index].as_deref()?;
+        let comparison = |bound: &Bound| {
+            let known = if adjusted[index] <= alpha { bound.sign() } else { Sign::Unknown };
+            let signed_rank::Interval { low, high, level } = bound.interval;
+            let margin = family[index].endpoint.margin;
+            Comparison {
+                estimate: margin.shown(bound.estimate),
+                interval: (margin.shown(low), margin.shown(high)),
+                level,
+                blocks: bound.blocks,
+                p_value: p_values[index],
+                p_adjusted: adjusted[index],
+                verdict: judge(&bound.interval, known, margin, bound.blocks),
+            }
+        };
+        Some(Compared { endpoint: comparison(bounds.first()?), other_bound: bounds.get(1).map(comparison) })
     };
     (0..family.len()).map(compare).collect()
 }
 
+/// Compares an endpoint that is the only one of its family.
+pub fn compare_alone(endpoint: Endpoint<'_>, alpha: f64) -> Option<Comparison> {
+    let compared = compare(&[Member { endpoint, other_bound: None }], &Graph::holm(1), alpha);
+    compared[0].map(|compared| compared.endpoint)
+}
+
+/// What the differences of an endpoint show, before the family is considered.
+struct Bound {
+    estimate: f64,
+    interval: signed_rank::Interval,
+    p_value: f64,
+    blocks: usize,
+}
+
+impl Bound {
+    fn sign(&self) -> Sign {
+        Sign::of(self.estimate)
+    }
+}
+
+/// The p-value of a member with these bounds.
+fn p_value(bounds: &[Bound]) -> f64 {
+    let sign = bounds.first().map_or(Sign::Unknown, Bound::sign);
+    if sign == Sign::Unknown || bounds.iter().any(|bound| bound.sign() != sign) {
+        return 1.0;
+    }
+    bounds.iter().fold(0.0, |largest, bound| largest.max(bound.p_value))
+}
+
+impl Member<'_> {
+    /// One or two bounds, with intervals at this level; `None` if one cannot be compared.
+    fn bounds(&self, level: f64) -> Option<Vec<Bound>> {
+        [Some(self.endpoint), self.other_bound].into_iter().flatten().map(|endpoint| endpoint.bound(level)).collect()
+    }
+}
+
 impl Endpoint<'_> {
+    fn bound(&self, level: f64) -> Option<Bound> {
+        let differences = self.differences()?;
+        Some(Bound {
+            estimate: signed_rank::estimate(&differences)?,
+            interval: signed_rank::interval(&differences, level)?,
+            p_value: signed_rank::p_value(&differences),
+            blocks: differences.len(),
+        })
+    }
+
     /// Second - first of each block, of logarithms if ratios are compared; `None` if a block has no difference.
     fn differences(&self) -> Option<Vec<f64>> {
         if self.first.len() != self.second.len() {

@@ -1,11 +1,11 @@
 //! Statistics: pure functions over slices. Nothing here reads a clock, a file or a random number that is not seeded.
 //!
 //! The replicate is the block: a slice holds one value per block, never windows or messages. [`comparison`] compares
-//! two arms by signed ranks ([`signed_rank`]), adjusts for the family ([`holm`]) and arrives at a [`verdict`];
+//! two arms by signed ranks ([`signed_rank`]), adjusts for the family ([`graph`]) and arrives at a [`verdict`];
 //! [`simulate`] checks on synthetic data that the intervals have their nominal coverage.
 
 pub mod comparison;
-pub mod holm;
+pub mod graph;
 mod normal;
 pub mod pace;
 mod rank_sums;
@@ -30,6 +30,12 @@ pub fn samples_needed(quantile: f64) -> u64 {
     // In parts per million, finer than any requested quantile, since 1 - quantile is not exact in floating point.
     let beyond_ppm = ((1.0 - quantile) * 1e6).round().max(1.0);
     (SAMPLES_BEYOND as f64 * 1e6 / beyond_ppm).ceil() as u64
+}
+
+/// Number of samples that lie beyond the `quantile` of so many: the whole part of their share.
+pub fn samples_beyond(samples: u64, quantile: f64) -> u64 {
+    let beyond_ppm = ((1.0 - quantile) * 1e6).round();
+    (u128::from(samples) * beyond_ppm as u128 / 1_000_000) as u64
 }
 
 /// Whether the number of samples suffices to estimate a quantile.

@@ -47,6 +47,13 @@ pub fn interval(differences: &[f64], level: f64) -> Option<Interval> {
     Some(Interval { low, high, level: 1.0 - 2.0 * sums.at_most(2 * rejected) })
 }
 
+/// The smallest number of differences with which there is an interval at `level`: the extremes of n differences contain the
+/// true one with probability 1 - 2 / 2^n.
+pub fn blocks_for_interval(level: f64) -> u64 {
+    // Of as many as are tried, the last one's probability is below any level's that a number can express.
+    (1..=64).find(|blocks| 0.5_f64.powi(*blocks) <= (1.0 - level) / 2.0).map_or(64, |blocks| blocks as u64)
+}
+
 /// The two-sided p-value of equal arms, exact up to 200 differences other than 0; 1 if there are none.
 pub fn p_value(differences: &[f64]) -> f64 {
     let ranked = doubled_ranks(differences);

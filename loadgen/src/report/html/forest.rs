@@ -94,7 +94,10 @@ const EDGE: f64 = 5.0;
 mod tests {
     use super::*;
     use crate::{
-        judge::{primary::MARGIN, verdicts::PairResult},
+        judge::{
+            primary::{MARGIN, PrimaryMetric},
+            verdicts::PairResult,
+        },
         report::fixture::pair,
         stats::verdict::Verdict,
     };
@@ -105,7 +108,9 @@ mod tests {
 
     #[test]
     fn a_scale_holds_every_interval_of_its_kind() {
-        let pairs = [measured(0, 0.7, (0.5, 0.9)), measured(2, 1.1, (1.0, 1.6)), measured(3, -13.0, (-14.0, -12.0))];
+        let mut pairs =
+            [measured(0, 0.7, (0.5, 0.9)), measured(2, 1.1, (1.0, 1.6)), measured(3, -13.0, (-14.0, -12.0))];
+        pairs[2].metric = PrimaryMetric { margin: Margin::Difference(1.0), ..pairs[2].metric };
         let ratios = Scale::of(pairs.iter(), Margin::Ratio(MARGIN));
         assert_eq!((ratios.low, ratios.high), (0.5, 1.6));
         let differences = Scale::of(pairs.iter(), Margin::Difference(1.0));
