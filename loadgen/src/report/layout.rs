@@ -36,7 +36,7 @@ impl Widths {
         line.with("\n")
     }
 
-    /// A title and the names of columns; long names are broken at their hyphens and stand on several lines.
+    /// A title and the names of columns; long names are broken at hyphens and slashes and stand on several lines.
     pub(super) fn heading(self, title: &str, names: &[String]) -> Text {
         let broken: Vec<Vec<String>> = names.iter().map(|name| self.broken(&plain(name))).collect();
         let height = broken.iter().map(Vec::len).max().unwrap_or(0);
@@ -58,9 +58,9 @@ impl Widths {
     }
 }
 
-/// Behind every hyphen.
+/// Behind every hyphen, and between the names of a pair.
 fn at_hyphens(word: &str) -> Vec<usize> {
-    word.match_indices('-').map(|(at, _)| at + 1).collect()
+    word.match_indices(['-', '/']).map(|(at, _)| at + 1).collect()
 }
 
 /// What is not broken: a word, or what stands in brackets.

@@ -5,6 +5,7 @@ use super::{
     layout::{Widths, wrapped},
     model::{Cell, MetricClaims, Report, RuleTable, SecondaryFamily, Table},
     words::{
+        brief::brief,
         claims::{sentence, withheld},
         head,
         notes::{self, family, note},
@@ -19,6 +20,10 @@ use crate::{
 /// Columns of the figures: `123.4 (120.1-130.2)` and a space.
 const FIGURES: Widths = Widths { names: 16, others: 21 };
 const FIGURES_ARMS: usize = 3;
+
+/// `14 % lower (11-18)` and room for a pair's names.
+const CLAIMS: Widths = Widths { names: 17, others: 21 };
+const CLAIMS_PAIRS: usize = 3;
 
 const SCORECARD: Widths = Widths { names: 36, others: 11 };
 const SCORECARD_ARMS: usize = 4;
@@ -69,7 +74,7 @@ fn plain_note(note: &str) -> Text {
 
 /// The claims, behind the result of the control.
 pub(super) fn claims(report: &Report) -> Text {
-    let mut text = wrapped(&format!("verdicts on {}; lower is better", blocks(&report.blocks)).into(), 2);
+    let mut text = wrapped(&format!("verdicts on {}", blocks(&report.blocks)).into(), 2);
     text.push(head::control(&report.control));
     text.push("\n");
     if let Some(reason) = report.withheld {
@@ -88,8 +93,25 @@ pub(super) fn claims(report: &Report) -> Text {
     if report.claims.is_empty() {
         return text;
     }
-    text.push(report.claims.iter().map(metric_claims).collect::<Text>());
-    text.with(family(report.family_size()))
+    text.push("\n");
+    text.push(claim_tables(&report.claims));
+    let has_lag = report.claims.iter().flat_map(|group| &group.pairs).any(|pair| pair.lag.is_some());
+    text.with(family(report.family_size())).with(if has_lag { notes::LAG } else { "" })
+}
+
+/// A line per metric and a column per pair.
+fn claim_tables(claims: &[MetricClaims]) -> Text {
+    let Some(first) = claims.first() else { return Text::default() };
+    let names: Vec<String> = first.pairs.iter().map(|pair| format!("{}/{}", pair.second, pair.first)).collect();
+    let chunk = |from: usize| {
+        let pairs = from..names.len().min(from + CLAIMS_PAIRS);
+        let heading = CLAIMS.heading("", &names[pairs.clone()]);
+        let line = |group: &MetricClaims| {
+            CLAIMS.line(group.metric, group.pairs[pairs.clone()].iter().map(|pair| brief(pair).into()))
+        };
+        heading.with(claims.iter().map(line).collect::<Text>()).with("\n")
+    };
+    (0..names.len()).step_by(CLAIMS_PAIRS).map(chunk).collect()
 }
 
 /// The blocks that claims are based on, of each load.
@@ -100,10 +122,6 @@ fn blocks(blocks: &[BlockCount]) -> String {
         format!("{} blocks{name}{left_out}", count.used)
     };
     blocks.iter().map(cell).collect::<Vec<_>>().join(", ")
-}
-
-fn metric_claims(group: &MetricClaims) -> Text {
-    Text::from(format!("{}\n", group.metric)).with(group.pairs.iter().map(claim).collect::<Text>())
 }
 
 /// A line per claim, two if one does not hold it.

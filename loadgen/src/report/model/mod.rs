@@ -16,7 +16,7 @@ use super::{pictures::Picture, session::JudgedSession};
 use crate::{
     judge::{
         blocks::BlockCount,
-        metrics::{contestants, controlled},
+        metrics::contestants,
         scorecard::{Rule, RuleSection, scorecard},
         verdicts::{ControlResult, Judgement, PairComparison, WithheldReason},
     },
@@ -112,10 +112,6 @@ pub(super) struct RuleTable {
 /// What has to be known to read the figures.
 pub(super) enum Note {
     Basics,
-    Control {
-        arm: String,
-        first: String,
-    },
     /// CPU per message comes from a load with a sleeping client.
     CpuCell(String),
     /// CPU per message comes from a load with a spinning client.
@@ -256,15 +252,13 @@ fn claims(session: &JudgedSession) -> Vec<MetricClaims> {
 }
 
 fn notes(session: &JudgedSession) -> Vec<Note> {
-    let control = session.arms.iter().find_map(|arm| Some((arm, controlled(arm)?)));
-    let control = control.map(|(arm, first)| Note::Control { arm: arm.clone(), first: first.to_owned() });
     let pacing = session.plan_of(&session.primary.latency).map(|plan| plan.pacing);
     let cpu = match session.primary.cpu.as_str() {
         "" if pacing == Some(Pacing::Spin) => Some(Note::SpinningClient),
         "" => None,
         cell => Some(Note::CpuCell(cell.to_owned())),
     };
-    [Some(Note::Basics), control, cpu].into_iter().flatten().collect()
+    [Some(Note::Basics), cpu].into_iter().flatten().collect()
 }
 
 fn limits(session: &JudgedSession) -> Vec<Limit> {

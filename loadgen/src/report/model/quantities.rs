@@ -2,7 +2,7 @@
 
 use super::tables::{Cell, Table, TableRow, usable_values};
 use crate::{
-    judge::metrics::{self, Metric},
+    judge::metrics::{self, Metric, contestants},
     plan::units::{show_count, show_us},
     record::Row,
     report::session::{JudgedSession, PrimaryRows},
@@ -41,11 +41,12 @@ const COMMON: Quantity = Quantity {
     is_trend: false,
 };
 
-/// In the order in which they are shown.
-pub(in crate::report) const FIGURES: [Quantity; 10] = [
+/// In the order in which they are shown; those that no arm has are left out.
+pub(in crate::report) const FIGURES: [Quantity; 12] = [
     Quantity { is_trend: true, ..latency("response p50", metrics::response_p50) },
-    Quantity { is_trend: true, ..latency("response p99", metrics::response_p99) },
-    latency("service p99", metrics::service_p99),
+    Quantity { is_trend: true, ..latency("response p90", metrics::response_p90) },
+    latency("response p95", metrics::response_p95),
+    latency("response p99", metrics::response_p99),
     latency("send lag p99", metrics::send_lag_p99),
     Quantity {
         show: |ns| format!("{:.2}", ns / 1e3),
@@ -54,9 +55,9 @@ pub(in crate::report) const FIGURES: [Quantity; 10] = [
         ..latency("CPU/message", metrics::cpu_per_message_ns)
     },
     Quantity {
-        name: "idle CPU",
-        unit: "us/s",
-        value: metrics::idle_cpu_us_per_sec,
+        name: "idle CPU/tick",
+        unit: "us",
+        value: metrics::idle_cpu_us_per_tick,
         show: whole,
         is_trend: true,
         ..COMMON
@@ -69,8 +70,15 @@ pub(in crate::report) const FIGURES: [Quantity; 10] = [
         ..COMMON
     },
     Quantity {
-        name: "of the pair",
-        unit: "messages/s",
+        name: "drain rate",
+        unit: "1/s",
+        value: metrics::drain_rate_per_sec,
+        show: show_count,
+        ..COMMON
+    },
+    Quantity {
+        name: "closed loop",
+        unit: "1/s",
         value: |row| row.peak_rate_per_sec,
         show: show_count,
         ..COMMON
@@ -123,12 +131,15 @@ impl Quantity {
     }
 }
 
-/// Every quantity of every arm.
+/// Every quantity of every arm but the control, whose differences from its first run are noise and stand with the verdicts.
 pub(super) fn figures(session: &JudgedSession) -> Table {
     let rows = session.primary_rows();
+    let columns = contestants(&session.arms);
     let line = |quantity: &Quantity| TableRow {
         name: quantity.label(),
-        cells: session.arms.iter().map(|arm| quantity.cell(&rows, arm)).collect(),
+        cells: columns.iter().map(|arm| quantity.cell(&rows, arm)).collect(),
     };
-    Table { corner: String::new(), columns: session.arms.clone(), rows: FIGURES.iter().map(line).collect() }
+    let is_known = |row: &TableRow| !row.cells.iter().all(|cell| matches!(cell, Cell::Missing));
+    let rows: Vec<TableRow> = FIGURES.iter().map(line).filter(is_known).collect();
+    Table { corner: String::new(), columns, rows }
 }

@@ -1,5 +1,6 @@
 //! The words of a report that several formats share.
 
+pub(super) mod brief;
 pub(super) mod claims;
 pub(super) mod head;
 pub(super) mod notes;

@@ -12,12 +12,9 @@ use crate::{
 pub(in crate::report) fn note(note: &Note) -> String {
     match note {
         Note::Basics => "median (quartiles) over blocks; response counts from the intended send time\n\
-                         idle CPU: no messages, but status lines to every connection\n\
-                         >=: the generator's CPU was saturated, often the server's as well"
+                         idle CPU: no messages, but a status line to every connection at each tick\n\
+                         drain rate: messages that all wait when the server starts, answered per second"
             .to_owned(),
-        Note::Control { arm, first } => {
-            format!("{arm} is a second run of {first}: differences between the two are noise")
-        }
         Note::CpuCell(cell) => {
             format!("CPU/message: from the load {cell}, whose client sleeps and has to be woken as well")
         }
@@ -41,15 +38,16 @@ pub(in crate::report) const SCORECARD: &str =
 /// How to read the claims of a family.
 pub(in crate::report) fn family(size: usize) -> String {
     format!(
-        "Simultaneous {:.0} % confidence intervals (Bonferroni, {size} comparisons). Whether\n\
-         two servers differ is decided by Holm's test, which has more power. Equivalent\n\
-         within {:.0} % (TOST): the interval lies within that margin. 80 % power to detect:\n\
-         the smallest difference that four of five such sessions find. More blocks:\n\
-         about as many as it takes until another verdict must follow.\n",
+        "ratios of the first to the second; all {size} intervals hold together at {:.0} %\n\
+         within {:.0} %: equivalent (TOST); open, sees 9 %: no verdict, though 9 % would\n\
+         have been found with 80 % power; not tested: a lower quantile is open\n",
         (1.0 - ALPHA) * 100.0,
         MARGIN * 100.0,
     )
 }
+
+/// How to read a claim about a latency that the generator may have caused.
+pub(in crate::report) const LAG: &str = "!: the generator sent later to one of the two by more than a claim can bear\n";
 
 /// A rule and its limits.
 pub(in crate::report) fn rule(rule: Rule) -> String {
@@ -91,15 +89,15 @@ pub(in crate::report) fn limit(limit: &Limit) -> &'static str {
             "A result counts as replicated only if a session on another day or host agrees (loadgen report A B)."
         }
         Limit::Inconclusive => {
-            "\"Inconclusive\" does not mean \"equal\". \"Equivalent\" means equal within the margin (TOST)."
+            "\"Inconclusive\" and \"open\" do not mean \"equal\". \"Equivalent\" means equal within the margin (TOST)."
         }
         Limit::FanOutCpu => {
             "CPU time in a fan-out includes the receive path of the clients, since loopback executes it in the sender's \
              system call."
         }
         Limit::PeakBound => {
-            "Peak throughput marked >= is a lower bound: the generator's CPU was saturated in most trials, often the \
-             server's as well."
+            "The rate of a closed loop is that of server and generator together, and no verdict is made on it; the drain \
+             rate is the server's, without the costs of waking up and of messages that come one by one."
         }
         Limit::Hypervisor => "Under a hypervisor two virtual CPUs may share one physical core.",
     }
