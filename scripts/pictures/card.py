@@ -35,7 +35,6 @@ class Grid:
     gap: float
     left: float = 0.85
     between: float = None  # between two rows; by default, room for headings and axes
-    heights: tuple = None  # relative, if the rows differ
     widths: tuple = None  # relative, if the columns differ
 
 
@@ -65,7 +64,6 @@ def card(title, lead, session, trials, notes, grid, counts=lambda trial: trial.c
         bottom=bottom / height,
         hspace=between / grid.row_height,
         wspace=grid.gap * grid.columns / (right - left - grid.gap * (grid.columns - 1)),
-        height_ratios=grid.heights,
         width_ratios=grid.widths,
     )
     return figure, list(cells)

@@ -11,8 +11,7 @@ from .values import grouped
 TITLE = "Verdicts"
 LEAD = "Left of the line the first server is lower, right of it the second; the grey band is the margin of equivalence"
 RATIO_MARGIN = 0.03
-# Metrics that may be 0 are compared by differences: unit and margin.
-DIFFERENCES = {"idle wake-ups": ("wake-ups per second", 1.0)}
+HIGHER_IS_BETTER = {"drain rate"}
 RATIO_TICKS = (0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 100)
 ROW = 0.195  # inches
 
@@ -23,42 +22,33 @@ def draw(session):
     for finding in findings:
         if finding.get("family") in ("primary", "control") and finding.get("metric"):
             groups.setdefault(finding["metric"], []).append(finding)
-    panels = [
-        [(metric, group) for metric, group in groups.items() if (metric in DIFFERENCES) is are_differences]
-        for are_differences in (False, True)
-    ]
-    panels = [panel for panel in panels if any(interval(finding) for _, group in panel for finding in group)]
-    if not panels:
+    panel = list(groups.items())
+    if not ends(panel):
         raise LeftOut("no verdict has an interval")
     arms = {arm.label: arm for arm in session.arms}
     trials = [trial for trial in session.trials if trial.text("cell") in (session.latency_cell, session.cpu_cell)]
-    heights = [ROW * sum(len(group) + 1.4 for _, group in panel) for panel in panels]
+    height = ROW * sum(len(group) + 1.4 for _, group in panel)
     names = [*map(pair, findings), *(heading(metric, session) + "  " for metric in groups)]
     texts = max(len(claim(finding)) for finding in findings)
     grid = Grid(
-        len(panels),
         1,
-        sum(heights) / len(heights),
+        1,
+        height,
         above=0.1,
         below=0.5,
         right=0.25 + 0.073 * texts,
         gap=0.0,
         left=0.45 + 0.073 * max(map(len, names)),
-        between=0.6,
-        heights=heights,
     )
-    notes = ["lower is better", "simultaneous 95 % confidence intervals (Bonferroni)"]
-    notes += ["grey band: ratios within 3 %, differences within 1 per second", f"blocks compared: {blocks(findings)}"]
+    notes = ["lower is better, of the drain rate higher", "simultaneous 95 % confidence intervals (Bonferroni)"]
+    notes += ["grey band: within 3 %", f"blocks compared: {blocks(findings)}"]
     notes += ["in grey blue: a server against itself"] if any(f.get("family") == "control" for f in findings) else []
     figure, cells = card(TITLE, withheld_reason(findings) or LEAD, session, trials, notes, grid)
-    for cell, panel in zip(cells, panels):
-        axes = figure.add_subplot(cell)
-        draw_panel(axes, session, panel, arms)
+    draw_panel(figure.add_subplot(cells[0]), session, panel, arms)
     return figure
 
 
 def draw_panel(axes, session, panel, arms):
-    unit, margin = DIFFERENCES.get(panel[0][0], ("", None))
     y, names = 0.0, []
     for metric, group in panel:
         y += 1.4
@@ -72,19 +62,10 @@ def draw_panel(axes, session, panel, arms):
     axes.tick_params(axis="y", length=0)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
-    if margin is None:
-        ratio_axis(axes, ends(panel))
-        axes.axvspan(1 / (1 + RATIO_MARGIN), 1 + RATIO_MARGIN, color=MARGIN_COLOUR, linewidth=0, zorder=0)
-        axes.axvline(1, color=FAINT_INK, linewidth=0.8, zorder=1)
-        axes.set_xlabel("ratio, first / second (log scale)")
-    else:
-        low, high = min(-margin, *ends(panel)), max(margin, *ends(panel))
-        room = 0.08 * (high - low)
-        axes.set_xlim(low - room, high + room)
-        axes.axvspan(-margin, margin, color=MARGIN_COLOUR, linewidth=0, zorder=0)
-        axes.axvline(0, color=FAINT_INK, linewidth=0.8, zorder=1)
-        axes.xaxis.set_major_formatter(grouped)
-        axes.set_xlabel(f"first - second, {unit}")
+    ratio_axis(axes, ends(panel))
+    axes.axvspan(1 / (1 + RATIO_MARGIN), 1 + RATIO_MARGIN, color=MARGIN_COLOUR, linewidth=0, zorder=0)
+    axes.axvline(1, color=FAINT_INK, linewidth=0.8, zorder=1)
+    axes.set_xlabel("ratio, first / second (log scale)")
 
 
 HEADING = {
@@ -122,46 +103,44 @@ def draw_finding(axes, y, finding, arms):
 
 
 def look(finding, arms):
-    """Colour and marker of the server that is claimed to be lower, if any."""
+    """Colour and marker of the server that is claimed to be better, if any."""
     if finding.get("family") == "control":
         return CONTROL_COLOUR, "o"
-    lower = arms.get(lower_arm(finding))
-    if lower:
-        return colour_of(lower), marker_of(lower)
+    better = arms.get(better_arm(finding))
+    if better:
+        return colour_of(better), marker_of(better)
     return (INK if finding.get("verdict") == "equivalent" else FAINT_INK), "d"
 
 
-def lower_arm(finding):
-    """The server that is claimed to be lower; None without such a claim."""
+def better_arm(finding):
+    """The server that is claimed to be better; None without such a claim."""
     side = (finding.get("verdict") or "").removesuffix("_size_unclear")
-    return finding.get({"lower": "second", "higher": "first"}.get(side, ""))
+    sides = {"lower": "second", "higher": "first"}
+    if finding.get("metric") in HIGHER_IS_BETTER:
+        sides = {"lower": "first", "higher": "second"}
+    return finding.get(sides.get(side, ""))
 
 
 def claim(finding):
     """The claim in short, without the interval, which the picture shows."""
-    verdict, lower = finding.get("verdict") or "", lower_arm(finding)
+    verdict, better = finding.get("verdict") or "", better_arm(finding)
+    word = "higher" if finding.get("metric") in HIGHER_IS_BETTER else "lower"
     if verdict.endswith("_size_unclear"):
-        return f"{lower} lower, size unclear"
-    if lower:
-        return f"{lower} {amount(finding)} lower"
+        return f"{better} {word}, size unclear"
+    if better:
+        return f"{better} {amount(finding)} {word}"
     if verdict == "equivalent":
-        return f"equivalent within {margin_of(finding)}"
+        return f"equivalent within {100 * RATIO_MARGIN:.0f} %"
+    if verdict == "not_tested":
+        return "not tested"
     return "inconclusive" if verdict in ("inconclusive", "bounds_disagree") else "no claim"
 
 
 def amount(finding):
-    """By how much the lower server is lower: a share of the higher one, or a difference."""
+    """By how much the better server is lower, a share of the higher one, or higher, a share of the lower one."""
     estimate = number(finding.get("estimate"))
-    if finding.get("metric") in DIFFERENCES:
-        return f"{abs(estimate):.1f}/s"
-    ratio = estimate if finding.get("verdict") == "lower" else 1 / estimate
-    return f"{100 * (1 - ratio):.0f} %"
-
-
-def margin_of(finding):
-    if finding.get("metric") in DIFFERENCES:
-        return f"{DIFFERENCES[finding['metric']][1]:.0f}/s"
-    return f"{100 * RATIO_MARGIN:.0f} %"
+    ratio = estimate if better_arm(finding) == finding.get("second") else 1 / estimate
+    return f"{100 * abs(1 - ratio):.0f} %"
 
 
 def pair(finding):

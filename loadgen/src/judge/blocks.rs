@@ -74,9 +74,18 @@ impl<'a> Cells<'a> {
         self.0.get(cell).map_or_else(Vec::new, |cell| cell.blocks.iter().map(|block| block[arm]).collect())
     }
 
-    /// Whether enough messages of the arm at this index lie beyond a quantile of the cell.
-    pub(super) fn is_told(&self, cell: &str, arm: usize, quantile: f64) -> bool {
-        metrics::is_told(&self.of_arm(cell, arm), quantile)
+    /// The values of a quantile of the latency, if enough messages of the arm at this index lie beyond it; of a metric that
+    /// is none, [`Self::values`].
+    pub(super) fn told_values(
+        &self,
+        cell: &str,
+        arm: usize,
+        arms: &[String],
+        value: Metric,
+        quantile: Option<f64>,
+    ) -> Option<Vec<f64>> {
+        let is_told = quantile.is_none_or(|quantile| metrics::is_told(&self.of_arm(cell, arm), quantile));
+        self.values(cell, arm, &arms[arm], value).filter(|_| is_told)
     }
 }
 

@@ -66,6 +66,11 @@ pub(crate) fn response_p99(row: &Row) -> Option<f64> {
     defined(row, row.response_ns.p99, 0.99)
 }
 
+/// Median of the service time, in nanoseconds.
+pub(crate) fn service_p50(row: &Row) -> Option<f64> {
+    defined(row, row.service_ns.p50, 0.5)
+}
+
 /// 90th percentile of the service time, in nanoseconds.
 pub(crate) fn service_p90(row: &Row) -> Option<f64> {
     defined(row, row.service_ns.p90, 0.9)
@@ -167,11 +172,12 @@ mod tests {
             server_pss_bytes_idle: Some(4_096),
             ..Row::default()
         };
-        let metrics: [(Metric, f64); 17] = [
+        let metrics: [(Metric, f64); 18] = [
             (response_p50, 11.0),
             (response_p90, 12.0),
             (response_p95, 13.0),
             (response_p99, 14.0),
+            (service_p50, 21.0),
             (service_p90, 22.0),
             (service_p95, 23.0),
             (service_p99, 24.0),
@@ -187,7 +193,7 @@ mod tests {
             (user_bytes, 4_096.0),
         ];
         assert_eq!(metrics.map(|(metric, _)| metric(&row)), metrics.map(|(_, expected)| Some(expected)));
-        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 17], "nothing is known");
+        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 18], "nothing is known");
     }
 
     #[test]

@@ -6,7 +6,11 @@ pub(crate) mod counted;
 mod ladder;
 pub(crate) mod lag;
 pub(crate) mod metrics;
+pub(crate) mod power;
 pub(crate) mod primary;
 pub(crate) mod scorecard;
+pub(crate) mod shift;
+#[cfg(test)]
+mod simulation;
 pub mod slo;
 pub(crate) mod verdicts;

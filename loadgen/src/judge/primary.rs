@@ -88,6 +88,9 @@ pub(crate) const PRIMARY: [PrimaryMetric; 6] = [
     },
 ];
 
+/// The median of the response, which is shown and not tested.
+pub(super) const MEDIAN: PrimaryMetric = rung("response p50", 0.5, metrics::response_p50, metrics::service_p50);
+
 /// The metrics of the secondary family of a load: the tail ladder and CPU per message.
 pub(super) fn secondary() -> &'static [PrimaryMetric] {
     const ALL: &[PrimaryMetric] = &PRIMARY;

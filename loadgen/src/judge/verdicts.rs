@@ -15,7 +15,6 @@ use crate::{
     record::{Primary, Row},
     stats::{
         comparison::{Comparison, Endpoint, Member, compare},
-        graph::Graph,
         verdict::{Margin, Verdict},
     },
 };
@@ -138,15 +137,9 @@ impl Judgement {
 /// Judges the rows of a session with these arms.
 pub(crate) fn judge(rows: &[Row], arms: &[String], primary: &Primary) -> Judgement {
     let cells = Cells::of(rows, arms, [primary.latency.as_str(), primary.cpu.as_str()]);
-    // A second run of an arm is a control and no contestant.
-    let control = |again: usize| {
-        let first = metrics::controlled(&arms[again])?;
-        Some((arms.iter().position(|arm| arm == first)?, again))
-    };
-    let controls: Vec<(usize, usize)> = (0..arms.len()).filter_map(control).collect();
     Judgement {
         pairs: family(&cells, arms, &pairs(arms), &PRIMARY, primary),
-        control: family(&cells, arms, &controls, &PRIMARY, primary),
+        control: family(&cells, arms, &controls(arms), &PRIMARY, primary),
         blocks: cells.counts(),
     }
 }
@@ -157,7 +150,17 @@ pub(crate) fn explore(rows: &[Row], arms: &[String], cell: &str) -> Vec<PairComp
     family(&Cells::of(rows, arms, [cell]), arms, &pairs(arms), secondary(), &primary)
 }
 
-fn pairs(arms: &[String]) -> Vec<(usize, usize)> {
+/// A second run of an arm, which is a control and no contestant, behind its first run.
+pub(super) fn controls(arms: &[String]) -> Vec<(usize, usize)> {
+    let control = |again: usize| {
+        let first = metrics::controlled(&arms[again])?;
+        Some((arms.iter().position(|arm| arm == first)?, again))
+    };
+    (0..arms.len()).filter_map(control).collect()
+}
+
+/// Every pair of contestants, the reference first.
+pub(super) fn pairs(arms: &[String]) -> Vec<(usize, usize)> {
     let contestants: Vec<usize> = (0..arms.len()).filter(|arm| !metrics::is_control(&arms[*arm])).collect();
     let pairs = contestants.iter().enumerate();
     pairs.flat_map(|(index, second)| contestants[index + 1..].iter().map(|first| (*first, *second))).collect()
@@ -190,7 +193,7 @@ fn family(
         })
         .collect();
     let chains = chains(metrics, pairs.len());
-    let compared = compare(&family, &Graph::of_chains(&chains), ALPHA);
+    let compared = compare(&family, &chains, ALPHA);
     let pair = |(member, result): (&FamilyMember, PairResult)| PairComparison {
         metric: member.metric,
         first: arms[member.arms[0]].clone(),
@@ -215,8 +218,7 @@ impl FamilyMember {
     fn values(&self, value: metrics::Metric, cells: &Cells<'_>, arms: &[String], primary: &Primary) -> Series {
         let cell = self.metric.cell(primary);
         Series(self.arms.map(|arm| {
-            let is_told = self.metric.quantile.is_none_or(|quantile| cells.is_told(cell, arm, quantile));
-            cells.values(cell, arm, &arms[arm], value).filter(|_| is_told).unwrap_or_default()
+            cells.told_values(cell, arm, arms, value, self.metric.quantile).unwrap_or_default()
         }))
     }
 

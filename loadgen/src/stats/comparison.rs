@@ -3,9 +3,9 @@
 //! Ratios are compared by their logarithms, which makes the result independent of the order of the arms; values that can
 //! be 0 are compared by their differences. In a family of comparisons
 //!
-//! - **directions** are claimed by the tests of a [`Graph`];
-//! - **sizes** are claimed by simultaneous confidence intervals ([`graph`](super::graph) explains why they do not follow
-//!   the graph).
+//! - **directions** are claimed by tests in chains;
+//! - **sizes** are claimed by simultaneous confidence intervals ([`graph`](super::graph) explains both, and why intervals do
+//!   not follow the chains).
 //!
 //! Each of the two guarantees holds by itself with probability 1 - alpha: no direction is claimed for equal arms, and no
 //! wrong size or equivalence is claimed. If some arms are equal and others are not, the probability that either fails is
@@ -15,8 +15,8 @@
 //! That the tests also get the direction of a difference right is proven for Holm's procedure with independent comparisons
 //! (Shaffer, Control of directional errors with stagewise multiple test procedures, Annals of Statistics 8, 1980), and for
 //! a fixed sequence under conditions on the dependence (Grandhi, Guo and Romano, Control of directional errors in fixed
-//! sequence multiple testing, Statistica Sinica 29, 2019); the tests of [`simulate`](super::simulate) count wrong
-//! directions among the errors.
+//! sequence multiple testing, Statistica Sinica 29, 2019); the simulations of the primary family count wrong directions
+//! among the errors.
 //!
 //! **Two bounds.** Of some metrics only two bounds of the true value are measured, and a claim must hold at both. The
 //! hypothesis of such a member is that the arms are equal at one bound at least, so its p-value is the larger of the two
@@ -24,7 +24,7 @@
 //! one for each bound, would have twice the error.
 
 use super::{
-    graph::{Graph, simultaneous_level},
+    graph::{adjusted, holm, simultaneous_level},
     signed_rank,
     verdict::{Margin, Sign, Verdict, judge},
 };
@@ -77,16 +77,17 @@ pub struct Compared {
     pub other_bound: Option<Comparison>,
 }
 
-/// Compares every member of a family, with a family-wise error of `alpha` (0.05).
+/// Compares every member of a family, with a family-wise error of `alpha` (0.05). The chains name the members by their
+/// places.
 ///
 /// `None` for a member with too few blocks for the level (12 members at 0.05 need 9), with different numbers of values per
 /// arm, or with a value that cannot be compared: not finite, or not above 0 for a ratio. Such a member still counts,
 /// since the family is fixed before the measurement.
-pub fn compare(family: &[Member<'_>], graph: &Graph, alpha: f64) -> Vec<Option<Compared>> {
+pub fn compare(family: &[Member<'_>], chains: &[Vec<usize>], alpha: f64) -> Vec<Option<Compared>> {
     let level = simultaneous_level(alpha, family.len());
     let members: Vec<Option<Vec<Bound>>> = family.iter().map(|member| member.bounds(level)).collect();
     let p_values: Vec<f64> = members.iter().map(|bounds| bounds.as_deref().map_or(1.0, p_value)).collect();
-    let adjusted = graph.adjusted(&p_values);
+    let adjusted = adjusted(chains, &p_values);
     let compare = |index: usize| {
         let bounds = members[index].as_deref()?;
         let comparison = |bound: &Bound| {
@@ -110,7 +111,7 @@ pub fn compare(family: &[Member<'_>], graph: &Graph, alpha: f64) -> Vec<Option<C
 
 /// Compares an endpoint that is the only one of its family.
 pub fn compare_alone(endpoint: Endpoint<'_>, alpha: f64) -> Option<Comparison> {
-    let compared = compare(&[Member { endpoint, other_bound: None }], &Graph::holm(1), alpha);
+    let compared = compare(&[Member { endpoint, other_bound: None }], &holm(1), alpha);
     compared[0].map(|compared| compared.endpoint)
 }
 
@@ -128,13 +129,10 @@ impl Bound {
     }
 }
 
-/// The p-value of a member with these bounds.
+/// The p-value of a member with these bounds: 1 if they differ in direction, or if one of two has none.
 fn p_value(bounds: &[Bound]) -> f64 {
-    let sign = bounds.first().map_or(Sign::Unknown, Bound::sign);
-    if sign == Sign::Unknown || bounds.iter().any(|bound| bound.sign() != sign) {
-        return 1.0;
-    }
-    bounds.iter().fold(0.0, |largest, bound| largest.max(bound.p_value))
+    let agree = bounds.windows(2).all(|both| both[0].sign() == both[1].sign() && both[0].sign() != Sign::Unknown);
+    if agree { bounds.iter().fold(0.0, |largest, bound| largest.max(bound.p_value)) } else { 1.0 }
 }
 
 impl Member<'_> {
@@ -212,12 +210,12 @@ mod tests {
         let short = Endpoint { first: &first[..3], second: &second[..3], margin };
         let uneven = Endpoint { first: &first, second: &second[1..], margin };
         let broken = Endpoint { first: &first, second: &[f64::NAN; 12], margin };
-        let found = compare(&[good, short, uneven, broken], 0.05);
+        let found = by_holm(&[good, short, uneven, broken]);
         assert_eq!(found[1..], [None; 3]);
         let found = found[0].unwrap();
         assert_eq!((found.p_adjusted, found.blocks), (4.0 * found.p_value, 12));
         assert!(found.level >= 1.0 - 0.05 / 4.0);
-        assert!(compare(&[], 0.05).is_empty());
+        assert!(by_holm(&[]).is_empty());
     }
 
     #[test]
@@ -230,9 +228,52 @@ mod tests {
         let margin = Margin::Ratio(0.03);
         let mut family = vec![Endpoint { first: &first, second: &clear, margin }; 11];
         family.push(Endpoint { first: &first, second: &slight, margin });
-        let found = compare(&family, 0.05)[11].unwrap();
+        let found = by_holm(&family)[11].unwrap();
         assert!(found.interval.0 < 1.0 && found.interval.1 > 1.03 && found.p_adjusted < 0.05, "{found:?}");
         assert_eq!(found.verdict, Verdict::HigherSizeUnclear);
+    }
+
+    #[test]
+    fn a_member_with_two_bounds_differs_only_if_it_does_at_both_and_in_the_same_direction() {
+        let margin = Margin::Ratio(0.03);
+        let first: Vec<f64> = (0..12).map(|block| 100.0 + f64::from(block * 5 % 12)).collect();
+        let times = |factor: f64| -> Vec<f64> { first.iter().map(|value| value * factor).collect() };
+        let wavering: Vec<f64> =
+            first.iter().enumerate().map(|(block, value)| value * if block == 3 { 0.9 } else { 1.1 }).collect();
+        let compared = |one: &[f64], other: &[f64]| {
+            let member = Member {
+                endpoint: Endpoint { first: &first, second: one, margin },
+                other_bound: Some(Endpoint { first: &first, second: other, margin }),
+            };
+            compare(&[member], &holm(1), 0.05)[0]
+        };
+        let [lower, higher] = [times(0.8), times(1.2)];
+        let found = compared(&higher, &wavering).unwrap();
+        let weaker = one(&first, &wavering, margin).unwrap();
+        assert_eq!((found.endpoint.p_value, found.other_bound.unwrap().p_value), (weaker.p_value, weaker.p_value));
+        assert_eq!(compared(&wavering, &higher).unwrap().endpoint.p_value, weaker.p_value);
+        let opposed = compared(&lower, &higher).unwrap();
+        assert_eq!((opposed.endpoint.p_value, opposed.endpoint.p_adjusted), (1.0, 1.0));
+        assert_eq!(compared(&first, &higher).unwrap().endpoint.p_value, 1.0, "equal at one bound");
+        assert_eq!(compared(&higher, &higher[1..]), None, "a bound is missing");
+    }
+
+    #[test]
+    fn the_second_of_a_chain_is_tested_at_the_level_of_the_first() {
+        let margin = Margin::Ratio(0.03);
+        let first = [100.0; 12];
+        let second: Vec<f64> = (0..12).map(|block| if block == 0 { 99.9 } else { 101.0 + f64::from(block) }).collect();
+        let endpoint = Endpoint { first: &first, second: &second, margin };
+        let family = [Member { endpoint, other_bound: None }; 4];
+        let adjusted = |chains: &[Vec<usize>]| {
+            let compared = compare(&family, chains, 0.05);
+            compared.iter().map(|compared| compared.unwrap().endpoint.p_adjusted).collect::<Vec<f64>>()
+        };
+        let alone = one(&first, &second, margin).unwrap();
+        assert_eq!(adjusted(&[vec![0, 1, 2, 3]]), [alone.p_value; 4]);
+        assert_eq!(adjusted(&holm(4)), [4.0 * alone.p_value; 4]);
+        let compared = compare(&family, &[vec![0, 1, 2, 3]], 0.05)[0].unwrap().endpoint;
+        assert!(compared.level >= 1.0 - 0.05 / 4.0, "an interval is at the level of all members");
     }
 
     proptest! {
@@ -278,7 +319,14 @@ mod tests {
     }
 
     fn one(first: &[f64], second: &[f64], margin: Margin) -> Option<Comparison> {
-        compare(&[Endpoint { first, second, margin }], 0.05)[0]
+        compare_alone(Endpoint { first, second, margin }, 0.05)
+    }
+
+    fn by_holm(endpoints: &[Endpoint<'_>]) -> Vec<Option<Comparison>> {
+        let family: Vec<Member<'_>> =
+            endpoints.iter().map(|endpoint| Member { endpoint: *endpoint, other_bound: None }).collect();
+        let compared = compare(&family, &holm(family.len()), 0.05);
+        compared.into_iter().map(|compared| compared.map(|compared| compared.endpoint)).collect()
     }
 
     fn mirrored(verdict: Verdict) -> Verdict {

@@ -8,6 +8,7 @@ pub mod comparison;
 pub mod graph;
 mod normal;
 pub mod pace;
+pub mod power;
 mod rank_sums;
 pub mod signed_rank;
 pub mod simulate;
@@ -55,6 +56,16 @@ mod tests {
             assert!(is_told(samples, quantile) && !is_told(samples - 1, quantile), "{quantile}");
         }
         assert!(!is_told(0, 0.5));
+    }
+
+    #[test]
+    fn thirty_samples_lie_beyond_a_quantile_exactly_when_there_are_enough() {
+        for quantile in [0.5, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999] {
+            let enough = samples_needed(quantile);
+            assert_eq!([enough - 1, enough].map(|samples| samples_beyond(samples, quantile)), [29, 30], "{quantile}");
+        }
+        assert_eq!((samples_beyond(0, 0.5), samples_beyond(99, 0.99), samples_beyond(100, 0.99)), (0, 0, 1));
+        assert_eq!(samples_beyond(u64::MAX, 0.5), u64::MAX / 2);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! The report decides whether lower is better.
 
-use super::{normal, signed_rank::Interval};
+use super::{
+    power::{detectable, standard_error},
+    signed_rank::Interval,
+};
 
 /// The margin of equivalence, which also determines how values are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,19 +93,9 @@ pub(super) fn judge(interval: &Interval, known: Sign, margin: Margin, blocks: us
     } else if low > 0.0 || known == Sign::Above {
         Verdict::HigherSizeUnclear
     } else {
-        let smallest_effect = margin.shown(smallest_effect(interval));
+        let smallest_effect = margin.shown(detectable(standard_error(interval), interval.level));
         Verdict::Inconclusive { smallest_effect, blocks_needed: blocks_needed(interval, width, blocks) }
     }
-}
-
-/// The true effect at which the interval excludes equality with 80 % power.
-///
-/// The standard error is estimated from half the width of the interval, assuming a normal distribution: unlike a standard
-/// deviation, this is robust against a few extreme blocks.
-fn smallest_effect(interval: &Interval) -> f64 {
-    let half_width = (interval.high - interval.low) / 2.0;
-    let errors = -normal::quantile((1.0 - interval.level) / 2.0);
-    half_width * (1.0 + normal::quantile(POWER) / errors)
 }
 
 /// The total number of blocks that makes the interval as narrow as the margin, if its width falls with the square root.
@@ -112,9 +105,6 @@ fn smallest_effect(interval: &Interval) -> f64 {
 fn blocks_needed(interval: &Interval, width: f64, blocks: usize) -> usize {
     (blocks as f64 * ((interval.high - interval.low) / width).powi(2)).ceil() as usize
 }
-
-/// The power at which an effect counts as detectable, by convention.
-const POWER: f64 = 0.8;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,12 @@
 use super::*;
 use crate::record::{Latency, Outcome, Validity};
 
-/// A trial whose p50 is `p50` and all else the same.
-fn row(block: u64, attempt: u64, arm: &str, p50: f64) -> Row {
+/// A trial whose p90 is `p90` and all else the same.
+fn row(block: u64, attempt: u64, arm: &str, p90: f64) -> Row {
     let noise = 1.0 + 0.01 * ((block * 7 + arm.len() as u64 * 3) % 5) as f64;
+    let ns = |ns: f64| Some((ns * noise) as u64);
     let latency =
-        Latency { p50: Some((p50 * noise) as u64), p99: Some((90_000.0 * noise) as u64), ..Latency::default() };
+        Latency { p50: ns(10_000.0), p90: ns(p90), p95: ns(60_000.0), p99: ns(90_000.0), ..Latency::default() };
     Row {
         block,
         attempt,
@@ -14,9 +15,9 @@ fn row(block: u64, attempt: u64, arm: &str, p50: f64) -> Row {
         service_ns: latency,
         server_cpu_ns_load: Some((1e9 * noise) as u64),
         echoed_count: Some(100_000),
-        server_wakeups_idle: Some(3),
+        server_cpu_ns_idle: Some((1e6 * noise) as u64),
         ticks_idle_count: Some(3),
-        status_interval_ms: Some(100.0),
+        drain_rate_per_sec: Some(250e3 * noise),
         ..Row::default()
     }
 }
@@ -27,7 +28,7 @@ fn arms(names: &[&str]) -> Vec<String> {
 
 fn session(slow: f64) -> Vec<Row> {
     let block =
-        |block| [("mio", 20e3), ("tokio", 20e3 * slow), ("mio#2", 20e3)].map(|(arm, p50)| row(block, 1, arm, p50));
+        |block| [("mio", 20e3), ("tokio", 20e3 * slow), ("mio#2", 20e3)].map(|(arm, p90)| row(block, 1, arm, p90));
     (1..=40).flat_map(block).collect()
 }
 
@@ -35,17 +36,17 @@ fn blocks(judgement: &Judgement) -> (usize, usize) {
     (judgement.blocks[0].used, judgement.blocks[0].left_out)
 }
 
-fn p50(judgement: &Judgement) -> Option<Comparison> {
+fn p90(judgement: &Judgement) -> Option<Comparison> {
     judgement.pairs[0].comparison().copied()
 }
 
 #[test]
 fn a_difference_is_found_between_contestants_and_none_in_the_control() {
     let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
-    assert_eq!((judgement.pairs.len(), judgement.control.len(), blocks(&judgement)), (4, 4, (40, 0)));
+    assert_eq!((judgement.pairs.len(), judgement.control.len(), blocks(&judgement)), (6, 6, (40, 0)));
     let pair = &judgement.pairs[0];
     assert_eq!((pair.first.as_str(), pair.second.as_str()), ("tokio", "mio"));
-    assert!(matches!(p50(&judgement).unwrap().verdict, Verdict::Lower));
+    assert!(matches!(p90(&judgement).unwrap().verdict, Verdict::Lower));
     assert_eq!(judgement.control_result(), ControlResult::Passed);
 }
 
@@ -53,7 +54,8 @@ fn a_difference_is_found_between_contestants_and_none_in_the_control() {
 fn a_control_that_differs_makes_the_session_untrusted() {
     let mut rows = session(1.2);
     for row in rows.iter_mut().filter(|row| row.arm == "mio#2") {
-        row.response_ns.p50 = row.response_ns.p50.map(|ns| ns * 11 / 10);
+        row.response_ns.p90 = row.response_ns.p90.map(|ns| ns * 11 / 10);
+        row.service_ns.p90 = row.response_ns.p90;
     }
     let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
     assert_eq!(judgement.control_result(), ControlResult::Differs);
@@ -66,8 +68,8 @@ fn a_block_that_was_run_again_counts_once_and_by_its_last_attempt() {
     rows[0].validity = Validity::Invalid;
     let names = arms(&["mio", "tokio", "mio#2"]);
     assert_eq!(blocks(&judge(&rows, &names, &Primary::default())), (39, 1));
-    for (arm, p50) in [("mio", 20e3), ("tokio", 24e3), ("mio#2", 20e3)] {
-        rows.push(Row { validity: Validity::Flagged, ..row(1, 2, arm, p50) });
+    for (arm, p90) in [("mio", 20e3), ("tokio", 24e3), ("mio#2", 20e3)] {
+        rows.push(Row { validity: Validity::Flagged, ..row(1, 2, arm, p90) });
     }
     let judgement = judge(&rows, &names, &Primary::default());
     assert_eq!(blocks(&judgement), (40, 0));
@@ -88,9 +90,9 @@ fn cells_are_kept_apart_and_each_metric_comes_from_its_own() {
     let judgement = judge(&rows, &names, &primary);
     let verdicts: Vec<Verdict> = judgement.pairs.iter().map(|pair| pair.comparison().unwrap().verdict).collect();
     assert_eq!((judgement.blocks.len(), blocks(&judgement)), (2, (40, 0)));
-    assert_eq!((verdicts[0], verdicts[2]), (Verdict::Lower, Verdict::Lower));
+    assert_eq!((verdicts[0], verdicts[3]), (Verdict::Lower, Verdict::Lower));
     let explored = explore(&rows, &names[..2], "shared");
-    assert_eq!((explored.len(), explored[0].comparison().unwrap().verdict), (3, Verdict::Higher));
+    assert_eq!((explored.len(), explored[0].comparison().unwrap().verdict), (4, Verdict::Higher));
     assert!(explore(&rows, &names[..2], "floor").iter().all(|pair| pair.result == PairResult::NotCompared));
 }
 
@@ -100,11 +102,12 @@ fn a_claim_on_latency_must_hold_for_the_service_time_too() {
     let mut rows = session(1.2);
     // The generator's lag alone makes the difference.
     for row in &mut rows {
-        row.service_ns.p50 = Some(18_000 + row.block % 5);
+        row.service_ns.p90 = Some(18_000 + row.block % 5);
     }
     let judgement = judge(&rows, &names, &Primary::default());
     assert!(matches!(judgement.pairs[0].result, PairResult::BoundsDisagree(_)));
-    assert!(matches!(judgement.pairs[1].result, PairResult::Compared(_)));
+    assert!(matches!(judgement.pairs[1].result, PairResult::NotTested(_)), "the ladder ends there");
+    assert!(matches!(judgement.pairs[3].result, PairResult::Compared(_)));
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn a_retry_does_not_erase_a_failure() {
     let mut rows = session(1.2);
     rows.push(Row { validity: Validity::Invalid, outcome: Outcome::Failed, ..row(7, 0, "tokio", 24e3) });
     let judgement = judge(&rows, &names, &Primary::default());
-    assert_eq!((blocks(&judgement), p50(&judgement)), ((40, 0), None), "the block was run again, and still");
+    assert_eq!((blocks(&judgement), p90(&judgement)), ((40, 0), None), "the block was run again, and still");
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn an_arm_that_was_saturated_gets_no_claim() {
     let mut rows = session(1.2);
     rows[1].outcome = Outcome::Saturated;
     let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
-    assert_eq!(p50(&judgement), None);
+    assert_eq!(p90(&judgement), None);
     assert!(judgement.control[0].comparison().is_some());
 }
 
@@ -142,89 +145,105 @@ fn every_pair_of_contestants_is_compared_once_and_the_control_with_its_own_arm()
     let judgement = judge(&rows, &arms(&["mio", "tokio", "threads", "tokio#2"]), &Primary::default());
     let names = |pair: &PairComparison| format!("{}/{}", pair.second, pair.first);
     let pairs: Vec<String> = judgement.pairs.iter().map(names).collect();
-    assert_eq!(pairs, ["mio/tokio", "mio/threads", "tokio/threads"].repeat(4));
+    assert_eq!(pairs, ["mio/tokio", "mio/threads", "tokio/threads"].repeat(6));
     let control: Vec<String> = judgement.control.iter().map(names).collect();
-    assert_eq!(control, ["tokio#2/tokio"; 4]);
+    assert_eq!(control, ["tokio#2/tokio"; 6]);
 }
 
 #[test]
-fn a_control_without_one_of_its_ratios_is_missing() {
+fn a_control_that_lacks_what_others_are_compared_by_is_missing() {
     let names = arms(&["mio", "tokio", "mio#2"]);
     let mut rows = session(1.2);
-    rows.iter_mut().for_each(|row| row.server_wakeups_idle = None);
-    assert_eq!(judge(&rows, &names, &Primary::default()).control_result(), ControlResult::Passed, "no ratio");
-    rows.iter_mut().for_each(|row| row.server_cpu_ns_load = None);
+    // As in a session of before there was such a measurement: nobody has it, so nothing is claimed about it.
+    rows.iter_mut().for_each(|row| row.drain_rate_per_sec = None);
+    let judgement = judge(&rows, &names, &Primary::default());
+    assert_eq!(judgement.control_result(), ControlResult::Passed);
+    assert_eq!((judgement.pairs.len(), &judgement.pairs[5].result), (6, &PairResult::NotCompared));
+    let level = p90(&judgement).unwrap().level;
+    assert!(level >= 1.0 - ALPHA / 6.0, "the missing metric is still a member: {level}");
+    rows.iter_mut().filter(|row| row.arm == "mio#2").for_each(|row| row.server_cpu_ns_load = None);
     let judgement = judge(&rows, &names, &Primary::default());
     assert_eq!(judgement.control_result(), ControlResult::Missing);
     assert_eq!(judgement.withheld_reason(true), Some(WithheldReason::NoControl));
-}
-
-const INCONCLUSIVE: Verdict = Verdict::Inconclusive { smallest_effect: 1.2, blocks_needed: 99 };
-
-fn comparison(verdict: Verdict, p_adjusted: f64) -> Comparison {
-    Comparison {
-        estimate: 1.0,
-        interval: (0.9, 1.1),
-        level: 0.95,
-        blocks: 40,
-        p_value: p_adjusted,
-        p_adjusted,
-        verdict,
-    }
+    assert_eq!(judge(&rows[..6], &names, &Primary::default()).control_result(), ControlResult::Missing, "two blocks");
 }
 
 fn pair(result: PairResult) -> PairComparison {
-    PairComparison { metric: PRIMARY[0], first: "tokio".to_owned(), second: "mio".to_owned(), result }
+    PairComparison { metric: PRIMARY[0], first: "tokio".to_owned(), second: "mio".to_owned(), result, lag: None }
 }
 
 #[test]
-fn a_claim_is_the_weaker_of_two_verdicts_of_the_same_direction() {
-    use Verdict::{Equivalent, Higher, HigherSizeUnclear, Lower, LowerSizeUnclear};
-    for (one, other, claim) in [
-        (Lower, Lower, Lower),
-        (Lower, LowerSizeUnclear, LowerSizeUnclear),
-        (LowerSizeUnclear, Lower, LowerSizeUnclear),
-        (Higher, Higher, Higher),
-        (Higher, HigherSizeUnclear, HigherSizeUnclear),
-        (HigherSizeUnclear, Higher, HigherSizeUnclear),
-        (Equivalent, Equivalent, Equivalent),
-    ] {
-        let result = at_both_bounds(Some(comparison(one, 0.01)), Some(comparison(other, 0.01)));
-        assert_eq!(result, PairResult::Compared(comparison(claim, 0.01)), "{one:?} and {other:?}");
-        assert_eq!(pair(result).claim(), Some(claim));
+fn only_what_is_compared_and_decided_is_a_claim() {
+    let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
+    let lower = p90(&judgement).unwrap();
+    let inconclusive = Verdict::Inconclusive { smallest_effect: 1.2, blocks_needed: 99 };
+    assert_eq!(pair(PairResult::Compared(lower)).claim(), Some(Verdict::Lower));
+    let inconclusive = Comparison { verdict: inconclusive, ..lower };
+    assert_eq!(pair(PairResult::Compared(inconclusive)).claim(), None);
+    for result in [PairResult::NotTested(lower), PairResult::BoundsDisagree(lower), PairResult::NotCompared] {
+        assert_eq!(pair(result).claim(), None, "{result:?}");
     }
-}
-
-#[test]
-fn bounds_of_different_directions_allow_no_claim() {
-    let verdicts = [Verdict::Lower, Verdict::HigherSizeUnclear, Verdict::Equivalent, INCONCLUSIVE];
-    for (one, other) in verdicts.iter().flat_map(|one| verdicts.iter().map(move |other| (*one, *other))) {
-        if one == other {
-            continue;
-        }
-        let result = at_both_bounds(Some(comparison(one, 0.01)), Some(comparison(other, 0.01)));
-        assert_eq!(pair(result).claim(), None, "{one:?} and {other:?}");
-        // A verdict that is inconclusive anyway is not contradicted.
-        assert_eq!(matches!(result, PairResult::BoundsDisagree(_)), one != INCONCLUSIVE, "{one:?} and {other:?}");
-    }
+    assert_eq!(pair(PairResult::NotTested(lower)).comparison(), Some(&lower), "its interval may be shown");
 }
 
 #[test]
 fn a_bound_that_is_missing_allows_no_claim() {
-    let lower = Some(comparison(Verdict::Lower, 0.01));
-    for (one, other) in [(None, lower), (lower, None), (None, None)] {
-        assert_eq!(at_both_bounds(one, other), PairResult::NotCompared);
-    }
     let mut rows = session(1.2);
-    rows[0].service_ns.p50 = None;
+    rows[0].service_ns.p90 = None;
     let judgement = judge(&rows, &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
     assert_eq!(judgement.pairs[0].result, PairResult::NotCompared, "the service time of one trial is unknown");
-    assert!(matches!(judgement.pairs[1].result, PairResult::Compared(_)));
+    assert!(matches!(judgement.pairs[1].result, PairResult::NotTested(_)));
+    assert!(matches!(judgement.pairs[3].result, PairResult::Compared(_)));
 }
 
 #[test]
 fn a_pair_differs_if_its_adjusted_p_value_is_at_most_5_percent() {
-    let differs = |p_adjusted| pair(PairResult::Compared(comparison(INCONCLUSIVE, p_adjusted))).differs();
+    let judgement = judge(&session(1.2), &arms(&["mio", "tokio", "mio#2"]), &Primary::default());
+    let compared = p90(&judgement).unwrap();
+    let differs = |p_adjusted| pair(PairResult::Compared(Comparison { p_adjusted, ..compared })).differs();
     assert!(differs(0.05) && !differs(0.0501));
     assert!(!pair(PairResult::NotCompared).differs());
+}
+
+#[test]
+fn a_quantile_is_compared_only_if_thirty_messages_of_the_trials_of_each_arm_lie_beyond_it() {
+    let names = arms(&["mio", "tokio", "mio#2"]);
+    let with = |echoed: u64| {
+        let mut rows = session(1.2);
+        // Ten blocks, which is enough for a verdict.
+        rows.truncate(30);
+        rows.iter_mut().filter(|row| row.arm == "tokio").for_each(|row| row.echoed_count = Some(echoed));
+        judge(&rows, &names, &Primary::default())
+    };
+    let compared = |judgement: &Judgement| [0, 1, 2].map(|rung: usize| judgement.pairs[rung].comparison().is_some());
+    assert_eq!(compared(&with(300)), [true, true, true]);
+    assert_eq!(compared(&with(299)), [true, true, false], "two of each of ten trials");
+    assert_eq!(compared(&with(59)), [true, false, false]);
+    assert_eq!(compared(&with(29)), [false, false, false]);
+    let judgement = with(29);
+    assert!(judgement.pairs[3].comparison().is_some() && judgement.control[0].comparison().is_some());
+}
+
+#[test]
+fn the_latency_claims_of_arms_that_were_not_sent_to_alike_are_flagged() {
+    let names = arms(&["mio", "tokio", "mio#2"]);
+    let flagged = |lags: [u64; 3]| {
+        let mut rows = session(1.2);
+        for (index, row) in rows.iter_mut().enumerate() {
+            row.send_lag_ns.mean = Some(lags[index % 3]);
+        }
+        judge(&rows, &names, &Primary::default())
+    };
+    // A third of 3 % of the median of 10.2 us.
+    let judgement = flagged([1_000, 1_200, 1_000]);
+    let lag = judgement.pairs[0].lag.unwrap();
+    assert_eq!((lag.ns, lag.limit_ns.round()), (-200.0, 102.0), "the second arm's less the first arm's");
+    assert!(judgement.pairs[..3].iter().all(|pair| pair.lag == Some(lag)));
+    assert!(judgement.pairs[3..].iter().all(|pair| pair.lag.is_none()), "only a latency contains the lag");
+    assert!(judgement.control.iter().all(|pair| pair.lag.is_none()));
+    assert!(judgement.pairs[0].claim().is_some(), "a flag is a reservation");
+    let within = flagged([1_000, 1_101, 1_000]);
+    assert!(within.pairs.iter().all(|pair| pair.lag.is_none()));
+    let alike = flagged([90_000; 3]);
+    assert!(alike.pairs.iter().all(|pair| pair.lag.is_none()), "however long it is");
 }

@@ -94,10 +94,7 @@ const EDGE: f64 = 5.0;
 mod tests {
     use super::*;
     use crate::{
-        judge::{
-            primary::{MARGIN, PrimaryMetric},
-            verdicts::PairResult,
-        },
+        judge::{primary::MARGIN, verdicts::PairResult},
         report::fixture::pair,
         stats::verdict::Verdict,
     };
@@ -110,7 +107,7 @@ mod tests {
     fn a_scale_holds_every_interval_of_its_kind() {
         let mut pairs =
             [measured(0, 0.7, (0.5, 0.9)), measured(2, 1.1, (1.0, 1.6)), measured(3, -13.0, (-14.0, -12.0))];
-        pairs[2].metric = PrimaryMetric { margin: Margin::Difference(1.0), ..pairs[2].metric };
+        pairs[2].metric.margin = Margin::Difference(1.0);
         let ratios = Scale::of(pairs.iter(), Margin::Ratio(MARGIN));
         assert_eq!((ratios.low, ratios.high), (0.5, 1.6));
         let differences = Scale::of(pairs.iter(), Margin::Difference(1.0));

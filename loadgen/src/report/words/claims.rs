@@ -129,14 +129,11 @@ const BLOCKS_MAX: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::{
-        lag::LagDifference,
-        primary::{PRIMARY, PrimaryMetric},
-    };
+    use crate::judge::{lag::LagDifference, primary::PRIMARY};
 
-    fn of_a_difference(pair: PairComparison) -> PairComparison {
-        let metric = PrimaryMetric { margin: Margin::Difference(1.0), unit: "/s", ..pair.metric };
-        PairComparison { metric, ..pair }
+    fn of_a_difference(mut pair: PairComparison) -> PairComparison {
+        (pair.metric.margin, pair.metric.unit) = (Margin::Difference(1.0), "/s");
+        pair
     }
 
     fn pair(metric: usize, estimate: f64, interval: (f64, f64), verdict: Verdict) -> PairComparison {
