@@ -1,4 +1,4 @@
-//! verdicts.csv: a line per comparison.
+//! verdicts.csv: a line per comparison; shift.csv: a line per quantile of each pair.
 
 use anyhow::Result;
 
@@ -44,6 +44,23 @@ pub(super) fn verdicts(report: &Report) -> Result<Vec<u8>> {
         };
         let names = [family, pair.metric.name, &pair.first, &pair.second].map(str::to_owned);
         csv.write_record(names.into_iter().chain(numbers(pair)).chain([verdict.to_owned(), claim, flag(pair)]))?;
+    }
+    Ok(csv.into_inner()?)
+}
+
+/// The ratios of the quantiles of every pair, with their band.
+///
+/// # Errors
+/// If a line cannot be written.
+pub(super) fn shifts(report: &Report) -> Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(["first", "second", "quantile", "estimate", "low", "high"])?;
+    for shift in &report.shifts {
+        for point in &shift.points {
+            let (low, high) = point.band;
+            let numbers = [point.quantile, point.ratio, low, high].map(|number| number.to_string());
+            csv.write_record([&shift.first, &shift.second].into_iter().chain(&numbers))?;
+        }
     }
     Ok(csv.into_inner()?)
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    csv::verdicts,
+    csv::{shifts, verdicts},
     github_action::benchmark,
     html::page,
     markdown::{fenced, markdown},
@@ -48,7 +48,7 @@ pub(crate) fn render_into(folder: &Path, file: &Path) -> Result<Text> {
     Ok(text::terminal(&report, &folder.to_string_lossy()))
 }
 
-/// Writes report.md, report.html and verdicts.csv, which are derived and can be made again, and returns the text for the
+/// Writes report.md, report.html, verdicts.csv and shift.csv, which are derived and can be made again, and returns the text for the
 /// terminal. If they cannot be written, a warning is printed: the session can be read all the same.
 ///
 /// # Errors
@@ -61,6 +61,7 @@ fn rendered(folder: &Path) -> Result<Report> {
     let report = Report::of(&JudgedSession::read(folder)?, pictures(folder));
     let files = [
         ("verdicts.csv", verdicts(&report)?),
+        ("shift.csv", shifts(&report)?),
         ("report.md", markdown(&report).into_bytes()),
         ("report.html", page(&report).into_bytes()),
     ];

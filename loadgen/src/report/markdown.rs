@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn markdown(report: &Report) -> String {
     let mut text =
         format!("# Session {}\n\n{}.\n\n", escape(&report.session_id), escape(&head::origin(&report.origin)));
-    section(&mut text, "Validity", &fenced(&text::head(report).with(head::control(&report.control))));
+    section(&mut text, "Validity", &fenced(&text::validity(report)));
     section(&mut text, "Verdicts", &claims(report));
     if !report.scorecard.is_empty() {
         section(&mut text, "The four rules", &fenced(&text::scorecard(report)));

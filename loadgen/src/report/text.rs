@@ -53,6 +53,12 @@ pub(super) fn head(report: &Report) -> Text {
     Text::from("\n").with(lines.iter().map(|line| wrapped(line, 2)).collect::<Text>()).with("\n")
 }
 
+/// The head, with what the control shows and how small a difference it could have shown.
+pub(super) fn validity(report: &Report) -> Text {
+    let power = head::power(&report.powers).iter().map(|line| wrapped(line, 2)).collect::<Text>();
+    head(report).with(head::control(&report.control)).with("\n").with(power)
+}
+
 /// The figures of the primary load, and what has to be known to read them.
 pub(super) fn figures(report: &Report) -> Text {
     let columns = report.figures.columns.len();
@@ -77,6 +83,7 @@ pub(super) fn claims(report: &Report) -> Text {
     let mut text = wrapped(&format!("verdicts on {}", blocks(&report.blocks)).into(), 2);
     text.push(head::control(&report.control));
     text.push("\n");
+    text.push(head::power(&report.powers).iter().map(|line| wrapped(line, 2)).collect::<Text>());
     if let Some(reason) = report.withheld {
         text.push(wrapped(&Text::from("no claims: ").with(withheld(reason)), 2));
         text.push(
@@ -96,6 +103,8 @@ pub(super) fn claims(report: &Report) -> Text {
     text.push("\n");
     text.push(claim_tables(&report.claims));
     let has_lag = report.claims.iter().flat_map(|group| &group.pairs).any(|pair| pair.lag.is_some());
+    let facts = report.shifts.iter().filter_map(head::crossing).chain(report.silent.as_ref().map(head::silent));
+    text.push(facts.map(|fact| wrapped(&fact, 2)).collect::<Text>());
     text.with(family(report.family_size())).with(if has_lag { notes::LAG } else { "" })
 }
 

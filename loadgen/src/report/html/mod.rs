@@ -81,7 +81,10 @@ fn validity(report: &Report) -> Markup {
             @if index > 0 { br; }
             (toned(line))
         } }
-        p { (toned(&head::control(&report.control))) }
+        p {
+            (toned(&head::control(&report.control)))
+            @for line in head::power(&report.powers) { br; (toned(&line)) }
+        }
     }
 }
 
@@ -96,6 +99,8 @@ fn claims(report: &Report) -> Markup {
              named is lower, and lower is better. In the grey margin they are equivalent (TOST)."
         }
         @for group in &report.claims { (metric_claims(report, group)) }
+        @let facts = report.shifts.iter().filter_map(head::crossing).chain(report.silent.as_ref().map(head::silent));
+        p { @for (index, fact) in facts.enumerate() { @if index > 0 { br; } (toned(&fact)) } }
         p {
             "The intervals are simultaneous 95 % confidence intervals for a family of " (report.family_size())
             " comparisons. report.md has each claim as a sentence that can be quoted by itself."

@@ -16,14 +16,18 @@ use super::{pictures::Picture, session::JudgedSession};
 use crate::{
     judge::{
         blocks::BlockCount,
-        metrics::contestants,
+        counted::of_cell,
+        metrics::{contestants, idle_cpu_us_per_sec, idle_wakeups_per_sec},
+        power::{Power, powers},
         scorecard::{Rule, RuleSection, scorecard},
+        shift::{Shift, shifts},
         verdicts::{ControlResult, Judgement, PairComparison, WithheldReason},
     },
     plan::Pacing,
     record::{Outcome, PilotEntry, PlanRecord, Primary, Reason, ReasonKind, Row, State, Validity},
-    stats::verdict::Margin,
+    stats::{quantile, verdict::Margin},
 };
+use tables::usable_values;
 
 /// Everything that is said about a session.
 pub(super) struct Report {
@@ -32,6 +36,12 @@ pub(super) struct Report {
     pub(super) head: Head,
     pub(super) blocks: Vec<BlockCount>,
     pub(super) control: Control,
+    /// How small a difference the session could have found.
+    pub(super) powers: Vec<Power>,
+    /// How the distributions of each pair differ, quantile by quantile.
+    pub(super) shifts: Vec<Shift>,
+    /// What each server does when nothing happens at all; none if that was not measured.
+    pub(super) silent: Option<Silent>,
     /// Why no claim is made, if so.
     pub(super) withheld: Option<WithheldReason>,
     pub(super) claims: Vec<MetricClaims>,
@@ -88,6 +98,19 @@ pub(super) struct Control {
     pub(super) result: ControlResult,
     /// The ratio with the widest interval: smaller effects are not excluded.
     pub(super) widest: Option<PairComparison>,
+}
+
+/// The servers with connections, without a message and without a status line.
+pub(super) struct Silent {
+    pub(super) connections: u32,
+    pub(super) arms: Vec<SilentArm>,
+}
+
+/// Medians over blocks.
+pub(super) struct SilentArm {
+    pub(super) arm: String,
+    pub(super) cpu_us_per_sec: f64,
+    pub(super) wakeups_per_sec: f64,
 }
 
 /// The claims about one metric.
@@ -151,6 +174,9 @@ impl Report {
             head: Head::of(session),
             blocks: session.judgement.blocks.clone(),
             control: Control::of(&session.judgement),
+            powers: powers(&session.rows, &session.arms, &session.primary),
+            shifts: shifts(&session.rows, &session.arms, &session.primary.latency),
+            silent: Silent::of(session),
             withheld,
             claims: claims(session),
             scorecard: rules.into_iter().map(|section| RuleTable::of(section, &arms)).collect(),
@@ -214,6 +240,23 @@ impl Control {
             .max_by(|(_, one), (_, other)| one.total_cmp(other))
             .map(|(pair, _)| pair.clone());
         Self { result: judgement.control_result(), widest }
+    }
+}
+
+impl Silent {
+    /// From the first cell in which nothing happens.
+    fn of(session: &JudgedSession) -> Option<Self> {
+        let is_silent =
+            |plan: &PlanRecord| plan.connections > 0 && plan.load_ms == 0.0 && plan.status_interval_ms == Some(0.0);
+        let cell = session.metadata.configuration.cells.iter().find(|cell| is_silent(&cell.plan))?;
+        let rows = of_cell(&session.rows, &cell.cell);
+        let arm = |arm: String| {
+            let median = |value| quantile(&usable_values(&rows, &arm, value), 0.5);
+            let (cpu_us_per_sec, wakeups_per_sec) = (median(idle_cpu_us_per_sec)?, median(idle_wakeups_per_sec)?);
+            Some(SilentArm { arm, cpu_us_per_sec, wakeups_per_sec })
+        };
+        let arms: Vec<SilentArm> = contestants(&cell.arms).into_iter().filter_map(arm).collect();
+        (!arms.is_empty()).then_some(Self { connections: cell.plan.connections, arms })
     }
 }
 

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use super::reasons;
 use crate::{
-    judge::verdicts::ControlResult,
+    judge::{
+        power::{Power, Resolution, resolves},
+        primary::MARGIN,
+        shift::{Crossing, Shift},
+        verdicts::ControlResult,
+    },
     plan::{
         Pacing,
         units::{show_count, show_duration},
     },
     record::{EndedBy, PilotEntry, PlanRecord, State},
-    report::model::{Control, Head, Origin, ReasonCount},
+    report::model::{Control, Head, Origin, ReasonCount, Silent, SilentArm},
     text::{Text, Tone},
 };
 
@@ -103,6 +108,66 @@ pub(in crate::report) fn control(control: &Control) -> Text {
     Text::from(format!("{} against itself: ", pair.first))
         .with(found)
         .with(format!(" (ratio of {}: {low:.2} to {high:.2})", pair.metric.name))
+}
+
+/// How small a difference could have been found, in two sentences.
+pub(in crate::report) fn power(powers: &[Power]) -> Vec<Text> {
+    if powers.is_empty() {
+        return Vec::new();
+    }
+    let found = |power: &Power| format!("{} {:.0} %", short(power), power.of_bias * 100.0);
+    let found: Vec<String> = powers.iter().map(found).collect();
+    let resolution = match resolves(powers) {
+        Some(Resolution { quantile, lower_by }) => {
+            // A figure of 0 would claim too much.
+            let percent = (lower_by * 100.0).max(1.0);
+            format!("this host resolves {percent:.0} % up to {} (80 % power)", quantile_name(quantile))
+        }
+        None => "this host resolves no difference in latency below 10 % (80 % power)".to_owned(),
+    };
+    vec![
+        format!("a bias of {:.0} % would have shown in it: {}", MARGIN * 100.0, found.join(", ")).into(),
+        resolution.into(),
+    ]
+}
+
+fn short(power: &Power) -> String {
+    match power.quantile {
+        Some(quantile) => quantile_name(quantile),
+        None => power.name.to_owned(),
+    }
+}
+
+fn quantile_name(quantile: f64) -> String {
+    format!("p{:.0}", quantile * 100.0)
+}
+
+/// Where the distributions of a pair cross.
+pub(in crate::report) fn crossing(shift: &Shift) -> Option<Text> {
+    let Crossing { from, to, second_is_lower_before } = shift.crossing()?;
+    let (before, after) =
+        if second_is_lower_before { (&shift.second, &shift.first) } else { (&shift.first, &shift.second) };
+    let (first, second) = (&shift.first, &shift.second);
+    let place = format!("{second}/{first} cross between {from} and {to}");
+    Some(format!("{place}: {before} is lower up to {from}, {after} from {to}").into())
+}
+
+/// What the servers do when nothing happens.
+pub(in crate::report) fn silent(silent: &Silent) -> Text {
+    let shown = |arm: &SilentArm| format!("{:.0} us/s, {:.0} wake-ups/s", arm.cpu_us_per_sec, arm.wakeups_per_sec);
+    let all: Vec<String> = silent.arms.iter().map(shown).collect();
+    let connections = silent.connections;
+    let begin = format!("silent, {connections} connections:");
+    match all.split_first() {
+        Some((one, others)) if others.iter().all(|other| other == one) => {
+            format!("{begin} {one} for every server").into()
+        }
+        _ => {
+            let named: Vec<String> =
+                silent.arms.iter().zip(all).map(|(arm, shown)| format!("{} {shown}", arm.arm)).collect();
+            format!("{begin} {}", named.join("; ")).into()
+        }
+    }
 }
 
 /// Host and build.
