@@ -10,6 +10,7 @@ use servers::clock;
 use super::{
     Options,
     connection::{Connection, Received},
+    delay::Delay,
     echo_verifier::Found,
     end_cause::EndCause,
     message::MessageWriter,
@@ -81,6 +82,11 @@ pub(crate) trait Behaviour {
     /// How many messages an open client sends in return for `done` that came back.
     fn replies(&self, _done: usize, _now_ns: u64) -> usize {
         0
+    }
+
+    /// What is wasted before each message.
+    fn delay(&self) -> Delay {
+        Delay::default()
     }
 
     /// Whether a client reads as soon as there is something to read.
@@ -183,6 +189,7 @@ impl<B: Behaviour> Clients<B> {
     /// Sends messages that are due now.
     pub(super) fn send(&mut self, index: usize, count: usize, now_ns: u64) -> Result<(), EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
+        let now_ns = self.behaviour.delay().waste(count, now_ns);
         self.behaviour.on_send(client, count, now_ns, now_ns);
         client.connection.send(self.sizes.take(count), now_ns, now_ns, &mut self.writer)
     }

@@ -2,6 +2,8 @@
 
 mod endings;
 
+use std::time::Duration;
+
 use mio::Registry;
 use servers::clock;
 
@@ -10,6 +12,7 @@ use super::{
     broadcast::{Broadcasts, ReceivedTick, TickBatch},
     clients::{Behaviour, Client, Clients, Stage},
     connection::Received,
+    delay::Delay,
     echo_verifier::Found,
     end_cause::EndCause,
     message::SizeIndex,
@@ -44,6 +47,7 @@ enum Work {
 pub(crate) struct Measured {
     recorder: WindowRecorder,
     work: Work,
+    delay: Delay,
     broadcasts: Broadcasts,
     /// Numbers of the connections of this thread: first, first + step, first + 2 * step ...
     first: u32,
@@ -123,6 +127,10 @@ impl Behaviour for Measured {
         }
     }
 
+    fn delay(&self) -> Delay {
+        self.delay
+    }
+
     fn on_end(&mut self, client: Client<MeasuredState>, cause: EndCause) {
         self.record_end(client, cause);
     }
@@ -135,6 +143,7 @@ impl MeasuredClients {
         let measured = Measured {
             recorder: WindowRecorder::default(),
             work: Work::None,
+            delay: Delay::per_message(options.generator_delay),
             broadcasts: Broadcasts::default(),
             first,
             step,
@@ -204,6 +213,11 @@ impl MeasuredClients {
         }
     }
 
+    /// Wastes so much time before each message from now on.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) {
+        self.behaviour.delay = Delay::per_message(per_message);
+    }
+
     /// Begins a window, which is recorded there.
     pub(crate) fn record_into(&mut self, recorder: WindowRecorder) {
         self.behaviour.recorder = recorder;
@@ -235,6 +249,8 @@ impl MeasuredClients {
             }
             *next += 1;
             self.behaviour.recorder.tally.counts.handled += 1;
+            // Before the first write attempt, so that the delay is send lag and no part of the service time.
+            now_ns = self.behaviour.delay.waste(1, now_ns);
             self.send_slot((slot.connection / self.behaviour.step) as usize, slot.size, intended_ns, now_ns);
             now_ns = clock::now_ns();
         }

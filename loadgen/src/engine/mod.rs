@@ -16,6 +16,7 @@
 //! | `window`, `recorder`, `tally`, `littles_law`, `broadcast` | what is recorded |
 //! | `schedule` | when messages are due |
 //! | `waiter`, `tokens` | waiting for sockets and for a point in time |
+//! | `delay` | time wasted on purpose |
 //! | `end_cause`, `shortage` | why a connection ended, and which side is to blame |
 //! | `progress` | how far a trial is, for the display |
 
@@ -23,6 +24,7 @@ mod background;
 mod broadcast;
 mod clients;
 mod connection;
+mod delay;
 mod echo_verifier;
 mod end_cause;
 mod in_flight;
@@ -151,6 +153,12 @@ impl Engine {
         let planned_ns = window.as_nanos() as u64;
         let start_ns = clock::now_ns();
         self.window(start_ns, planned_ns, |shard| shard.closed_loop(depth, start_ns + planned_ns, pacing))
+    }
+
+    /// Wastes so much time before each message, until this is called again; [`Options::generator_delay`] is what an
+    /// engine begins with.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) {
+        self.shards.iter_mut().for_each(|shard| shard.set_delay(per_message));
     }
 
     /// Starts or ends the background clients.

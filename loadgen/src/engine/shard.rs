@@ -180,6 +180,11 @@ impl Shard {
         self.finish(pacing)
     }
 
+    /// Wastes so much time before each message from now on.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) {
+        self.measured.set_delay(per_message);
+    }
+
     /// Starts or ends the background clients.
     pub(crate) fn set_background_active(&mut self, active: bool) {
         if active { self.background.start(clock::now_ns()) } else { self.background.stop() }

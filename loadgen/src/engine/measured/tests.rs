@@ -22,6 +22,7 @@ fn clients() -> MeasuredClients {
         cpus: Vec::new(),
         flood_cpus: Vec::new(),
         source_addresses: 1,
+        generator_delay: Duration::ZERO,
         cohorts: Cohorts::default(),
         progress: Arc::new(Progress::default()),
     };
