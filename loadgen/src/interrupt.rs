@@ -1,4 +1,6 @@
 //! Ctrl-C: the first one stops and keeps completed results, the second one aborts.
+//!
+//! A process of others that stands still at our wish is continued before this one ends by any signal that can be handled.
 
 use std::{
     io,
@@ -12,9 +14,10 @@ use std::{
     },
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use procfs::process::Process;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP},
     flag,
     low_level::{self, pipe},
 };
@@ -34,6 +37,12 @@ static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 /// time.
 static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 
+/// The processes that were stopped here and are to be continued; 0 marks a free slot.
+static STOPPED: [AtomicI32; STOPPED_MAX] = [const { AtomicI32::new(0) }; STOPPED_MAX];
+
+/// The most processes that may stand still at a time.
+pub(crate) const STOPPED_MAX: usize = 256;
+
 /// Installs handlers of SIGINT and SIGTERM for the rest of the process.
 ///
 /// # Errors
@@ -45,6 +54,7 @@ pub fn install() -> io::Result<()> {
         let abort = Arc::clone(&requested);
         let end_groups = move || {
             if abort.load(Ordering::Relaxed) {
+                continue_stopped();
                 kill_groups();
             }
         };
@@ -54,8 +64,28 @@ pub fn install() -> io::Result<()> {
         flag::register(signal, Arc::clone(&requested))?;
         pipe::register(signal, write.try_clone()?)?;
     }
+    register_other_ends()?;
     // If installed twice, the first handler keeps working and the second one is never called.
     drop(INTERRUPT.set(Interrupt { requested, wake }));
+    Ok(())
+}
+
+/// The other signals from a terminal end or stop this process as ever, but not before what stands still goes on.
+fn register_other_ends() -> io::Result<()> {
+    // Under nohup the signal stays ignored.
+    let ignored = Process::myself().and_then(|own| own.status()).map_or(0, |status| status.sigign);
+    for signal in [SIGHUP, SIGQUIT, SIGTSTP] {
+        if ignored >> (signal - 1) & 1 == 1 {
+            continue;
+        }
+        let end = move || {
+            continue_stopped();
+            // The table of signal-hook knows these.
+            let _ = low_level::emulate_default_handler(signal);
+        };
+        // SAFETY: the action reads atomics and makes system calls, which is all that a signal handler may do.
+        unsafe { low_level::register(signal, end)? };
+    }
     Ok(())
 }
 
@@ -77,6 +107,29 @@ pub(crate) fn take_along(group: Pid) {
 pub(crate) fn has_ended(group: Pid) {
     for slot in &GROUPS {
         let _ = slot.compare_exchange(group.as_raw_nonzero().get(), 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Notes that a process is about to be stopped, so that it is continued if this process ends before; false if there is no
+/// slot left.
+pub(crate) fn stops(process: Pid) -> bool {
+    let process = process.as_raw_nonzero().get();
+    // Before the signal is sent that stops it.
+    let taken = |slot: &AtomicI32| slot.compare_exchange(0, process, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    STOPPED.iter().any(taken)
+}
+
+/// Forgets a process that has been continued.
+pub(crate) fn continues(process: Pid) {
+    for slot in &STOPPED {
+        let _ = slot.compare_exchange(process.as_raw_nonzero().get(), 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+fn continue_stopped() {
+    for process in STOPPED.iter().filter_map(|slot| Pid::from_raw(slot.load(Ordering::SeqCst))) {
+        // It may have been killed meanwhile.
+        let _ = kill_process(process, Signal::CONT);
     }
 }
 

@@ -40,6 +40,8 @@ enum Work {
     Closed {
         until_ns: u64,
     },
+    /// One message on every connection, and no other.
+    Burst,
 }
 
 /// What measured clients record and do.
@@ -56,6 +58,8 @@ pub(crate) struct Measured {
     opened: usize,
     /// Open clients.
     live: u32,
+    /// When a message last came back, in nanoseconds.
+    last_done_ns: u64,
     /// Clients without a first echo yet.
     probing: usize,
     first_problem: Option<String>,
@@ -91,7 +95,7 @@ impl Behaviour for Measured {
                 self.recorder.tally.counts.reordered += u64::from(matches!(found, Found::Reordered(_)));
                 match self.work {
                     Work::Open { .. } | Work::None => self.recorder.record_open_echo(&sent, now_ns),
-                    Work::Closed { .. } => self.recorder.record_closed_echo(&sent, now_ns),
+                    Work::Closed { .. } | Work::Burst => self.recorder.record_closed_echo(&sent, now_ns),
                 }
             }
             Found::Duplicate => self.recorder.tally.counts.duplicate += 1,
@@ -108,6 +112,13 @@ impl Behaviour for Measured {
 
     fn on_done(&mut self, count: usize, now_ns: u64) {
         self.recorder.littles_law.end(count, now_ns);
+        if count > 0 {
+            self.last_done_ns = now_ns;
+        }
+        if let Work::Burst = self.work {
+            // Nothing is sent any more, so that a delay before each message would be none.
+            self.delay.waste(count, now_ns);
+        }
     }
 
     fn on_first_echo(&mut self, client: &Client<MeasuredState>, received: &Received<'_>) -> Result<(), EndCause> {
@@ -149,6 +160,7 @@ impl MeasuredClients {
             step,
             opened: 0,
             live: 0,
+            last_done_ns: 0,
             probing: 0,
             first_problem: None,
             first_shortage: None,
@@ -233,8 +245,13 @@ impl MeasuredClients {
     pub(crate) fn next_due_ns(&self) -> Option<u64> {
         match &self.behaviour.work {
             Work::Open { slots, next, start_ns } => slots.get(*next).map(|slot| start_ns + slot.due_ns),
-            Work::Closed { .. } | Work::None => None,
+            Work::Closed { .. } | Work::Burst | Work::None => None,
         }
+    }
+
+    /// When a message last came back, in nanoseconds.
+    pub(crate) fn last_done_ns(&self) -> u64 {
+        self.behaviour.last_done_ns
     }
 
     /// Sends the slots that are due; returns whether there were any. No slot is skipped or moved: a late slot keeps its
@@ -272,8 +289,19 @@ impl MeasuredClients {
     /// Begins a closed loop: puts `depth` messages in flight on every connection.
     pub(crate) fn start_closed_loop(&mut self, depth: u32, until_ns: u64) {
         self.behaviour.work = Work::Closed { until_ns };
+        self.send_on_each(depth as usize);
+    }
+
+    /// Puts one message in flight on every connection. Returns whether every socket took its message whole.
+    pub(crate) fn start_burst(&mut self) -> bool {
+        self.behaviour.work = Work::Burst;
+        self.send_on_each(1);
+        self.clients.iter().flatten().all(|client| client.connection.has_room())
+    }
+
+    fn send_on_each(&mut self, count: usize) {
         for index in 0..self.clients.len() {
-            if let Err(cause) = self.send(index, depth as usize, clock::now_ns()) {
+            if let Err(cause) = self.send(index, count, clock::now_ns()) {
                 self.end(index, cause);
             }
         }

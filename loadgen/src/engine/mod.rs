@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `shard` | one thread: its loop, its windows |
 //! | `measured`, `background` | the two kinds of clients in that loop; `background/flood` has a thread of its own |
+//! | `drain` | the clients that wait for a server that stands still |
 //! | `clients` | the life cycle that all clients share |
 //! | `connection` | one socket: send, queue, receive |
 //! | `echo_verifier`, `in_flight`, `message`, `sizes` | the messages and the verification of their echoes |
@@ -25,6 +26,7 @@ mod broadcast;
 mod clients;
 mod connection;
 mod delay;
+mod drain;
 mod echo_verifier;
 mod end_cause;
 mod in_flight;
@@ -47,6 +49,7 @@ use std::{io, panic, thread, time::Duration};
 
 pub(crate) use background::CohortTally;
 pub(crate) use broadcast::ReceivedTick;
+pub(crate) use drain::BurstClients;
 pub(crate) use options::Options;
 pub(crate) use schedule::{Slot, Workload};
 use servers::clock;
@@ -128,6 +131,41 @@ impl Engine {
     pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
         let start_ns = clock::now_ns();
         self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.idle_until(until_ns))
+    }
+
+    /// [`idle_until`](Self::idle_until), but that `interlude` is called at `at_ns` and nothing is received meanwhile.
+    ///
+    /// # Errors
+    /// If polling fails.
+    pub(crate) fn idle_around(
+        &mut self,
+        at_ns: u64,
+        until_ns: u64,
+        interlude: impl FnOnce(),
+    ) -> io::Result<Window> {
+        let start_ns = clock::now_ns();
+        self.on_each(|shard| {
+            shard.begin_idle(until_ns);
+            shard.receive_until(at_ns)
+        })?;
+        interlude();
+        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.end_idle(until_ns))
+    }
+
+    /// Opens up to `count` connections for bursts, beside the others and on the calling thread.
+    ///
+    /// # Errors
+    /// If the kernel refuses a poll or a timer.
+    pub(crate) fn open_for_bursts(&self, count: u32) -> io::Result<BurstClients> {
+        BurstClients::connect(&self.options, count)
+    }
+
+    /// Closes the connections for bursts, and returns what was recorded of them.
+    ///
+    /// # Errors
+    /// If polling fails.
+    pub(crate) fn end_bursts(&mut self, clients: BurstClients) -> io::Result<Window> {
+        clients.finish(&mut self.ticks_seen)
     }
 
     /// Sends every slot when it is due, for the length of `window`; then waits for the messages in flight.

@@ -94,6 +94,7 @@ pub(crate) fn row(entry: &Entry<'_>) -> Row {
         if let Some(load) = &trial.load {
             load_window(&mut row, entry.plan, load);
         }
+        drain_window(&mut row, trial);
         row.peak_rate_per_sec = trial.peak.as_ref().map(rate);
         row.server_cpu_ns_peak = trial.peak.as_ref().and_then(|peak| Some(peak.server.as_ref()?.cpu_ns));
         row.response_undisturbed_ns = response(trial.undisturbed.as_ref());
@@ -142,7 +143,8 @@ fn assessment(row: &mut Row, entry: &Entry<'_>) {
             row.invalid_reasons.clone_from(&assessment.reasons);
             row.flags.clone_from(&assessment.flags);
             row.host_shortage = trial.shortage().map(str::to_owned);
-            trial.problem.as_deref()
+            let no_drain = trial.drain.as_ref().filter(|drain| drain.rate_per_sec().is_none());
+            trial.problem.as_deref().or_else(|| no_drain?.reason.as_deref())
         }
         Err(problem) => {
             (row.validity, row.outcome) = (Validity::Invalid, Outcome::Unclear);
@@ -197,11 +199,21 @@ fn idle_window(row: &mut Row, plan: &Plan, trial: &Trial) {
     row.server_cpus_busy_ns_idle = idle.surroundings.server_cpus_busy_ns;
     row.server_rss_bytes_idle = idle.memory.and_then(|memory| memory.rss_bytes);
     row.server_pss_bytes_idle = idle.memory.and_then(|memory| memory.pss_bytes);
+    row.ticks_idle_part_count = idle.part.map(|part| part.ticks);
+    row.server_wakeups_idle_part = idle.part.map(|part| part.wakeups);
     if let Some(usage) = &idle.server {
         row.idle_span_ns = Some(usage.at_ns);
         row.server_cpu_ns_idle = Some(usage.cpu_ns);
         row.server_wakeups_idle = usage.voluntary_switches;
     }
+}
+
+/// All or nothing: a few bursts are no figure.
+fn drain_window(row: &mut Row, trial: &Trial) {
+    let Some((drain, rate)) = trial.drain.as_ref().and_then(|drain| Some((drain, drain.rate_per_sec()?))) else { return };
+    row.drain_rate_per_sec = Some(recorded_rate(rate));
+    row.drain_bursts = Some(drain.rates_per_sec.len() as u64);
+    row.drain_messages = Some(u64::from(drain.connections));
 }
 
 fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {

@@ -105,6 +105,10 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
     if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && ticks_expected {
         gates.flags.push(ReasonKind::IdleNotAligned.into());
     }
+    let drain = trial.drain.as_ref().filter(|_| !trial.interrupted);
+    if drain.is_some_and(|drain| drain.rate_per_sec().is_none()) {
+        gates.flags.push(ReasonKind::NoDrain.into());
+    }
     let validity = gates.validity();
     Assessment {
         validity,

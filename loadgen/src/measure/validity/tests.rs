@@ -43,6 +43,7 @@ fn trial(counts: Counts) -> Trial {
         undisturbed: None,
         load: Some(load),
         peak: None,
+        drain: None,
         kernel_memory: KernelMemory::default(),
         server_threads_max: None,
         counters: None,
