@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::preamble;
@@ -24,7 +24,7 @@ use crate::{
         launch::{guest, server},
         recording::{self, Entry},
         syscalls,
-        target::Target,
+        target::{Stoppable, Target, serves_one},
         trial::{self, Trial},
         validity::{Assessment, Conditions, assess},
     },
@@ -47,6 +47,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         TargetChoice::Address { place, pid } => Target::Address { addr: place.reach()?, pid: *pid },
     };
     ensure_loopback(&plan, &target).map_err(Usage::from)?;
+    ensure_drain(args, &plan, &choice).map_err(Usage::from)?;
     let session = session(args, &plan)?;
     let conditions =
         if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
@@ -191,6 +192,32 @@ fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a drain window of which nothing could come.
+fn ensure_drain(args: &RunArgs, plan: &Plan, choice: &TargetChoice) -> Result<()> {
+    if !args.drain {
+        return Ok(());
+    }
+    match choice {
+        TargetChoice::Address { pid: None, .. } => {
+            bail!("the drain window stops and continues the server's process: give --pid, or leave --drain out")
+        }
+        TargetChoice::Address { pid: Some(pid), .. } => {
+            Stoppable::open(&[*pid]).map_err(|why| anyhow!("--drain cannot stop the server: {why}")).map(drop)?;
+        }
+        TargetChoice::Server(name) => ensure!(
+            !serves_one(name) || plan.connections == 0,
+            "{name} serves one connection at a time, and the drain window needs others: leave --drain out"
+        ),
+        TargetChoice::Command(_) => {}
+    }
+    ensure!(
+        plan.drain_connections() > 0,
+        "no connection of the drain window fits beside {} others: ask for fewer --connections, or leave --drain out",
+        plan.all_connections()
+    );
+    Ok(())
+}
+
 fn plan(args: &RunArgs) -> Result<Plan> {
     let load = if args.closed {
         Load::Closed { depth: args.depth }
@@ -206,8 +233,13 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         ensure_slots(&args.rate, args.duration, "--rate", "--duration")?;
         ensure_slots(&args.rate, args.warmup, "--rate", "--warmup")?;
     }
-    let windows =
-        Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak, drain_bursts: 0 };
+    let windows = Windows {
+        idle: args.idle,
+        warmup: args.warmup,
+        load: args.duration,
+        peak: args.peak,
+        drain_bursts: args.drain_bursts(),
+    };
     let shape = Shape {
         connections: args.connections,
         load,

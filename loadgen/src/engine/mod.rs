@@ -137,12 +137,7 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn idle_around(
-        &mut self,
-        at_ns: u64,
-        until_ns: u64,
-        interlude: impl FnOnce(),
-    ) -> io::Result<Window> {
+    pub(crate) fn idle_around(&mut self, at_ns: u64, until_ns: u64, interlude: impl FnOnce()) -> io::Result<Window> {
         let start_ns = clock::now_ns();
         self.on_each(|shard| {
             shard.begin_idle(until_ns);

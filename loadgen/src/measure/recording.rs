@@ -210,7 +210,9 @@ fn idle_window(row: &mut Row, plan: &Plan, trial: &Trial) {
 
 /// All or nothing: a few bursts are no figure.
 fn drain_window(row: &mut Row, trial: &Trial) {
-    let Some((drain, rate)) = trial.drain.as_ref().and_then(|drain| Some((drain, drain.rate_per_sec()?))) else { return };
+    let Some((drain, rate)) = trial.drain.as_ref().and_then(|drain| Some((drain, drain.rate_per_sec()?))) else {
+        return;
+    };
     row.drain_rate_per_sec = Some(recorded_rate(rate));
     row.drain_bursts = Some(drain.rates_per_sec.len() as u64);
     row.drain_messages = Some(u64::from(drain.connections));

@@ -47,8 +47,9 @@ pub(crate) fn run(plan: &Plan, target: &Target) -> Result<Trial> {
 pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<Watch<'_>>) -> Result<Trial> {
     let begun = Begun::now();
     let running = target.start()?;
-    let measured =
-        with_watched_engine(plan, &running, watch, |options| Measurement::begin(plan, target, &running, options)?.run());
+    let measured = with_watched_engine(plan, &running, watch, |options| {
+        Measurement::begin(plan, target, &running, options)?.run()
+    });
     let log = running.log();
     let stopped = running.stop();
     let measured = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;

@@ -10,8 +10,12 @@ use crate::observe;
 /// Descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// Connections of a burst in the drain window, if they fit: enough for a figure that is repeatable to 3 %.
+/// Connections of a burst in the drain window, if they fit: so many that what happens once per burst, such as the wake-up,
+/// hardly counts.
 const DRAIN_CONNECTIONS: u32 = 512;
+
+/// The most bytes of a burst: they are all in buffers of the kernel at the same time.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
 
 /// Descriptors that each further thread of the generator needs: its poll, its timer, copies of both.
 const THREAD_DESCRIPTORS: u64 = 4;
@@ -62,7 +66,7 @@ impl Plan {
         footprint::check(self, limits.memory_bytes)
     }
 
-    /// Connections of a burst in the drain window: as many as descriptors and ports allow beside the others.
+    /// Connections of a burst in the drain window: as many as descriptors, ports and buffers allow beside the others.
     pub(crate) fn drain_connections(&self) -> u32 {
         self.drain_fit(&HostLimits::current())
     }
@@ -75,7 +79,9 @@ impl Plan {
         let own = SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(self.threads);
         let descriptors = limits.descriptors.map(|limit| limit.saturating_sub(taken + own));
         let ports = limits.ports.map(|ports| (ports * u64::from(self.source_addresses)).saturating_sub(taken));
-        let fit = descriptors.into_iter().chain(ports).min().unwrap_or(u64::MAX);
+        let longest = self.payloads.sizes().iter().map(|(bytes, _)| *bytes).max().unwrap_or(0);
+        let buffers = Some((DRAIN_BYTES_MAX / longest.max(1)) as u64);
+        let fit = [descriptors, ports, buffers].into_iter().flatten().min().unwrap_or(0);
         u32::try_from(fit).unwrap_or(u32::MAX).min(DRAIN_CONNECTIONS)
     }
 
@@ -276,6 +282,8 @@ mod tests {
         plan.source_addresses = 2;
         assert_eq!(drain(&plan, Some(100), Some(100)), 24, "8 descriptors are taken, and 68 spared");
         assert_eq!(drain(&plan, Some(70), None), 0);
+        plan.payloads = Payloads::one(16 << 20);
+        assert_eq!(drain(&plan, None, None), 4);
     }
 
     #[test]

@@ -35,12 +35,14 @@ pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
     text.push(validity(assessment, trial));
     if trial.load.is_none() {
         text.push(counts(plan, trial));
+        text.push(drain(trial));
     }
     if let Some(load) = &trial.load {
         text.push("\n");
         text.push(latency(plan, &load.window.tally));
         text.push(misbehaving(plan, trial, load));
         text.push(throughput(plan, trial, load));
+        text.push(drain(trial));
         text.push(generator(entry, load));
         text.push(server(entry, load));
     }
@@ -77,10 +79,8 @@ fn configuration(name: &str, plan: &Plan) -> String {
     };
     if plan.windows.load.is_zero() {
         let idle = show_duration(plan.idle_ticks().0);
-        return format!(
-            "{name}: {} connections, idle for {idle}, nothing is sent; {status}\n{placement}\n",
-            plan.connections
-        );
+        let sent = if plan.windows.drain_bursts > 0 { "then bursts" } else { "nothing is sent" };
+        return format!("{name}: {} connections, idle for {idle}, {sent}; {status}\n{placement}\n", plan.connections);
     }
     format!(
         "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
@@ -213,13 +213,28 @@ fn throughput(plan: &Plan, trial: &Trial, load: &Loaded) -> Text {
     Text::from(format!("throughput  {achieved}\n")).with(counts(plan, trial))
 }
 
+/// What the server does by itself, or why that is not known.
+fn drain(trial: &Trial) -> Text {
+    let Some(drain) = &trial.drain else { return Text::default() };
+    match (drain.rate_per_sec(), &drain.reason) {
+        (Some(rate), _) => Text::from(format!(
+            "drain       {}/s ({} messages to a stopped server, median of {} bursts)\n",
+            show_count(rate),
+            drain.connections,
+            drain.rates_per_sec.len()
+        )),
+        (None, Some(reason)) => wrapped(&format!("drain       none: {}", plain(reason)).into(), 12),
+        (None, None) => Text::from("drain       none: too few bursts\n"),
+    }
+}
+
 /// The counts of the load window, and the troubles of the others: a line per window.
 fn counts(plan: &Plan, trial: &Trial) -> Text {
     let mut text = Text::default();
     for (name, window) in trial.windows() {
         let counts = &window.tally.counts;
         let load = name == "load";
-        let closed = name == "peak" || matches!(plan.load, Load::Closed { .. });
+        let closed = name == "peak" || (name != "drain" && matches!(plan.load, Load::Closed { .. }));
         let always = |count: u64| (load, count);
         let troubles = [
             (always(counts.lost), "lost"),

@@ -38,6 +38,8 @@ impl MeasuredClients {
     /// Ends a ramp of which as many connections count as have answered. Why the first of the others did not is returned.
     pub(crate) fn settle_for_the_answered(&mut self) -> Option<String> {
         self.give_up_unanswered();
+        // None is opened any more.
+        self.behaviour.opened = self.clients.len();
         let Measured { recorder, first_problem, first_shortage, .. } = &mut self.behaviour;
         let counts = &mut recorder.tally.counts;
         (counts.connect_failed, counts.short) = (0, 0);

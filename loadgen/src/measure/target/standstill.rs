@@ -50,11 +50,11 @@ impl Stoppable {
         pids.iter().map(|pid| open(*pid)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Stops every process, and returns once each of their threads is stopped.
+    /// Makes sure that every process runs.
     ///
     /// # Errors
-    /// One line. What was stopped here is continued by then, and what was stopped before is left as it is.
-    pub(crate) fn stop(&self) -> Result<Standstill<'_>, String> {
+    /// One line that names the process which does not.
+    pub(crate) fn check(&self) -> Result<(), String> {
         for (pid, _) in &self.0 {
             let number = pid.as_raw_nonzero().get();
             let motion = match observe::leader_motion(number) {
@@ -70,6 +70,15 @@ impl Stoppable {
                 Motion::Ended => return Err(format!("process {pid} has ended")),
             }
         }
+        Ok(())
+    }
+
+    /// Stops every process, and returns once each of their threads is stopped.
+    ///
+    /// # Errors
+    /// One line. What was stopped here is continued by then, and what was stopped before is left as it is.
+    pub(crate) fn stop(&self) -> Result<Standstill<'_>, String> {
+        self.check()?;
         let mut standstill = Standstill(Vec::with_capacity(self.0.len()));
         for process in &self.0 {
             standstill.stop(process)?;
@@ -137,7 +146,10 @@ fn open(pid: i32) -> Result<(Pid, OwnedFd), String> {
     if process == getpid() {
         return Err(format!("process {pid} is this one, which cannot measure while it stands still"));
     }
-    let fd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| refusal(process, error))?;
+    let fd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| match error {
+        Errno::SRCH | Errno::INVAL => format!("there is no process {pid}"),
+        error => refusal(process, error),
+    })?;
     test_kill_process(process).map_err(|error| refusal(process, error))?;
     Ok((process, fd))
 }

@@ -42,7 +42,7 @@ impl Measurement<'_> {
             drained.reason = Some("no connection fits beside the measured ones".to_owned());
             return Ok(Some(drained));
         }
-        let stoppable = match Stoppable::open(&self.pids) {
+        let stoppable = match Stoppable::open(&self.pids).and_then(|it| it.check().map(|()| it)) {
             Ok(stoppable) => stoppable,
             Err(reason) => {
                 drained.reason = Some(reason);
