@@ -233,6 +233,22 @@ fn a_server_that_dies_when_it_is_continued_has_failed() {
     assert_ne!(row["reset_count"], 0, "{row}");
 }
 
+#[test]
+fn wrong_and_lost_messages_of_a_burst_are_counted_as_in_every_window() {
+    // The 600th message is in the first burst, and the 1200th in the second.
+    for (fault, count, expected) in [("corrupt", "corrupt_count", 2), ("drop", "lost_count", 1)] {
+        let own = env!("CARGO_BIN_EXE_loadgen");
+        let command = format!("{own} fault-server --fault {fault} --every 600");
+        let more = ["--idle", "0s", "--drain-bursts", "2"];
+        let output = loadgen(&[&["run", "--command", &command][..], &words(DRAIN), &more].concat()).output().unwrap();
+        let row = record(&output);
+        assert_eq!((&row[count], &row["outcome"]), (&expected.into(), &"failed".into()), "{row}");
+        if fault == "drop" {
+            has_no_figure(&row, "not every echo came");
+        }
+    }
+}
+
 /// Sends these signals while the server stands still, and returns how the run ends.
 fn ends_by(server: &Foreign, signals: &[Signal]) -> Output {
     let mut command = server.run("--drain-bursts 1000");

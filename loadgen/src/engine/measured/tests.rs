@@ -54,6 +54,20 @@ fn the_first_echo_of_a_connection_belongs_to_no_window() {
 }
 
 #[test]
+fn a_delay_is_wasted_once_per_echo_of_a_burst_after_it_has_come() {
+    let mut clients = clients();
+    let delay = Duration::from_millis(2);
+    clients.behaviour.delay = Delay::per_message(delay);
+    clients.behaviour.on_done(0, 7);
+    assert_eq!(clients.last_done_ns(), 0, "nothing came back");
+    clients.start_burst();
+    let begun_ns = clock::now_ns();
+    clients.behaviour.on_done(3, begun_ns);
+    assert!(clock::now_ns() - begun_ns >= 3 * delay.as_nanos() as u64);
+    assert_eq!(clients.last_done_ns(), begun_ns, "the delay comes after the echo");
+}
+
+#[test]
 fn a_corrupt_line_is_counted_and_spoils_a_connection_that_is_not_open_yet() {
     let mut clients = clients();
     for (stage, spoilt) in [(Stage::Probing, true), (Stage::Open, false)] {

@@ -140,7 +140,7 @@ impl Drop for Standstill<'_> {
 
 /// A handle of a process that this one may signal. A number may pass to another process, a handle does not.
 fn open(pid: i32) -> Result<(Pid, OwnedFd), String> {
-    let Some(process) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+    let Some(process) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
         return Err(format!("{pid} is no number of a process"));
     };
     if process == getpid() {
