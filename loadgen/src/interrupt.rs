@@ -15,7 +15,10 @@ use std::{
 };
 
 use procfs::process::Process;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::{
+    process::{Pid, Signal, kill_process, kill_process_group},
+    thread::sched_yield,
+};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP},
     flag,
@@ -39,6 +42,12 @@ static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 
 /// The processes that were stopped here and are to be continued; 0 marks a free slot.
 static STOPPED: [AtomicI32; STOPPED_MAX] = [const { AtomicI32::new(0) }; STOPPED_MAX];
+
+/// A process is being stopped at this moment.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// This process is about to end or to be stopped itself, and stops no other any more.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// The most processes that may stand still at a time.
 pub(crate) const STOPPED_MAX: usize = 256;
@@ -82,6 +91,8 @@ fn register_other_ends() -> io::Result<()> {
             continue_stopped();
             // The table of signal-hook knows these.
             let _ = low_level::emulate_default_handler(signal);
+            // It was only stopped, and goes on.
+            ENDING.store(false, Ordering::SeqCst);
         };
         // SAFETY: the action reads atomics and makes system calls, which is all that a signal handler may do.
         unsafe { low_level::register(signal, end)? };
@@ -110,13 +121,19 @@ pub(crate) fn has_ended(group: Pid) {
     }
 }
 
-/// Notes that a process is about to be stopped, so that it is continued if this process ends before; false if there is no
-/// slot left.
-pub(crate) fn stops(process: Pid) -> bool {
+/// Stops a process by `stop`, so that it is continued if this process ends before [`continues`] is called. Does nothing if
+/// there is no slot left, or if this process is ending.
+pub(crate) fn stops<T>(process: Pid, stop: impl FnOnce() -> T) -> Option<T> {
     let process = process.as_raw_nonzero().get();
-    // Before the signal is sent that stops it.
     let taken = |slot: &AtomicI32| slot.compare_exchange(0, process, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-    STOPPED.iter().any(taken)
+    if !STOPPED.iter().any(taken) {
+        return None;
+    }
+    // Either the handler sees that it has to wait, or this sees that it may not stop anything any more.
+    STOPPING.store(true, Ordering::SeqCst);
+    let stopped = (!ENDING.load(Ordering::SeqCst)).then(stop);
+    STOPPING.store(false, Ordering::SeqCst);
+    stopped
 }
 
 /// Forgets a process that has been continued.
@@ -126,7 +143,17 @@ pub(crate) fn continues(process: Pid) {
     }
 }
 
+/// Called by handlers only.
 fn continue_stopped() {
+    /// A bound for a handler that has interrupted the very thread it waits for, which then does not go on.
+    const PATIENCE: usize = 1_000;
+    ENDING.store(true, Ordering::SeqCst);
+    for _ in 0..PATIENCE {
+        if !STOPPING.load(Ordering::SeqCst) {
+            break;
+        }
+        sched_yield();
+    }
     for process in STOPPED.iter().filter_map(|slot| Pid::from_raw(slot.load(Ordering::SeqCst))) {
         // It may have been killed meanwhile.
         let _ = kill_process(process, Signal::CONT);

@@ -173,7 +173,9 @@ fn fewer_connections_are_opened_where_descriptors_or_the_server_allow_no_more() 
 fn a_message_that_does_not_fit_into_the_buffers_makes_no_burst() {
     let server = Foreign::start("mio", &[]);
     let row = record(&server.run("--payload 16MiB").output().unwrap());
-    has_no_figure(&row, "does not fit into the buffers");
+    // On a busy host not even one comes back in time.
+    let is_slow = row["error"].as_str().is_some_and(|error| error.contains("no connection could be opened"));
+    has_no_figure(&row, if is_slow { "nothing is echoed" } else { "does not fit into the buffers" });
     assert_eq!(row["outcome"], "ok", "{row}");
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::plan::{Cohorts, Pacing};
 
 /// How long the ramp may make no progress before the connections that there are suffice.
-const RAMP_PATIENCE: Duration = Duration::from_secs(1);
+const RAMP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections for bursts, on the calling thread.
 #[derive(Debug)]

@@ -92,11 +92,10 @@ impl<'a> Standstill<'a> {
     /// From the signal on it is continued when this goes, even if the signal does not arrive.
     fn stop(&mut self, process: &'a (Pid, OwnedFd)) -> Result<(), String> {
         let (pid, fd) = process;
-        if !interrupt::stops(*pid) {
-            return Err("too many processes are stopped at a time".to_owned());
-        }
         self.0.push(process);
-        pidfd_send_signal(fd, Signal::STOP).map_err(|error| refusal(*pid, error))
+        interrupt::stops(*pid, || pidfd_send_signal(fd, Signal::STOP))
+            .ok_or("too many processes are stopped at a time")?
+            .map_err(|error| refusal(*pid, error))
     }
 
     /// Waits until no thread moves any more.
