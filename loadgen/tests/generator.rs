@@ -425,6 +425,43 @@ fn a_closed_loop_keeps_its_depth_and_says_that_it_is_one() {
 }
 
 #[test]
+fn a_delay_in_the_generator_is_send_lag_and_no_part_of_the_service_time() {
+    const DELAY_NS: u64 = 2_000_000;
+    let delayed = |load: &[&str]| {
+        let addr = line_peer(|_, line| line.to_vec());
+        record(&run(addr, &[&["--connections", "1", "--generator-delay", "2ms"][..], load].concat()), 0)
+    };
+    let number = |row: &Value, column: &str| row[column].as_u64().unwrap_or_else(|| panic!("{column} in {row}"));
+    let open = delayed(&["--rate", "100", "--arrivals", "constant"]);
+    assert_eq!(open["loadgen_delay_ns"], DELAY_NS);
+    // Histograms are exact to a thousandth.
+    let least_ns = DELAY_NS - DELAY_NS / 500;
+    assert!(number(&open, "send_lag_ns_min") >= least_ns, "{open}");
+    assert!(number(&open, "response_ns_min") >= number(&open, "service_ns_min") + least_ns, "{open}");
+    // One message at a time, each of them late: at most one in the time of a delay.
+    let closed = delayed(&["--closed"]);
+    assert!(number(&closed, "echoed_count") <= 300_000_000 / DELAY_NS + 1, "{closed}");
+}
+
+#[test]
+fn a_closed_loop_is_followed_by_one_with_a_delay_in_the_generator() {
+    let addr = line_peer(|_, line| line.to_vec());
+    let row = record(&run(addr, &["--closed", "--depth", "2"]), 0);
+    for column in ["peak_rate_per_sec", "peak_rate_delayed_per_sec", "peak_delay_ns", "peak_ms"] {
+        assert!(row[column].as_f64().is_some_and(|value| value > 0.0), "{column} in {row}");
+    }
+    assert_eq!(row["loadgen_delay_ns"], 0);
+    // A server that leaves messages unanswered has no rate to perturb.
+    let slow = line_peer(|_, line| {
+        // This is the fault itself, not a wait for an event.
+        thread::sleep(Duration::from_millis(20));
+        line.to_vec()
+    });
+    let row = record(&run(slow, &["--closed", "--depth", "1000"]), 0);
+    assert!(row["peak_rate_per_sec"].is_null() && row["rate_achieved_per_sec"].as_f64().is_some(), "{row}");
+}
+
+#[test]
 fn short_and_long_messages_are_echoed() {
     for payload in ["1B", "23B", "24B", "64KiB"] {
         let addr = line_peer(|_, line| line.to_vec());

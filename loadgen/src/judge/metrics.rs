@@ -158,6 +158,16 @@ pub(crate) fn idle_cpu_per_status_us(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_idle, row.status_count_idle).map(|ns| ns / 1e3)
 }
 
+/// Whose throughput the closed loop shows: the share of a known delay per message in the generator that comes back in
+/// the time per message. About 1 if the rate is the generator's, about 0 if it is the server's.
+pub(crate) fn generator_share(row: &Row) -> Option<f64> {
+    let ns_per_message = |rate: Option<f64>| rate.filter(|rate| *rate > 0.0).map(|rate| 1e9 / rate);
+    let more_ns = ns_per_message(row.peak_rate_delayed_per_sec)? - ns_per_message(row.peak_rate_per_sec)?;
+    // Each thread delays its own messages only, so all threads together have less of a delay per message.
+    let delay_ns = number(row.peak_delay_ns.filter(|delay| *delay > 0))? / number(row.loadgen_threads)?.max(1.0);
+    Some(more_ns / delay_ns)
+}
+
 fn ratio(of: Option<u64>, to: Option<u64>) -> Option<f64> {
     Some(of? as f64 / to.filter(|to| *to > 0)? as f64)
 }
@@ -312,6 +322,24 @@ mod tests {
         assert_eq!((idle_cpu_per_tick_us(&silent), idle_cpu_per_status_us(&silent)), (None, None));
         assert_eq!(fan_out_per_sec(&silent), Some(0.0));
         assert_eq!(fan_out_per_sec(&Row { idle_ms: Some(0.0), ..row }), None, "there was no window");
+    }
+
+    #[test]
+    fn the_generators_share_is_what_comes_back_of_its_delay() {
+        // 10 us per message; with a delay of 500 ns 10.5 us, 10 us and 10.125 us.
+        let share = |delayed_per_sec: f64, threads| {
+            generator_share(&Row {
+                peak_rate_per_sec: Some(100_000.0),
+                peak_rate_delayed_per_sec: Some(delayed_per_sec),
+                peak_delay_ns: Some(500),
+                loadgen_threads: Some(threads),
+                ..Row::default()
+            })
+        };
+        let near = |share: Option<f64>, expected: f64| share.is_some_and(|share| (share - expected).abs() < 1e-9);
+        assert!(near(share(1e9 / 10_500.0, 1), 1.0) && near(share(100_000.0, 1), 0.0));
+        assert!(near(share(1e9 / 10_125.0, 1), 0.25) && near(share(1e9 / 10_125.0, 2), 0.5), "two threads share it");
+        assert_eq!((share(0.0, 1), generator_share(&Row::default())), (None, None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    trial::{HostActivity, Loaded, Trial},
+    trial::{HostActivity, Loaded, PEAK_DELAY, Peak, Trial, peak_length},
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
@@ -95,8 +95,9 @@ pub(crate) fn row(entry: &Entry<'_>) -> Row {
             load_window(&mut row, entry.plan, load);
         }
         drain_window(&mut row, trial);
-        row.peak_rate_per_sec = trial.peak.as_ref().map(rate);
-        row.server_cpu_ns_peak = trial.peak.as_ref().and_then(|peak| Some(peak.server.as_ref()?.cpu_ns));
+        if let Some(peak) = &trial.peak {
+            throughput(&mut row, peak);
+        }
         row.response_undisturbed_ns = response(trial.undisturbed.as_ref());
     }
     row
@@ -124,7 +125,7 @@ fn configuration(row: &mut Row, plan: &Plan) {
     row.idle_ms = Some(ms(plan.idle_ticks().0));
     row.warmup_ms = Some(ms(plan.windows.warmup));
     row.load_ms = Some(ms(plan.windows.load));
-    row.peak_ms = Some(ms(plan.windows.peak));
+    row.peak_ms = Some(ms(peak_length(plan)));
     row.loadgen_delay_ns = Some(plan.generator_delay.as_nanos() as u64);
     row.server_cpus = Some(list(&plan.placement.server_cpus));
     row.loadgen_cpus = Some(list(&plan.placement.loadgen_cpus));
@@ -224,7 +225,7 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.sent_count = Some(counts.sent);
     row.echoed_count = Some(counts.echoed);
     row.status_count = Some(counts.statuses);
-    row.rate_achieved_per_sec = Some(rate(load));
+    row.rate_achieved_per_sec = Some(rate(window));
     row.in_flight_ns = Some(counts.under_way_ns);
     row.response_ns = Latency::of(&tally.response);
     row.service_ns = Latency::of(&tally.service);
@@ -279,10 +280,17 @@ fn response(loaded: Option<&Loaded>) -> Latency {
     loaded.map_or_else(Latency::default, |loaded| Latency::of(&loaded.window.tally.response))
 }
 
+/// The rates of the closed loop, and the delay that makes the difference.
+fn throughput(row: &mut Row, peak: &Peak) {
+    row.peak_rate_per_sec = Some(rate(&peak.plain));
+    row.peak_rate_delayed_per_sec = peak.delayed.as_ref().map(rate);
+    row.peak_delay_ns = Some(PEAK_DELAY.as_nanos() as u64);
+    row.server_cpu_ns_peak = peak.server.as_ref().map(|usage| usage.cpu_ns);
+}
+
 /// Echoes per second of a window.
-fn rate(loaded: &Loaded) -> f64 {
-    let window = &loaded.window;
-    recorded_rate(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64)
+fn rate(window: &Window) -> f64 {
+    recorded_rate(window.rate_per_sec())
 }
 
 /// How well the server kept to its schedule in a window: number of ticks, their jitter in nanoseconds and their drift in

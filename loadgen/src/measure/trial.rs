@@ -6,6 +6,7 @@
 mod drain;
 mod idle;
 mod measured;
+mod peak;
 
 use std::{
     io,
@@ -14,7 +15,8 @@ use std::{
 };
 
 use anyhow::Result;
-pub(crate) use measured::{Drained, HostActivity, Idle, IdlePart, KernelMemory, Loaded, Trial};
+pub(crate) use measured::{Drained, HostActivity, Idle, IdlePart, KernelMemory, Loaded, Peak, Trial};
+pub(crate) use peak::{DELAY as PEAK_DELAY, length as peak_length};
 use servers::clock;
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
         target::{Running, Stopped, Target},
     },
     observe::{self, Machine, Process, Usage},
-    plan::{Load, Pacing, Plan},
+    plan::{Load, Plan},
 };
 
 /// Runs one trial. To be called from the main thread: the child's life is tied to the thread that spawns it.
@@ -76,7 +78,7 @@ struct Measured {
     warmups: Vec<Window>,
     undisturbed: Option<Loaded>,
     load: Option<Loaded>,
-    peak: Option<Loaded>,
+    peak: Option<Peak>,
     drain: Option<Drained>,
     kernel_memory: KernelMemory,
     server_threads_max: Option<u64>,
@@ -166,7 +168,7 @@ impl<'a> Measurement<'a> {
         let load = if windows.load.is_zero() { None } else { self.load()? };
         self.engine.set_cohorts_active(false)?;
         self.progress.enter(Phase::Peak);
-        let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
+        let peak = if self.has_peak(load.as_ref()) { self.peak()? } else { None };
         let drain = self.drain()?;
         let drain_problem = drain.as_ref().and_then(|drain| drain.problem.clone());
         let interrupted = self.engine.is_interrupted() || drain.as_ref().is_some_and(|drain| drain.interrupted);
@@ -230,9 +232,12 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    /// Throughput: blocking, since a spinning client would only compete with itself.
-    fn peak(&mut self) -> io::Result<Window> {
-        self.engine.closed_loop(1, self.plan.windows.peak, Pacing::Timer)
+    /// Whether throughput is measured after the load. A closed loop that has failed, or that the server has left
+    /// unanswered, has no rate to perturb.
+    fn has_peak(&self, load: Option<&Loaded>) -> bool {
+        let answered = || load.is_some_and(|load| load.window.tally.counts.unanswered == 0);
+        let is_asked_for = !self.plan.windows.peak.is_zero();
+        !peak_length(self.plan).is_zero() && (is_asked_for || (answered() && self.engine.first_problem().is_none()))
     }
 
     /// A window with the server's usage and the host's activity; none after a signal.

@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 
 use super::{
     layout::{Widths, listed, wrapped},
-    words::reasons::sentence,
+    words::{reasons::sentence, throughput::owner},
 };
 use crate::{
-    engine::tally::Tally,
+    engine::{Window, tally::Tally},
     measure::{
-        recording::Entry,
+        recording::{self, Entry},
         trial::{Loaded, Trial},
         validity::{Assessment, busy_share},
     },
@@ -41,7 +41,7 @@ pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
         text.push("\n");
         text.push(latency(plan, &load.window.tally));
         text.push(misbehaving(plan, trial, load));
-        text.push(throughput(plan, trial, load));
+        text.push(throughput(entry, trial, load));
         text.push(drain(trial));
         text.push(generator(entry, load));
         text.push(server(entry, load));
@@ -199,18 +199,17 @@ fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
     show_us(histogram.value_at_quantile(quantile) as f64)
 }
 
-fn throughput(plan: &Plan, trial: &Trial, load: &Loaded) -> Text {
-    let rate = |loaded: &Loaded| {
-        show_count(loaded.window.tally.counts.echoed_in_time as f64 * 1e9 / loaded.window.planned_ns as f64)
-    };
-    let achieved = match (&plan.load, &trial.peak) {
-        (Load::Closed { .. }, _) => format!("{}/s, of server and generator together", rate(load)),
-        (Load::Open { .. }, None) => format!("{}/s achieved", rate(load)),
+fn throughput(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> Text {
+    let rate = |window: &Window| format!("{}/s", show_count(window.rate_per_sec()));
+    let of_whom = || owner(&recording::row(entry));
+    let achieved = match (&entry.plan.load, &trial.peak) {
+        (Load::Closed { .. }, _) => format!("{} {}", rate(&load.window), of_whom()),
+        (Load::Open { .. }, None) => format!("{} achieved", rate(&load.window)),
         (Load::Open { .. }, Some(peak)) => {
-            format!("{}/s achieved; closed loop {}/s, of server and generator together", rate(load), rate(peak))
+            format!("{} achieved; closed loop {} {}", rate(&load.window), rate(&peak.plain), of_whom())
         }
     };
-    Text::from(format!("throughput  {achieved}\n")).with(counts(plan, trial))
+    wrapped(&format!("throughput  {achieved}").into(), 12).with(counts(entry.plan, trial))
 }
 
 /// What the server does by itself, or why that is not known.

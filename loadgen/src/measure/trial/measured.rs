@@ -25,7 +25,7 @@ pub(crate) struct Trial {
     /// The load window; `None` if the plan has none.
     pub(crate) load: Option<Loaded>,
     /// The closed loop that measures throughput.
-    pub(crate) peak: Option<Loaded>,
+    pub(crate) peak: Option<Peak>,
     /// The bursts for which the server stood still.
     pub(crate) drain: Option<Drained>,
     pub(crate) kernel_memory: KernelMemory,
@@ -104,6 +104,18 @@ pub(crate) struct Loaded {
     pub(crate) surroundings: HostActivity,
 }
 
+/// The closed loop that measures throughput. Its windows without and with a delay in the generator took turns; each kind
+/// is added up.
+#[derive(Debug)]
+pub(crate) struct Peak {
+    /// Without a delay but that of the plan.
+    pub(crate) plain: Window,
+    /// With a delay of [`PEAK_DELAY`](super::PEAK_DELAY) more before each message; `None` after a signal.
+    pub(crate) delayed: Option<Window>,
+    /// The server's usage over all of them.
+    pub(crate) server: Option<Usage>,
+}
+
 /// Activity of the whole host in a span. Resolution: ticks of 10 ms per CPU or process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HostActivity {
@@ -133,7 +145,8 @@ impl Trial {
         let warmups = self.warmups.iter().map(|window| ("warm-up", window));
         let undisturbed = self.undisturbed.iter().map(|loaded| ("undisturbed", &loaded.window));
         let load = self.load.iter().map(|loaded| ("load", &loaded.window));
-        let peak = self.peak.iter().map(|loaded| ("peak", &loaded.window));
+        let halves = self.peak.iter().flat_map(|peak| [Some(&peak.plain), peak.delayed.as_ref()]);
+        let peak = halves.flatten().map(|window| ("peak", window));
         let drain = self.drain.iter().filter_map(|drain| Some(("drain", drain.window.as_ref()?)));
         let begin = [("ramp", &self.ramp)].into_iter().chain(idle).chain(warmups);
         begin.chain(undisturbed).chain(load).chain(peak).chain(drain)
