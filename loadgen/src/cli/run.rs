@@ -102,6 +102,10 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) syscalls: bool,
 
+    /// Also measure how long echoes wait to be read, by the kernel's time stamps, in a separate trial
+    #[arg(long, help_heading = "Output")]
+    pub(crate) receive_lag: bool,
+
     /// Skip measuring the generator's ceiling, which takes half a second; the headroom is then unknown
     #[arg(long, help_heading = "Output")]
     pub(crate) no_calibration: bool,

@@ -205,6 +205,7 @@ impl Climb<'_> {
             plan,
             conditions: &self.conditions,
             syscalls_per_message: None,
+            receive_lags: None,
             measured: Ok((trial, assessment)),
         };
         self.rows.push(self.session.append(recording::recording(&entry))?);

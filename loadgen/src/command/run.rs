@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail, ensure};
+use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::preamble;
@@ -23,7 +24,7 @@ use crate::{
         calibration::Calibration,
         launch::{guest, server},
         recording::{self, Entry},
-        syscalls,
+        receive_lag, syscalls,
         target::{Stoppable, Target, serves_one},
         trial::{self, Trial},
         validity::{Assessment, Conditions, assess},
@@ -53,7 +54,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
     let assessment = assess(&plan, &trial, &conditions);
-    let syscalls_per_message = syscalls(args, &plan, &target, &trial);
+    let separate = Separate::measure(args, &plan, &target, &trial);
     let (arm, server, target_kind) = match &choice {
         TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), TargetKind::Server),
         TargetChoice::Command(_) => ("command", None, TargetKind::Command),
@@ -68,7 +69,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         padding_bytes: 0,
         plan: &plan,
         conditions: &conditions,
-        syscalls_per_message,
+        syscalls_per_message: separate.syscalls_per_message,
+        receive_lags: separate.receive_lags.as_ref(),
         measured: Ok((&trial, &assessment)),
     };
     let state = if trial.interrupted { State::Partial } else { State::Complete };
@@ -170,16 +172,28 @@ fn watched(plan: &Plan, target: &Target) -> Result<Trial> {
     trial
 }
 
-/// System calls per message, if they are requested and can be counted.
-fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Option<f64> {
-    if !args.syscalls || trial.interrupted || interrupt::requested() {
-        return None;
+/// What trials of their own measured, each only if it is asked for and possible.
+struct Separate {
+    syscalls_per_message: Option<f64>,
+    receive_lags: Option<Histogram<u64>>,
+}
+
+impl Separate {
+    /// Runs these trials, unless a signal came; a warning says what cannot be measured.
+    fn measure(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Self {
+        let is_due = |is_asked_for: bool| is_asked_for && !trial.interrupted && !interrupt::requested();
+        let warn = |what: &str, error: &anyhow::Error| {
+            terminal::say(format_args!("warning: {what}: {}", plain(&format!("{error:#}"))));
+        };
+        let syscalls = is_due(args.syscalls).then(|| syscalls::syscalls_per_message(plan, target));
+        let lags = is_due(args.receive_lag).then(|| receive_lag::receive_lag(plan, target));
+        Self {
+            syscalls_per_message: syscalls
+                .and_then(|it| it.inspect_err(|error| warn("system calls are not counted", error)).ok()),
+            receive_lags: lags
+                .and_then(|it| it.inspect_err(|error| warn("the receive lag is not measured", error)).ok()),
+        }
     }
-    let counted = syscalls::syscalls_per_message(plan, target);
-    let warn = |error: &anyhow::Error| {
-        terminal::say(format_args!("warning: system calls are not counted: {}", plain(&format!("{error:#}"))));
-    };
-    counted.inspect_err(warn).ok()
 }
 
 fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {

@@ -4,11 +4,13 @@
 
 use std::mem;
 
+use hdrhistogram::Histogram;
 use mio::{Registry, event::Event};
 use servers::clock;
 
 use super::{
     Options,
+    arrival::ArrivalStamps,
     connection::{Connection, Received},
     delay::Delay,
     echo_verifier::Found,
@@ -109,6 +111,8 @@ pub(crate) struct Clients<B: Behaviour> {
     registry: Registry,
     sizes: SizeCycle,
     buffer: Box<[u8]>,
+    /// If arrivals are stamped.
+    stamps: Option<ArrivalStamps>,
     /// Clients with more to read than one turn takes.
     unread: Vec<usize>,
 }
@@ -130,6 +134,7 @@ impl<B: Behaviour> Clients<B> {
             registry,
             sizes: SizeCycle::new(&options.payloads),
             buffer: vec![0; buffer_bytes].into(),
+            stamps: options.stamps_arrivals.then(ArrivalStamps::new),
             unread: Vec::new(),
         }
     }
@@ -228,7 +233,8 @@ impl<B: Behaviour> Clients<B> {
         let Some(client) = &mut self.clients[index] else { return Ok(None) };
         let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
         let report = |found, now_ns| behaviour.on_found(stage, state, found, now_ns);
-        let received = client.connection.receive(&mut self.writer, &mut self.buffer[..limit], report)?;
+        let (buffer, stamps) = (&mut self.buffer[..limit], self.stamps.as_mut());
+        let received = client.connection.receive(&mut self.writer, buffer, stamps, report)?;
         let Some(received) = received else { return Ok(None) };
         let Received { input, now_ns, done, in_sync } = received;
         self.behaviour.on_done(done, now_ns);
@@ -246,6 +252,11 @@ impl<B: Behaviour> Clients<B> {
             }
         }
         Ok(Some((bytes, now_ns)))
+    }
+
+    /// The receive lags since this was last called, if arrivals are stamped.
+    pub(crate) fn take_receive_lags(&mut self) -> Option<Histogram<u64>> {
+        self.stamps.as_mut().map(ArrivalStamps::take)
     }
 
     /// Ends a client.

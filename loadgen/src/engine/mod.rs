@@ -18,9 +18,11 @@
 //! | `schedule` | when messages are due |
 //! | `waiter`, `tokens` | waiting for sockets and for a point in time |
 //! | `delay` | time wasted on purpose |
+//! | `arrival` | the kernel's time stamps of what arrives |
 //! | `end_cause`, `shortage` | why a connection ended, and which side is to blame |
 //! | `progress` | how far a trial is, for the display |
 
+mod arrival;
 mod background;
 mod broadcast;
 mod clients;
@@ -50,6 +52,7 @@ use std::{io, panic, thread, time::Duration};
 pub(crate) use background::CohortTally;
 pub(crate) use broadcast::ReceivedTick;
 pub(crate) use drain::BurstClients;
+use hdrhistogram::Histogram;
 pub(crate) use options::Options;
 pub(crate) use schedule::{Slot, Workload};
 use servers::clock;
@@ -192,6 +195,15 @@ impl Engine {
     /// engine begins with.
     pub(crate) fn set_delay(&mut self, per_message: Duration) {
         self.shards.iter_mut().for_each(|shard| shard.set_delay(per_message));
+    }
+
+    /// The receive lags since this was last called, in nanoseconds; none without [`Options::stamps_arrivals`].
+    pub(crate) fn take_receive_lags(&mut self) -> Histogram<u64> {
+        let mut sum = tally::histogram(3);
+        for lags in self.shards.iter_mut().filter_map(Shard::take_receive_lags) {
+            tally::add(&mut sum, &lags);
+        }
+        sum
     }
 
     /// Starts or ends the background clients.

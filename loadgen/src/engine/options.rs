@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) source_addresses: u32,
     /// Time that measured clients waste before each message; zero in a measurement.
     pub(crate) generator_delay: Duration,
+    /// The kernel stamps what arrives, and the receive lag is recorded; reads are dearer then.
+    pub(crate) stamps_arrivals: bool,
     /// Misbehaving clients beside the measured ones.
     pub(crate) cohorts: Cohorts,
     /// Where the engine reports how many messages came back.

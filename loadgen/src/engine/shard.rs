@@ -2,6 +2,7 @@
 
 use std::{io, mem, sync::Arc, time::Duration};
 
+use hdrhistogram::Histogram;
 use servers::clock;
 
 use super::{
@@ -239,6 +240,11 @@ impl Shard {
     /// Wastes so much time before each message from now on.
     pub(crate) fn set_delay(&mut self, per_message: Duration) {
         self.measured.set_delay(per_message);
+    }
+
+    /// The receive lags of the measured clients since this was last called, if arrivals are stamped.
+    pub(crate) fn take_receive_lags(&mut self) -> Option<Histogram<u64>> {
+        self.measured.take_receive_lags()
     }
 
     /// Starts or ends the background clients.

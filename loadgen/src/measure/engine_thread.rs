@@ -94,6 +94,7 @@ fn options(plan: &Plan, running: &Running) -> Options {
         flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
         source_addresses: plan.source_addresses,
         generator_delay: plan.generator_delay,
+        stamps_arrivals: false,
         cohorts: plan.cohorts,
         progress: Arc::new(Progress::default()),
     }

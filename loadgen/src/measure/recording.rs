@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use super::{
     trial::{HostActivity, Loaded, PEAK_DELAY, Peak, Trial, peak_length},
     validity::{Assessment, Conditions, busy_share},
@@ -38,6 +40,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) conditions: &'a Conditions,
     /// System calls of the server per message, from a trial of its own.
     pub(crate) syscalls_per_message: Option<f64>,
+    /// Receive lags in nanoseconds, from a trial of its own.
+    pub(crate) receive_lags: Option<&'a Histogram<u64>>,
     /// What was measured, and the assessment of it; or why there is nothing.
     pub(crate) measured: Result<(&'a Trial, &'a Assessment), &'a str>,
 }
@@ -164,6 +168,7 @@ fn conditions(row: &mut Row, entry: &Entry<'_>) {
     row.headroom_ppm = conditions.share_of_ceiling(entry.plan).map(|share| ppm((1.0 - share).max(0.0)));
     row.drift_probe_rate_per_sec = whole(conditions.drift_probe_per_sec);
     row.drift_probe_median_rate_per_sec = whole(conditions.drift_probe_best_per_sec);
+    row.receive_lag_ns = entry.receive_lags.map_or_else(BriefLatency::default, BriefLatency::of);
     row.server_syscalls_per_1000_messages = entry.syscalls_per_message.map(|calls| (calls * 1e3).round() as u64);
 }
 

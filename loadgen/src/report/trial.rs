@@ -296,7 +296,12 @@ fn generator(entry: &Entry<'_>, load: &Loaded) -> String {
     let ceiling = ceiling.map_or_else(String::new, |(share, ceiling)| {
         format!("; the load is {:.0} % of its ceiling ({}/s)", share * 100.0, show_count(ceiling))
     });
-    format!("generator   {busy:.0} % busy{ceiling}\n")
+    let waits = entry.receive_lags.map_or_else(String::new, |lags| {
+        let at = |quantile| point(lags, quantile);
+        let max = show_us(lags.max() as f64);
+        format!("            echoes wait to be read: p50 {} us, p99 {}, max {max}\n", at(0.5), at(0.99))
+    });
+    format!("generator   {busy:.0} % busy{ceiling}\n{waits}")
 }
 
 fn server(entry: &Entry<'_>, load: &Loaded) -> String {

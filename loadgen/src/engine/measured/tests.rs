@@ -23,6 +23,7 @@ fn clients() -> MeasuredClients {
         flood_cpus: Vec::new(),
         source_addresses: 1,
         generator_delay: Duration::ZERO,
+        stamps_arrivals: false,
         cohorts: Cohorts::default(),
         progress: Arc::new(Progress::default()),
     };
