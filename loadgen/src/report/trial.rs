@@ -201,7 +201,9 @@ fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
 
 fn throughput(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> Text {
     let rate = |window: &Window| format!("{}/s", show_count(window.rate_per_sec()));
-    let of_whom = || owner(&recording::row(entry));
+    let none = [const { Vec::new() }; 2];
+    let rates = trial.peak.as_ref().map_or(&none, |peak| &peak.rates_per_sec);
+    let of_whom = || owner(&recording::row(entry), rates);
     let achieved = match (&entry.plan.load, &trial.peak) {
         (Load::Closed { .. }, _) => format!("{} {}", rate(&load.window), of_whom()),
         (Load::Open { .. }, None) => format!("{} achieved", rate(&load.window)),

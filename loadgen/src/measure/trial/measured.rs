@@ -112,6 +112,8 @@ pub(crate) struct Peak {
     pub(crate) plain: Window,
     /// With a delay of [`PEAK_DELAY`](super::PEAK_DELAY) more before each message; `None` after a signal.
     pub(crate) delayed: Option<Window>,
+    /// Messages per second of every window without a delay, and of every one with it.
+    pub(crate) rates_per_sec: [Vec<f64>; 2],
     /// The server's usage over all of them.
     pub(crate) server: Option<Usage>,
 }

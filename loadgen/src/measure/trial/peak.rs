@@ -49,7 +49,7 @@ impl Measurement<'_> {
         let read_ns = clock::now_ns();
         let server_before = self.usage();
         self.catch_up(clock::now_ns() - read_ns)?;
-        let mut halves: [Option<Window>; 2] = [None, None];
+        let (mut halves, mut rates_per_sec) = ([None, None], [Vec::new(), Vec::new()]);
         for is_delayed in DELAYED {
             if self.engine.is_interrupted() {
                 break;
@@ -57,15 +57,17 @@ impl Measurement<'_> {
             let extra = if is_delayed { DELAY } else { Duration::ZERO };
             self.engine.set_delay(self.plan.generator_delay + extra);
             let window = self.engine.closed_loop(depth, each, pacing)?;
-            match &mut halves[usize::from(is_delayed)] {
-                None => halves[usize::from(is_delayed)] = Some(window),
-                Some(earlier) => earlier.add(window),
+            let half = usize::from(is_delayed);
+            rates_per_sec[half].push(window.rate_per_sec());
+            match &mut halves[half] {
+                None => halves[half] = Some(window),
+                Some(earlier) => Window::add(earlier, window),
             }
         }
         self.engine.set_delay(self.plan.generator_delay);
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
         let [plain, delayed] = halves;
-        Ok(plain.map(|plain| Peak { plain, delayed, server }))
+        Ok(plain.map(|plain| Peak { plain, delayed, rates_per_sec, server }))
     }
 }
 
