@@ -68,7 +68,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
     pub(crate) duration: Duration,
 
-    /// Length of a closed-loop window after the load, for peak throughput; 0s to skip
+    /// Length of a closed loop after the load: throughput of server and generator together, half of the time with a delay
+    /// of 0.5 us per message in the generator, which shows whose it is; 0s to skip, but with --closed a fifth of --duration
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
     pub(crate) peak: Duration,
 
