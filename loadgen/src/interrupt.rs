@@ -1,4 +1,6 @@
 //! Ctrl-C: the first one stops and keeps completed results, the second one aborts.
+//!
+//! A process of others that stands still at our wish is continued before this one ends by any signal that can be handled.
 
 use std::{
     io,
@@ -12,9 +14,13 @@ use std::{
     },
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use procfs::process::Process;
+use rustix::{
+    process::{Pid, Signal, kill_process, kill_process_group},
+    thread::sched_yield,
+};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP},
     flag,
     low_level::{self, pipe},
 };
@@ -34,6 +40,18 @@ static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 /// time.
 static GROUPS: [AtomicI32; 16] = [const { AtomicI32::new(0) }; 16];
 
+/// The processes that were stopped here and are to be continued; 0 marks a free slot.
+static STOPPED: [AtomicI32; STOPPED_MAX] = [const { AtomicI32::new(0) }; STOPPED_MAX];
+
+/// A process is being stopped at this moment.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// This process is about to end or to be stopped itself, and stops no other any more.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// The most processes that may stand still at a time.
+pub(crate) const STOPPED_MAX: usize = 256;
+
 /// Installs handlers of SIGINT and SIGTERM for the rest of the process.
 ///
 /// # Errors
@@ -45,6 +63,7 @@ pub fn install() -> io::Result<()> {
         let abort = Arc::clone(&requested);
         let end_groups = move || {
             if abort.load(Ordering::Relaxed) {
+                continue_stopped();
                 kill_groups();
             }
         };
@@ -54,8 +73,30 @@ pub fn install() -> io::Result<()> {
         flag::register(signal, Arc::clone(&requested))?;
         pipe::register(signal, write.try_clone()?)?;
     }
+    register_other_ends()?;
     // If installed twice, the first handler keeps working and the second one is never called.
     drop(INTERRUPT.set(Interrupt { requested, wake }));
+    Ok(())
+}
+
+/// The other signals from a terminal end or stop this process as ever, but not before what stands still goes on.
+fn register_other_ends() -> io::Result<()> {
+    // Under nohup the signal stays ignored.
+    let ignored = Process::myself().and_then(|own| own.status()).map_or(0, |status| status.sigign);
+    for signal in [SIGHUP, SIGQUIT, SIGTSTP] {
+        if ignored >> (signal - 1) & 1 == 1 {
+            continue;
+        }
+        let end = move || {
+            continue_stopped();
+            // The table of signal-hook knows these.
+            let _ = low_level::emulate_default_handler(signal);
+            // It was only stopped, and goes on.
+            ENDING.store(false, Ordering::SeqCst);
+        };
+        // SAFETY: the action reads atomics and makes system calls, which is all that a signal handler may do.
+        unsafe { low_level::register(signal, end)? };
+    }
     Ok(())
 }
 
@@ -77,6 +118,45 @@ pub(crate) fn take_along(group: Pid) {
 pub(crate) fn has_ended(group: Pid) {
     for slot in &GROUPS {
         let _ = slot.compare_exchange(group.as_raw_nonzero().get(), 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Stops a process by `stop`, so that it is continued if this process ends before [`continues`] is called. Does nothing if
+/// there is no slot left, or if this process is ending.
+pub(crate) fn stops<T>(process: Pid, stop: impl FnOnce() -> T) -> Option<T> {
+    let process = process.as_raw_nonzero().get();
+    let taken = |slot: &AtomicI32| slot.compare_exchange(0, process, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if !STOPPED.iter().any(taken) {
+        return None;
+    }
+    // Either the handler sees that it has to wait, or this sees that it may not stop anything any more.
+    STOPPING.store(true, Ordering::SeqCst);
+    let stopped = (!ENDING.load(Ordering::SeqCst)).then(stop);
+    STOPPING.store(false, Ordering::SeqCst);
+    stopped
+}
+
+/// Forgets a process that has been continued.
+pub(crate) fn continues(process: Pid) {
+    for slot in &STOPPED {
+        let _ = slot.compare_exchange(process.as_raw_nonzero().get(), 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+/// Called by handlers only.
+fn continue_stopped() {
+    /// A bound for a handler that has interrupted the very thread it waits for, which then does not go on.
+    const PATIENCE: usize = 1_000;
+    ENDING.store(true, Ordering::SeqCst);
+    for _ in 0..PATIENCE {
+        if !STOPPING.load(Ordering::SeqCst) {
+            break;
+        }
+        sched_yield();
+    }
+    for process in STOPPED.iter().filter_map(|slot| Pid::from_raw(slot.load(Ordering::SeqCst))) {
+        // It may have been killed meanwhile.
+        let _ = kill_process(process, Signal::CONT);
     }
 }
 

@@ -46,7 +46,7 @@ def strip_axis(axes, strips):
     return is_log
 
 
-def draw_strips(axes, strips, prefix_of):
+def draw_strips(axes, strips):
     """Draws the dots. The axis limits must be final: a trial that does not count may lie on the edge of the scale."""
     left, right = axes.get_xlim()
     for row, (arm, found) in enumerate(strips.items()):
@@ -59,16 +59,16 @@ def draw_strips(axes, strips, prefix_of):
                 axes.plot(min(max(value, left), right), height, **CROSS, markeredgecolor=colour_of(arm))
         if dots:
             axes.plot(*zip(*dots), **DOT, marker=marker_of(arm), color=colour_of(arm))
-            draw_median(axes, row, arm, statistics.median(value for value, _ in dots), prefix_of(arm))
+            draw_median(axes, row, arm, statistics.median(value for value, _ in dots))
     axes.set_ylim(len(strips) - 0.5, -0.55)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
 
 
-def draw_median(axes, row, arm, median, prefix):
+def draw_median(axes, row, arm, median):
     axes.plot([median, median], [row + MEDIAN_TOP, row + DOTS_BOTTOM + 0.04], **MEDIAN)
     axes.annotate(
-        prefix + readable(median),
+        readable(median),
         xy=(median, row + FIGURE),
         ha="center",
         va="center",

@@ -8,16 +8,16 @@ from .style import FONT_POINTS
 from .values import column, cpu_us_per_message, idle_cpu_ms_per_sec
 
 TITLE = "Every trial, and the median of each server"
-LEAD = "A dot is a trial, the black line its server's median: lower is better, except for peak throughput"
+LEAD = "A dot is a trial, the black line its server's median: lower is better, except for throughput"
 
-PEAK = "peak throughput"
+PAIR = "throughput of the pair"
 CPU = "CPU per message"
 PANELS = [
     ("response p50", "µs", column("response_ns_p50", 1000)),
     ("response p99", "µs", column("response_ns_p99", 1000)),
     (CPU, "µs", cpu_us_per_message),
     ("idle CPU", "ms per second", idle_cpu_ms_per_sec),
-    (PEAK, "thousand/s", column("peak_rate_per_sec", 1000)),
+    (PAIR, "thousand/s", column("peak_rate_per_sec", 1000)),
 ]
 STRIP_HEIGHT = 0.46  # inches
 
@@ -48,23 +48,23 @@ def draw(session):
         right=0.35,
         gap=0.42,
     )
-    figure, cells = card(TITLE, LEAD, session, everything, notes(session, everything, arms, primary), grid)
+    figure, cells = card(TITLE, LEAD, session, everything, notes(session, everything, arms, panels), grid)
     for index, (cell, (heading, unit, strips, trials)) in enumerate(zip(cells, panels)):
         axes = figure.add_subplot(cell)
         is_log = strip_axis(axes, strips)
-        draw_strips(axes, strips, at_least(trials) if heading == PEAK else lambda arm: "")
+        draw_strips(axes, strips)
         name_rows(axes, arms, is_first=index == 0)
         axes.set_title(heading, loc="left", pad=8, fontsize=FONT_POINTS)  # larger headings would touch
         axes.set_xlabel(f"{unit} (log scale)" if is_log else unit, loc="left")
     return figure
 
 
-def notes(session, trials, arms, primary):
+def notes(session, trials, arms, panels):
     facts = [RESPONSE, "a block is at the same height in every strip", "the axes do not start at 0"]
     if not all(trial.counts for trial in trials):
         facts.append("cross: a trial that does not count, at the edge if off the scale")
-    if any(map(is_bounded, primary)):
-        facts.append("≥ lower bound: the generator's CPU was fully busy, the server's often as well")
+    if any(heading == PAIR for heading, *_ in panels):
+        facts.append(f"{PAIR}: a closed loop, whose rate is that of server and generator together")
     if session.cpu_cell != session.latency_cell:
         others = f"all others are from {session.latency_cell}"
         facts.append(f"{CPU} is from cell {session.cpu_cell}, with a client that sleeps; {others}")
@@ -73,17 +73,3 @@ def notes(session, trials, arms, primary):
 
 def unique(trials):
     return list({id(trial): trial for trial in trials}.values())
-
-
-def at_least(trials):
-    """A prefix for medians that are lower bounds, because the generator was the limit."""
-
-    def prefix(arm):
-        own = [trial for trial in trials if trial.text("arm") == arm.label and trial.counts]
-        return "≥" if 2 * sum(map(is_bounded, own)) > len(own) else ""
-
-    return prefix
-
-
-def is_bounded(trial):
-    return trial.text("bound_by") in ("generator", "both")

@@ -275,10 +275,10 @@ class OneLoad(WithSession):
         self.rewrite("trials.csv", lambda text: text.replace("peak_rate_per_sec", "unknown"))
         stderr = self.drawn().stderr
         self.assertIn("no panel for status broadcasts", stderr)
-        self.assertIn("no panel for peak throughput", stderr)
+        self.assertIn("no panel for throughput of the pair", stderr)
         text = (self.session / "trials.svg").read_text(encoding="utf-8")
         self.assertIn("idle CPU", text)
-        self.assertNotIn(">peak throughput", text)
+        self.assertNotIn("throughput of the pair", text)
 
     def test_a_session_without_trials_draws_nothing_and_gives_the_reason(self):
         self.rewrite("trials.csv", lambda text: text.splitlines()[0] + "\n")

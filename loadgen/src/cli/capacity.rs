@@ -17,7 +17,8 @@ use crate::{
   loadgen capacity --servers mio,tokio --connections 1000 --slo 'p99<2ms'
 
 Rates rise in fixed steps, with fresh processes for each step. A server sustains a step if, in most trials of the step,
-it echoes 99 % of the messages in time, loses none and meets the objective; invalid trials are repeated.")]
+it echoes 99 % of the messages in time, loses none and meets the objective. Trials in which the generator falls behind
+its schedule are repeated, and end the search if they all do, with a lower bound; so are invalid ones.")]
 pub struct CapacityArgs {
     /// Servers to measure
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]

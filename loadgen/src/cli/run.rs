@@ -18,6 +18,7 @@ use crate::{
   loadgen run --server mio --rate 10k..100k --payload 64B,16KiB:0.01
   loadgen run --server mio --slow-readers 4 --churn 200
   loadgen run --server tokio --closed --depth 4
+  loadgen run --server mio --drain
   loadgen run --server mio --connections 0 --duration 0s    idle server
   loadgen run --target 127.0.0.1:9000 --pid 4711 --json
   loadgen run --command './mine {addr} {status_interval_ms}'")]
@@ -67,9 +68,19 @@ pub struct RunArgs {
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
     pub(crate) duration: Duration,
 
-    /// Length of a closed-loop window after the load, for peak throughput; 0s to skip
+    /// Length of a closed loop after the load: throughput of server and generator together, half of the time with a delay
+    /// of 0.5 us per message in the generator, which shows whose it is; 0s to skip, but with --closed a fifth of --duration
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration, help_heading = "Load")]
     pub(crate) peak: Duration,
+
+    /// Also measure how fast the server answers one message on each of 512 further connections, for which it is stopped
+    /// (SIGSTOP) and continued: throughput that is the server's alone
+    #[arg(long, help_heading = "Load")]
+    pub(crate) drain: bool,
+
+    /// How often --drain does that, for a median
+    #[arg(long, default_value = "20", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "drain", help_heading = "Load")]
+    drain_bursts: u32,
 
     /// Interval between status lines; 0s for none [default: 1s; with --target: unknown]
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, help_heading = "Load")]
@@ -91,6 +102,10 @@ pub struct RunArgs {
     /// Also count the server's system calls, in a separate trial (needs root or CAP_PERFMON)
     #[arg(long, help_heading = "Output")]
     pub(crate) syscalls: bool,
+
+    /// Also measure how long echoes wait to be read, by the kernel's time stamps, in a separate trial
+    #[arg(long, help_heading = "Output")]
+    pub(crate) receive_lag: bool,
 
     /// Skip measuring the generator's ceiling, which takes half a second; the headroom is then unknown
     #[arg(long, help_heading = "Output")]
@@ -114,6 +129,11 @@ impl RunArgs {
     /// The server under test.
     pub(crate) fn target(&self) -> TargetChoice {
         self.target.choice(self.pid)
+    }
+
+    /// Bursts of the drain window.
+    pub(crate) fn drain_bursts(&self) -> u32 {
+        if self.drain { self.drain_bursts } else { 0 }
     }
 }
 

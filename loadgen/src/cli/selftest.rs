@@ -38,13 +38,19 @@ pub enum Known {
     Queues,
     /// A server does not differ from itself, and 5 % more CPU time is detected
     Compare,
+    /// 5 % more work per message lowers the drain rate by 5 %, and a delay in the generator does not
+    Drain,
+    /// A send delay for one of two arms flags the claims about their latency, and one for both does not
+    SendDelay,
+    /// The closed loop follows the side that is the limit
+    Perturbation,
     /// Confidence intervals contain the true value as often as they claim
     Coverage,
 }
 
 impl Known {
     /// All of them, in the order of the self-test.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Delay,
         Self::Stall,
         Self::Pause,
@@ -53,6 +59,9 @@ impl Known {
         Self::Faults,
         Self::Queues,
         Self::Compare,
+        Self::Drain,
+        Self::SendDelay,
+        Self::Perturbation,
         Self::Coverage,
     ];
 }

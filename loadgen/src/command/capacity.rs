@@ -24,7 +24,7 @@ use crate::{
         retry::Retry,
         target::Target,
         trial::{self, Trial},
-        validity::{Assessment, Conditions, assess},
+        validity::{Assessment, Conditions, assess, falls_behind},
     },
     plan::{Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, ensure_slots, prepare, units::show_count},
     record::{Configuration, Outcome, PlanRecord, Row, Session, SessionFolder, State, TargetKind, Validity},
@@ -52,7 +52,9 @@ struct Capacity {
 enum End {
     /// The server failed the rung.
     Failed,
-    /// The generator or the host made the figures, and not the server.
+    /// The generator fell behind in trial after trial.
+    Behind,
+    /// The host made the figures, and not the server.
     Spoiled,
     /// The trials have so many responses, too few for the objective.
     TooFew(u64),
@@ -110,7 +112,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
     terminal::print(&text)?;
     let unjudged = |capacity: &Capacity| match capacity.top.end {
         End::TooFew(_) => true,
-        End::Spoiled => capacity.top.sustained_per_sec.is_none(),
+        End::Behind | End::Spoiled => capacity.top.sustained_per_sec.is_none(),
         End::Failed => false,
     };
     let unjudged = found.iter().any(unjudged);
@@ -162,6 +164,7 @@ impl Climb<'_> {
             match votes.outcome() {
                 Some(Vote::Passed) => return Ok(ControlFlow::Continue(())),
                 Some(Vote::Failed) => return Ok(ControlFlow::Break(Stop::Ended(End::Failed))),
+                Some(Vote::Behind) => return Ok(ControlFlow::Break(Stop::Ended(End::Behind))),
                 Some(Vote::Spoiled) => return Ok(ControlFlow::Break(Stop::Ended(End::Spoiled))),
                 None => {}
             }
@@ -175,7 +178,9 @@ impl Climb<'_> {
             }
             let assessment = assess(&plan, &trial, &self.conditions);
             self.record(name, &plan, &trial, &assessment)?;
+            let is_behind = trial.load.as_ref().is_some_and(|load| falls_behind(&plan, load));
             match (assessment.validity, judged(&trial, &assessment, self.args.slo.as_ref())) {
+                _ if is_behind => votes.behind += 1,
                 (Validity::Invalid, _) => votes.spoiled += 1,
                 (_, SloResult::Met) => votes.passed += 1,
                 (_, SloResult::Missed) => votes.failed += 1,
@@ -200,6 +205,7 @@ impl Climb<'_> {
             plan,
             conditions: &self.conditions,
             syscalls_per_message: None,
+            receive_lags: None,
             measured: Ok((trial, assessment)),
         };
         self.rows.push(self.session.append(recording::recording(&entry))?);
@@ -212,6 +218,9 @@ impl Climb<'_> {
 struct Votes {
     passed: u64,
     failed: u64,
+    /// The generator fell behind its schedule.
+    behind: u64,
+    /// Invalid for another reason.
     spoiled: u64,
 }
 
@@ -220,19 +229,22 @@ struct Votes {
 enum Vote {
     Passed,
     Failed,
+    Behind,
     Spoiled,
 }
 
 impl Votes {
     fn count(self) -> u64 {
-        self.passed + self.failed + self.spoiled
+        self.passed + self.failed + self.behind + self.spoiled
     }
 
     /// `None` while further trials can decide.
     fn outcome(self) -> Option<Vote> {
         const MAJORITY: u64 = TRIALS / 2 + 1;
         match self {
-            Self { spoiled, .. } if RETRY.is_exhausted(spoiled) => Some(Vote::Spoiled),
+            Self { behind, spoiled, .. } if RETRY.is_exhausted(behind + spoiled) => {
+                Some(if behind > 0 { Vote::Behind } else { Vote::Spoiled })
+            }
             Self { passed: MAJORITY.., .. } => Some(Vote::Passed),
             Self { failed: MAJORITY.., .. } => Some(Vote::Failed),
             _ => None,
@@ -280,15 +292,18 @@ fn table(args: &CapacityArgs, found: &[Capacity]) -> String {
     for capacity in found {
         let passed = capacity.top.sustained_per_sec.map_or_else(|| "0".to_owned(), show_count);
         let rate = show_count(capacity.top.ended_at_per_sec);
+        let is_unknown = capacity.top.sustained_per_sec.is_none();
         let bracket = match (capacity.top.end, &args.slo) {
             (End::Failed, _) => format!("{passed} to {rate}"),
             (End::TooFew(samples), Some(slo)) => {
                 format!(">= {passed}, not judged at {rate}: {}; ask for a longer --duration", slo.shortfall(samples))
             }
-            _ if capacity.top.sustained_per_sec.is_none() => {
-                format!("not judged: the generator or the host spoiled all trials at {rate}")
+            (End::Behind, _) if is_unknown => format!("not judged: the generator falls behind at {rate}"),
+            (End::Spoiled | End::TooFew(_), _) if is_unknown => {
+                format!("not judged: the host spoiled the trials at {rate}")
             }
-            (End::Spoiled | End::TooFew(_), _) => format!(">= {passed}, generator-bound at {rate}"),
+            (End::Behind, _) => format!(">= {passed}: the generator falls behind at {rate}"),
+            (End::Spoiled | End::TooFew(_), _) => format!(">= {passed}: the host spoiled the trials at {rate}"),
         };
         text.push_str(&format!("{:<20} {bracket}\n", capacity.server));
     }
@@ -300,16 +315,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_of_three_valid_trials_decide_a_rung_and_three_invalid_ones_spoil_it() {
-        for (passed, failed, spoiled, outcome) in [
-            (0, 0, 0, None),
-            (1, 1, 2, None),
-            (2, 0, 0, Some(Vote::Passed)),
-            (2, 1, 2, Some(Vote::Passed)),
-            (1, 2, 0, Some(Vote::Failed)),
-            (1, 1, 3, Some(Vote::Spoiled)),
+    fn two_of_three_trials_decide_a_rung_and_three_that_are_no_use_end_the_climb() {
+        for (passed, failed, behind, spoiled, outcome) in [
+            (0, 0, 0, 0, None),
+            (1, 1, 0, 2, None),
+            (1, 1, 1, 1, None),
+            (2, 0, 0, 0, Some(Vote::Passed)),
+            (2, 1, 1, 1, Some(Vote::Passed)),
+            (1, 2, 0, 0, Some(Vote::Failed)),
+            (1, 1, 0, 3, Some(Vote::Spoiled)),
+            (1, 1, 1, 2, Some(Vote::Behind)),
+            (0, 0, 3, 0, Some(Vote::Behind)),
         ] {
-            assert_eq!(Votes { passed, failed, spoiled }.outcome(), outcome, "{passed} {failed} {spoiled}");
+            let votes = Votes { passed, failed, behind, spoiled };
+            assert_eq!(votes.outcome(), outcome, "{votes:?}");
         }
     }
 }

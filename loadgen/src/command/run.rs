@@ -5,7 +5,8 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
+use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::preamble;
@@ -23,8 +24,8 @@ use crate::{
         calibration::Calibration,
         launch::{guest, server},
         recording::{self, Entry},
-        syscalls,
-        target::Target,
+        receive_lag, syscalls,
+        target::{Stoppable, Target, serves_one},
         trial::{self, Trial},
         validity::{Assessment, Conditions, assess},
     },
@@ -47,12 +48,13 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         TargetChoice::Address { place, pid } => Target::Address { addr: place.reach()?, pid: *pid },
     };
     ensure_loopback(&plan, &target).map_err(Usage::from)?;
+    ensure_drain(args, &plan, &choice).map_err(Usage::from)?;
     let session = session(args, &plan)?;
     let conditions =
         if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
     let assessment = assess(&plan, &trial, &conditions);
-    let syscalls_per_message = syscalls(args, &plan, &target, &trial);
+    let separate = Separate::measure(args, &plan, &target, &trial);
     let (arm, server, target_kind) = match &choice {
         TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), TargetKind::Server),
         TargetChoice::Command(_) => ("command", None, TargetKind::Command),
@@ -67,7 +69,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         padding_bytes: 0,
         plan: &plan,
         conditions: &conditions,
-        syscalls_per_message,
+        syscalls_per_message: separate.syscalls_per_message,
+        receive_lags: separate.receive_lags.as_ref(),
         measured: Ok((&trial, &assessment)),
     };
     let state = if trial.interrupted { State::Partial } else { State::Complete };
@@ -169,16 +172,28 @@ fn watched(plan: &Plan, target: &Target) -> Result<Trial> {
     trial
 }
 
-/// System calls per message, if they are requested and can be counted.
-fn syscalls(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Option<f64> {
-    if !args.syscalls || trial.interrupted || interrupt::requested() {
-        return None;
+/// What trials of their own measured, each only if it is asked for and possible.
+struct Separate {
+    syscalls_per_message: Option<f64>,
+    receive_lags: Option<Histogram<u64>>,
+}
+
+impl Separate {
+    /// Runs these trials, unless a signal came; a warning says what cannot be measured.
+    fn measure(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Self {
+        let is_due = |is_asked_for: bool| is_asked_for && !trial.interrupted && !interrupt::requested();
+        let warn = |what: &str, error: &anyhow::Error| {
+            terminal::say(format_args!("warning: {what}: {}", plain(&format!("{error:#}"))));
+        };
+        let syscalls = is_due(args.syscalls).then(|| syscalls::syscalls_per_message(plan, target));
+        let lags = is_due(args.receive_lag).then(|| receive_lag::receive_lag(plan, target));
+        Self {
+            syscalls_per_message: syscalls
+                .and_then(|it| it.inspect_err(|error| warn("system calls are not counted", error)).ok()),
+            receive_lags: lags
+                .and_then(|it| it.inspect_err(|error| warn("the receive lag is not measured", error)).ok()),
+        }
     }
-    let counted = syscalls::syscalls_per_message(plan, target);
-    let warn = |error: &anyhow::Error| {
-        terminal::say(format_args!("warning: system calls are not counted: {}", plain(&format!("{error:#}"))));
-    };
-    counted.inspect_err(warn).ok()
 }
 
 fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {
@@ -188,6 +203,32 @@ fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {
             "--source-addresses are addresses of 127/8, from which {addr} cannot be reached: leave it out"
         );
     }
+    Ok(())
+}
+
+/// Refuses a drain window of which nothing could come.
+fn ensure_drain(args: &RunArgs, plan: &Plan, choice: &TargetChoice) -> Result<()> {
+    if !args.drain {
+        return Ok(());
+    }
+    match choice {
+        TargetChoice::Address { pid: None, .. } => {
+            bail!("the drain window stops and continues the server's process: give --pid, or leave --drain out")
+        }
+        TargetChoice::Address { pid: Some(pid), .. } => {
+            Stoppable::open(&[*pid]).map_err(|why| anyhow!("--drain cannot stop the server: {why}")).map(drop)?;
+        }
+        TargetChoice::Server(name) => ensure!(
+            !serves_one(name) || plan.connections == 0,
+            "{name} serves one connection at a time, and the drain window needs others: leave --drain out"
+        ),
+        TargetChoice::Command(_) => {}
+    }
+    ensure!(
+        plan.drain_connections() > 0,
+        "no connection of the drain window fits beside {} others: ask for fewer --connections, or leave --drain out",
+        plan.all_connections()
+    );
     Ok(())
 }
 
@@ -206,8 +247,13 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         ensure_slots(&args.rate, args.duration, "--rate", "--duration")?;
         ensure_slots(&args.rate, args.warmup, "--rate", "--warmup")?;
     }
-    let windows =
-        Windows { idle: args.idle, warmup: args.warmup, load: args.duration, peak: args.peak, drain_bursts: 0 };
+    let windows = Windows {
+        idle: args.idle,
+        warmup: args.warmup,
+        load: args.duration,
+        peak: args.peak,
+        drain_bursts: args.drain_bursts(),
+    };
     let shape = Shape {
         connections: args.connections,
         load,

@@ -4,12 +4,15 @@
 
 use std::mem;
 
+use hdrhistogram::Histogram;
 use mio::{Registry, event::Event};
 use servers::clock;
 
 use super::{
     Options,
+    arrival::ArrivalStamps,
     connection::{Connection, Received},
+    delay::Delay,
     echo_verifier::Found,
     end_cause::EndCause,
     message::MessageWriter,
@@ -83,6 +86,11 @@ pub(crate) trait Behaviour {
         0
     }
 
+    /// What is wasted before each message.
+    fn delay(&self) -> Delay {
+        Delay::default()
+    }
+
     /// Whether a client reads as soon as there is something to read.
     fn reads_at_once(&self, _client: &Client<Self::State>) -> bool {
         true
@@ -103,6 +111,8 @@ pub(crate) struct Clients<B: Behaviour> {
     registry: Registry,
     sizes: SizeCycle,
     buffer: Box<[u8]>,
+    /// If arrivals are stamped.
+    stamps: Option<ArrivalStamps>,
     /// Clients with more to read than one turn takes.
     unread: Vec<usize>,
 }
@@ -124,6 +134,7 @@ impl<B: Behaviour> Clients<B> {
             registry,
             sizes: SizeCycle::new(&options.payloads),
             buffer: vec![0; buffer_bytes].into(),
+            stamps: options.stamps_arrivals.then(ArrivalStamps::new),
             unread: Vec::new(),
         }
     }
@@ -183,6 +194,7 @@ impl<B: Behaviour> Clients<B> {
     /// Sends messages that are due now.
     pub(super) fn send(&mut self, index: usize, count: usize, now_ns: u64) -> Result<(), EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
+        let now_ns = self.behaviour.delay().waste(count, now_ns);
         self.behaviour.on_send(client, count, now_ns, now_ns);
         client.connection.send(self.sizes.take(count), now_ns, now_ns, &mut self.writer)
     }
@@ -221,7 +233,8 @@ impl<B: Behaviour> Clients<B> {
         let Some(client) = &mut self.clients[index] else { return Ok(None) };
         let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
         let report = |found, now_ns| behaviour.on_found(stage, state, found, now_ns);
-        let received = client.connection.receive(&mut self.writer, &mut self.buffer[..limit], report)?;
+        let (buffer, stamps) = (&mut self.buffer[..limit], self.stamps.as_mut());
+        let received = client.connection.receive(&mut self.writer, buffer, stamps, report)?;
         let Some(received) = received else { return Ok(None) };
         let Received { input, now_ns, done, in_sync } = received;
         self.behaviour.on_done(done, now_ns);
@@ -239,6 +252,11 @@ impl<B: Behaviour> Clients<B> {
             }
         }
         Ok(Some((bytes, now_ns)))
+    }
+
+    /// The receive lags since this was last called, if arrivals are stamped.
+    pub(crate) fn take_receive_lags(&mut self) -> Option<Histogram<u64>> {
+        self.stamps.as_mut().map(ArrivalStamps::take)
     }
 
     /// Ends a client.

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{
     Options,
+    arrival::ArrivalStamps,
     echo_verifier::{EchoVerifier, Found, Missing},
     end_cause::EndCause,
     in_flight::Sent,
@@ -168,7 +169,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once and verifies what came; `None` if there is nothing to read.
+    /// Reads once and verifies what came; `None` if there is nothing to read. `stamps` are for a socket whose arrivals are
+    /// stamped.
     ///
     /// # Errors
     /// If the connection has failed or the server has closed it.
@@ -176,10 +178,15 @@ impl Connection {
         &mut self,
         writer: &mut MessageWriter,
         buffer: &'a mut [u8],
+        mut stamps: Option<&mut ArrivalStamps>,
         mut report: impl FnMut(Found, u64),
     ) -> Result<Option<Received<'a>>, EndCause> {
         let count = loop {
-            match self.stream.read(buffer) {
+            let read = match &mut stamps {
+                None => self.stream.read(buffer),
+                Some(stamps) => stamps.read(&self.stream, buffer),
+            };
+            match read {
                 Ok(0) => return Err(EndCause::Closed("the server closed the connection".to_owned())),
                 Ok(count) => break count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
@@ -192,7 +199,11 @@ impl Connection {
         let before = self.verifier.outstanding();
         let mut messages = writer.messages_of(self.id);
         let in_sync = self.verifier.receive(&mut messages, input, &mut |found| report(found, now_ns)).is_ok();
-        Ok(Some(Received { input, now_ns, done: before - self.verifier.outstanding(), in_sync }))
+        let done = before - self.verifier.outstanding();
+        if let Some(stamps) = stamps.filter(|_| done > 0) {
+            stamps.record();
+        }
+        Ok(Some(Received { input, now_ns, done, in_sync }))
     }
 
     /// Ends a window: messages of which the socket has taken no byte are dropped.
@@ -247,6 +258,9 @@ fn connect(options: &Options, id: ConnectionId) -> io::Result<TcpStream> {
         // The kernel chooses the port on connect, when the whole tuple is known, so that every address has all ports.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         socket.bind(&source(id.number() % options.source_addresses).into())?;
+    }
+    if options.stamps_arrivals {
+        ArrivalStamps::request(&socket)?;
     }
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),

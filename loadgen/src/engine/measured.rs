@@ -2,6 +2,8 @@
 
 mod endings;
 
+use std::time::Duration;
+
 use mio::Registry;
 use servers::clock;
 
@@ -10,6 +12,7 @@ use super::{
     broadcast::{Broadcasts, ReceivedTick, TickBatch},
     clients::{Behaviour, Client, Clients, Stage},
     connection::Received,
+    delay::Delay,
     echo_verifier::Found,
     end_cause::EndCause,
     message::SizeIndex,
@@ -37,6 +40,8 @@ enum Work {
     Closed {
         until_ns: u64,
     },
+    /// One message on every connection, and no other.
+    Burst,
 }
 
 /// What measured clients record and do.
@@ -44,6 +49,7 @@ enum Work {
 pub(crate) struct Measured {
     recorder: WindowRecorder,
     work: Work,
+    delay: Delay,
     broadcasts: Broadcasts,
     /// Numbers of the connections of this thread: first, first + step, first + 2 * step ...
     first: u32,
@@ -52,6 +58,8 @@ pub(crate) struct Measured {
     opened: usize,
     /// Open clients.
     live: u32,
+    /// When a message last came back, in nanoseconds.
+    last_done_ns: u64,
     /// Clients without a first echo yet.
     probing: usize,
     first_problem: Option<String>,
@@ -87,7 +95,7 @@ impl Behaviour for Measured {
                 self.recorder.tally.counts.reordered += u64::from(matches!(found, Found::Reordered(_)));
                 match self.work {
                     Work::Open { .. } | Work::None => self.recorder.record_open_echo(&sent, now_ns),
-                    Work::Closed { .. } => self.recorder.record_closed_echo(&sent, now_ns),
+                    Work::Closed { .. } | Work::Burst => self.recorder.record_closed_echo(&sent, now_ns),
                 }
             }
             Found::Duplicate => self.recorder.tally.counts.duplicate += 1,
@@ -104,6 +112,13 @@ impl Behaviour for Measured {
 
     fn on_done(&mut self, count: usize, now_ns: u64) {
         self.recorder.littles_law.end(count, now_ns);
+        if count > 0 {
+            self.last_done_ns = now_ns;
+        }
+        if let Work::Burst = self.work {
+            // Nothing is sent any more, so that a delay before each message would be none.
+            self.delay.waste(count, now_ns);
+        }
     }
 
     fn on_first_echo(&mut self, client: &Client<MeasuredState>, received: &Received<'_>) -> Result<(), EndCause> {
@@ -123,6 +138,10 @@ impl Behaviour for Measured {
         }
     }
 
+    fn delay(&self) -> Delay {
+        self.delay
+    }
+
     fn on_end(&mut self, client: Client<MeasuredState>, cause: EndCause) {
         self.record_end(client, cause);
     }
@@ -135,11 +154,13 @@ impl MeasuredClients {
         let measured = Measured {
             recorder: WindowRecorder::default(),
             work: Work::None,
+            delay: Delay::per_message(options.generator_delay),
             broadcasts: Broadcasts::default(),
             first,
             step,
             opened: 0,
             live: 0,
+            last_done_ns: 0,
             probing: 0,
             first_problem: None,
             first_shortage: None,
@@ -204,6 +225,11 @@ impl MeasuredClients {
         }
     }
 
+    /// Wastes so much time before each message from now on.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) {
+        self.behaviour.delay = Delay::per_message(per_message);
+    }
+
     /// Begins a window, which is recorded there.
     pub(crate) fn record_into(&mut self, recorder: WindowRecorder) {
         self.behaviour.recorder = recorder;
@@ -219,8 +245,13 @@ impl MeasuredClients {
     pub(crate) fn next_due_ns(&self) -> Option<u64> {
         match &self.behaviour.work {
             Work::Open { slots, next, start_ns } => slots.get(*next).map(|slot| start_ns + slot.due_ns),
-            Work::Closed { .. } | Work::None => None,
+            Work::Closed { .. } | Work::Burst | Work::None => None,
         }
+    }
+
+    /// When a message last came back, in nanoseconds.
+    pub(crate) fn last_done_ns(&self) -> u64 {
+        self.behaviour.last_done_ns
     }
 
     /// Sends the slots that are due; returns whether there were any. No slot is skipped or moved: a late slot keeps its
@@ -235,6 +266,8 @@ impl MeasuredClients {
             }
             *next += 1;
             self.behaviour.recorder.tally.counts.handled += 1;
+            // Before the first write attempt, so that the delay is send lag and no part of the service time.
+            now_ns = self.behaviour.delay.waste(1, now_ns);
             self.send_slot((slot.connection / self.behaviour.step) as usize, slot.size, intended_ns, now_ns);
             now_ns = clock::now_ns();
         }
@@ -256,8 +289,19 @@ impl MeasuredClients {
     /// Begins a closed loop: puts `depth` messages in flight on every connection.
     pub(crate) fn start_closed_loop(&mut self, depth: u32, until_ns: u64) {
         self.behaviour.work = Work::Closed { until_ns };
+        self.send_on_each(depth as usize);
+    }
+
+    /// Puts one message in flight on every connection. Returns whether every socket took its message whole.
+    pub(crate) fn start_burst(&mut self) -> bool {
+        self.behaviour.work = Work::Burst;
+        self.send_on_each(1);
+        self.clients.iter().flatten().all(|client| client.connection.has_room())
+    }
+
+    fn send_on_each(&mut self, count: usize) {
         for index in 0..self.clients.len() {
-            if let Err(cause) = self.send(index, depth as usize, clock::now_ns()) {
+            if let Err(cause) = self.send(index, count, clock::now_ns()) {
                 self.end(index, cause);
             }
         }

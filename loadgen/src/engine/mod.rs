@@ -10,19 +10,25 @@
 //! |---|---|
 //! | `shard` | one thread: its loop, its windows |
 //! | `measured`, `background` | the two kinds of clients in that loop; `background/flood` has a thread of its own |
+//! | `drain` | the clients that wait for a server that stands still |
 //! | `clients` | the life cycle that all clients share |
 //! | `connection` | one socket: send, queue, receive |
 //! | `echo_verifier`, `in_flight`, `message`, `sizes` | the messages and the verification of their echoes |
 //! | `window`, `recorder`, `tally`, `littles_law`, `broadcast` | what is recorded |
 //! | `schedule` | when messages are due |
 //! | `waiter`, `tokens` | waiting for sockets and for a point in time |
+//! | `delay` | time wasted on purpose |
+//! | `arrival` | the kernel's time stamps of what arrives |
 //! | `end_cause`, `shortage` | why a connection ended, and which side is to blame |
 //! | `progress` | how far a trial is, for the display |
 
+mod arrival;
 mod background;
 mod broadcast;
 mod clients;
 mod connection;
+mod delay;
+mod drain;
 mod echo_verifier;
 mod end_cause;
 mod in_flight;
@@ -45,6 +51,8 @@ use std::{io, panic, thread, time::Duration};
 
 pub(crate) use background::CohortTally;
 pub(crate) use broadcast::ReceivedTick;
+pub(crate) use drain::BurstClients;
+use hdrhistogram::Histogram;
 pub(crate) use options::Options;
 pub(crate) use schedule::{Slot, Workload};
 use servers::clock;
@@ -128,6 +136,36 @@ impl Engine {
         self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.idle_until(until_ns))
     }
 
+    /// [`idle_until`](Self::idle_until), but that `interlude` is called at `at_ns` and nothing is received meanwhile.
+    ///
+    /// # Errors
+    /// If polling fails.
+    pub(crate) fn idle_around(&mut self, at_ns: u64, until_ns: u64, interlude: impl FnOnce()) -> io::Result<Window> {
+        let start_ns = clock::now_ns();
+        self.on_each(|shard| {
+            shard.begin_idle(until_ns);
+            shard.receive_until(at_ns)
+        })?;
+        interlude();
+        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.end_idle(until_ns))
+    }
+
+    /// Opens up to `count` connections for bursts, beside the others and on the calling thread.
+    ///
+    /// # Errors
+    /// If the kernel refuses a poll or a timer.
+    pub(crate) fn open_for_bursts(&self, count: u32) -> io::Result<BurstClients> {
+        BurstClients::connect(&self.options, count)
+    }
+
+    /// Closes the connections for bursts, and returns what was recorded of them.
+    ///
+    /// # Errors
+    /// If polling fails.
+    pub(crate) fn end_bursts(&mut self, clients: BurstClients) -> io::Result<Window> {
+        clients.finish(&mut self.ticks_seen)
+    }
+
     /// Sends every slot when it is due, for the length of `window`; then waits for the messages in flight.
     ///
     /// # Errors
@@ -151,6 +189,21 @@ impl Engine {
         let planned_ns = window.as_nanos() as u64;
         let start_ns = clock::now_ns();
         self.window(start_ns, planned_ns, |shard| shard.closed_loop(depth, start_ns + planned_ns, pacing))
+    }
+
+    /// Wastes so much time before each message, until this is called again; [`Options::generator_delay`] is what an
+    /// engine begins with.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) {
+        self.shards.iter_mut().for_each(|shard| shard.set_delay(per_message));
+    }
+
+    /// The receive lags since this was last called, in nanoseconds; none without [`Options::stamps_arrivals`].
+    pub(crate) fn take_receive_lags(&mut self) -> Histogram<u64> {
+        let mut sum = tally::histogram(3);
+        for lags in self.shards.iter_mut().filter_map(Shard::take_receive_lags) {
+            tally::add(&mut sum, &lags);
+        }
+        sum
     }
 
     /// Starts or ends the background clients.

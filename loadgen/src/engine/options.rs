@@ -1,6 +1,6 @@
 //! What the connections of an engine have in common.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::progress::Progress;
 use crate::plan::{Cohorts, Pacing, Payloads};
@@ -28,6 +28,10 @@ pub(crate) struct Options {
     pub(crate) flood_cpus: Vec<usize>,
     /// Addresses to connect from, 127.0.0.1 and the following; with 1 the kernel chooses.
     pub(crate) source_addresses: u32,
+    /// Time that measured clients waste before each message; zero in a measurement.
+    pub(crate) generator_delay: Duration,
+    /// The kernel stamps what arrives, and the receive lag is recorded; reads are dearer then.
+    pub(crate) stamps_arrivals: bool,
     /// Misbehaving clients beside the measured ones.
     pub(crate) cohorts: Cohorts,
     /// Where the engine reports how many messages came back.

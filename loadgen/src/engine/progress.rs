@@ -16,10 +16,12 @@ pub(crate) enum Phase {
     Load,
     /// Closed loop for throughput.
     Peak,
+    /// Bursts that wait for a server that stands still.
+    Drain,
 }
 
 impl Phase {
-    const ALL: [Self; 5] = [Self::Ramp, Self::Idle, Self::WarmUp, Self::Load, Self::Peak];
+    const ALL: [Self; 6] = [Self::Ramp, Self::Idle, Self::WarmUp, Self::Load, Self::Peak, Self::Drain];
 
     /// The name on the display.
     pub(crate) fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Phase {
             Self::WarmUp => "warm-up",
             Self::Load => "load",
             Self::Peak => "peak",
+            Self::Drain => "drain",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, mem, sync::Arc, time::Duration};
 
+use hdrhistogram::Histogram;
 use servers::clock;
 
 use super::{
@@ -112,9 +113,28 @@ impl Shard {
     /// Opens every connection and waits for the first echo on each.
     pub(crate) fn connect(&mut self) -> io::Result<ShardWindow> {
         self.begin(WindowRecorder::default());
+        self.ramp(RAMP_PATIENCE)?;
+        if self.is_interrupted() {
+            self.measured.forget_unanswered();
+        } else {
+            self.measured.give_up_unanswered();
+        }
+        Ok(self.take_window())
+    }
+
+    /// Opens as many connections as the server and this host carry. Returns also why the first of the others was not.
+    pub(crate) fn connect_some(&mut self, patience: Duration) -> io::Result<(ShardWindow, Option<String>)> {
+        self.begin(WindowRecorder::default());
+        self.ramp(patience)?;
+        let why_not = self.measured.settle_for_the_answered();
+        Ok((self.take_window(), why_not))
+    }
+
+    /// Opens connections until each has answered, or none does for so long.
+    fn ramp(&mut self, patience: Duration) -> io::Result<()> {
         loop {
             let before = self.measured.unanswered();
-            let until_ns = clock::now_ns() + RAMP_PATIENCE.as_nanos() as u64;
+            let until_ns = clock::now_ns() + patience.as_nanos() as u64;
             let step = self.ramp;
             self.run(Pacing::Timer, until_ns, |measured| {
                 let unanswered = measured.unanswered();
@@ -122,15 +142,9 @@ impl Shard {
             })?;
             let now = self.measured.unanswered();
             if now == 0 || now == before || self.is_over() {
-                break;
+                return Ok(());
             }
         }
-        if self.is_interrupted() {
-            self.measured.forget_unanswered();
-        } else {
-            self.measured.give_up_unanswered();
-        }
-        Ok(self.take_window())
     }
 
     /// Sleeps until a tick that is newer than the newest arrives, or until `until_ns`.
@@ -142,9 +156,52 @@ impl Shard {
 
     /// Sends nothing until `until_ns`, and receives what comes.
     pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
+        self.begin_idle(until_ns);
+        self.end_idle(until_ns)
+    }
+
+    /// Begins a window without messages, which is to last until `until_ns`.
+    pub(crate) fn begin_idle(&mut self, until_ns: u64) {
         self.begin(WindowRecorder::new(clock::now_ns(), until_ns, Vec::new()));
-        self.run(Pacing::Timer, until_ns, |_| false)?;
+    }
+
+    /// Receives what comes until `until_ns`, in a window or between two.
+    pub(crate) fn receive_until(&mut self, until_ns: u64) -> io::Result<()> {
+        self.run(Pacing::Timer, until_ns, |_| false)
+    }
+
+    /// Ends a window without messages at `until_ns`.
+    pub(crate) fn end_idle(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
+        self.receive_until(until_ns)?;
         Ok(self.take_window())
+    }
+
+    /// Begins a window of bursts.
+    pub(crate) fn begin_bursts(&mut self) {
+        self.begin(WindowRecorder::new(clock::now_ns(), 0, Vec::new()));
+    }
+
+    /// Sends one message on every connection; returns whether every socket took its message whole.
+    pub(crate) fn start_burst(&mut self) -> bool {
+        self.measured.start_burst()
+    }
+
+    /// Messages that have not come back, after a look at what is there.
+    pub(crate) fn look_for_echoes(&mut self) -> io::Result<usize> {
+        self.wait(Pacing::Spin, 0)?;
+        Ok(self.measured.in_flight())
+    }
+
+    /// Spins until every message has come back, and returns when the last one came; `None` if one has not by `until_ns`.
+    pub(crate) fn spin_for_echoes(&mut self, until_ns: u64) -> io::Result<Option<u64>> {
+        self.run(Pacing::Spin, until_ns, |measured| measured.in_flight() == 0)?;
+        Ok((self.measured.in_flight() == 0).then(|| self.measured.last_done_ns()))
+    }
+
+    /// Ends a window of bursts: what has not come back is waited for as at the end of a load.
+    pub(crate) fn end_bursts(&mut self) -> io::Result<ShardWindow> {
+        self.measured.end_sending(clock::now_ns());
+        self.finish(Pacing::Timer)
     }
 
     /// Takes the slots of the next open loop, and allocates what their responses will need before its window begins.
@@ -178,6 +235,16 @@ impl Shard {
         self.run(pacing, until_ns, |_| false)?;
         self.measured.end_sending(self.interrupted_ns.unwrap_or(until_ns));
         self.finish(pacing)
+    }
+
+    /// Wastes so much time before each message from now on.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) {
+        self.measured.set_delay(per_message);
+    }
+
+    /// The receive lags of the measured clients since this was last called, if arrivals are stamped.
+    pub(crate) fn take_receive_lags(&mut self) -> Option<Histogram<u64>> {
+        self.measured.take_receive_lags()
     }
 
     /// Starts or ends the background clients.

@@ -303,12 +303,13 @@ impl Counts {
 }
 
 /// An empty histogram from 1 ns to 60 s.
-fn histogram(digits: u8) -> Histogram<u64> {
+pub(super) fn histogram(digits: u8) -> Histogram<u64> {
     // The bounds are constants that the crate accepts.
     Histogram::new_with_bounds(1, HIGHEST_NS, digits).expect("valid bounds")
 }
 
-fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+/// Adds a part, which has the bounds of all histograms here.
+pub(super) fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
     // Both have the same bounds, and no value is beyond them.
     sum.add(part).expect("histograms of the same bounds");
 }

@@ -79,6 +79,22 @@ impl Window {
         let planned_ns = planned_ns(common.start_ns, common.planned_ns, interrupted_ns);
         Self { tally, cohorts, ticks, planned_ns, usage, busy_ns }
     }
+
+    /// Adds a later window of the same kind. The sum is no longer divided into seconds.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.tally.seconds.clear();
+        self.tally.add(&later.tally);
+        self.cohorts.iter_mut().zip(&later.cohorts).for_each(|(sum, part)| sum.add(part));
+        self.ticks.extend(later.ticks);
+        self.planned_ns += later.planned_ns;
+        self.usage = self.usage.plus(&later.usage);
+        self.busy_ns += later.busy_ns;
+    }
+
+    /// Echoes per second until the planned end.
+    pub(crate) fn rate_per_sec(&self) -> f64 {
+        self.tally.counts.echoed_in_time as f64 * 1e9 / self.planned_ns as f64
+    }
 }
 
 /// The length of a window that a signal may have ended. Rates divide by it, so an interrupted window has at least 1 ns.
@@ -147,6 +163,23 @@ mod tests {
         assert_eq!(window.tally.response_in_fanout.len(), 2);
         assert_eq!((window.tally.status_spread.max(), window.tally.status_emit_lag.len()), (800, 1));
         assert_eq!(ticks_seen, [1, 2, 4]);
+    }
+
+    #[test]
+    fn windows_of_one_kind_are_added_up() {
+        let window = |echoed_in_time, planned_ns, busy_ns| {
+            let mut ticks_seen = Vec::new();
+            let ticks = TickBatch { ticks: vec![tick(planned_ns, 1_000, 1_500)], gaps: vec![] };
+            let common = Common { start_ns: 0, planned_ns, live: 1, flooded: None, ticks_seen: &mut ticks_seen };
+            let mut window = Window::merge(vec![shard(ticks, busy_ns, None)], common);
+            window.tally.counts.echoed_in_time = echoed_in_time;
+            window
+        };
+        let mut sum = window(30, 1_000_000_000, 3);
+        assert_eq!(sum.rate_per_sec(), 30.0);
+        sum.add(window(10, 3_000_000_000, 4));
+        assert_eq!((sum.rate_per_sec(), sum.busy_ns, sum.planned_ns), (10.0, 7, 4_000_000_000));
+        assert_eq!((sum.tally.counts.echoed, sum.tally.response.len(), sum.ticks.len()), (2, 2, 2));
     }
 
     #[test]

@@ -121,9 +121,15 @@ pub(crate) fn idle_wakeups_per_sec(row: &Row) -> Option<f64> {
     ratio(row.server_wakeups_idle, row.idle_span_ns).map(|per_ns| per_ns * 1e9)
 }
 
-/// Wake-ups of the server per tick of the idle window.
+/// Wake-ups of the server per tick of the idle window: a slope over its two readings, so that what a window costs by itself
+/// is no cost of a tick; without a second reading the quotient.
 pub(crate) fn wakeups_per_tick(row: &Row) -> Option<f64> {
-    ratio(row.server_wakeups_idle, row.ticks_idle_count)
+    match (row.server_wakeups_idle_part, row.ticks_idle_part_count) {
+        (Some(wakeups), Some(ticks)) => {
+            ratio(row.server_wakeups_idle?.checked_sub(wakeups), row.ticks_idle_count?.checked_sub(ticks))
+        }
+        _ => ratio(row.server_wakeups_idle, row.ticks_idle_count),
+    }
 }
 
 /// Kernel memory of both sides that the connections cost, in bytes.
@@ -134,6 +140,32 @@ pub(crate) fn kernel_bytes(row: &Row) -> Option<f64> {
 /// User memory of the server at the end of the idle window, in bytes; shared pages divided by their users.
 pub(crate) fn user_bytes(row: &Row) -> Option<f64> {
     number(row.server_pss_bytes_idle)
+}
+
+/// Status lines that the server delivered per second of the idle window. The lines are counted in the window alone, hence its
+/// length and not the time between the readings of the server's usage, which lie around it.
+pub(crate) fn fan_out_per_sec(row: &Row) -> Option<f64> {
+    Some(row.status_count_idle? as f64 * 1e3 / row.idle_ms.filter(|length| *length > 0.0)?)
+}
+
+/// CPU time of the server per tick of the idle window, in microseconds.
+pub(crate) fn idle_cpu_per_tick_us(row: &Row) -> Option<f64> {
+    ratio(row.server_cpu_ns_idle, row.ticks_idle_count).map(|ns| ns / 1e3)
+}
+
+/// CPU time of the server per status line that arrived in the idle window, in microseconds.
+pub(crate) fn idle_cpu_per_status_us(row: &Row) -> Option<f64> {
+    ratio(row.server_cpu_ns_idle, row.status_count_idle).map(|ns| ns / 1e3)
+}
+
+/// Whose throughput the closed loop shows: the share of a known delay per message in the generator that comes back in
+/// the time per message. About 1 if the rate is the generator's, about 0 if it is the server's.
+pub(crate) fn generator_share(row: &Row) -> Option<f64> {
+    let ns_per_message = |rate: Option<f64>| rate.filter(|rate| *rate > 0.0).map(|rate| 1e9 / rate);
+    let more_ns = ns_per_message(row.peak_rate_delayed_per_sec)? - ns_per_message(row.peak_rate_per_sec)?;
+    // Each thread delays its own messages only, so all threads together have less of a delay per message.
+    let delay_ns = number(row.peak_delay_ns.filter(|delay| *delay > 0))? / number(row.loadgen_threads)?.max(1.0);
+    Some(more_ns / delay_ns)
 }
 
 fn ratio(of: Option<u64>, to: Option<u64>) -> Option<f64> {
@@ -255,6 +287,59 @@ mod tests {
             ..Row::default()
         };
         assert_eq!((idle_cpu_us_per_sec(&row), idle_wakeups_per_sec(&row)), (Some(1_500.0), Some(10.0)));
+    }
+
+    #[test]
+    fn wakeups_per_tick_are_a_slope_where_there_are_two_readings() {
+        let row = Row {
+            server_wakeups_idle: Some(33),
+            ticks_idle_count: Some(15),
+            server_wakeups_idle_part: Some(13),
+            ticks_idle_part_count: Some(5),
+            ..Row::default()
+        };
+        // Three wake-ups belong to the window and to no tick.
+        assert_eq!(wakeups_per_tick(&row), Some(2.0));
+        assert_eq!(wakeups_per_tick(&Row { ticks_idle_part_count: None, ..row.clone() }), Some(2.2));
+        assert_eq!(wakeups_per_tick(&Row { server_wakeups_idle: None, ..row.clone() }), None, "a thread has exited");
+        assert_eq!(wakeups_per_tick(&Row { ticks_idle_count: Some(5), ..row.clone() }), None, "no tick is left");
+        assert_eq!(wakeups_per_tick(&Row { server_wakeups_idle: Some(12), ..row }), None, "a count that fell");
+    }
+
+    #[test]
+    fn ticks_are_told_by_what_is_delivered_and_what_it_costs() {
+        let row = Row {
+            server_cpu_ns_idle: Some(600_000),
+            ticks_idle_count: Some(10),
+            status_count_idle: Some(640),
+            idle_ms: Some(2_000.0),
+            idle_span_ns: Some(2_100_000_000),
+            ..Row::default()
+        };
+        assert_eq!(fan_out_per_sec(&row), Some(320.0));
+        assert_eq!((idle_cpu_per_tick_us(&row), idle_cpu_per_status_us(&row)), (Some(60.0), Some(0.9375)));
+        let silent = Row { ticks_idle_count: Some(0), status_count_idle: Some(0), ..row.clone() };
+        assert_eq!((idle_cpu_per_tick_us(&silent), idle_cpu_per_status_us(&silent)), (None, None));
+        assert_eq!(fan_out_per_sec(&silent), Some(0.0));
+        assert_eq!(fan_out_per_sec(&Row { idle_ms: Some(0.0), ..row }), None, "there was no window");
+    }
+
+    #[test]
+    fn the_generators_share_is_what_comes_back_of_its_delay() {
+        // 10 us per message; with a delay of 500 ns 10.5 us, 10 us and 10.125 us.
+        let share = |delayed_per_sec: f64, threads| {
+            generator_share(&Row {
+                peak_rate_per_sec: Some(100_000.0),
+                peak_rate_delayed_per_sec: Some(delayed_per_sec),
+                peak_delay_ns: Some(500),
+                loadgen_threads: Some(threads),
+                ..Row::default()
+            })
+        };
+        let near = |share: Option<f64>, expected: f64| share.is_some_and(|share| (share - expected).abs() < 1e-9);
+        assert!(near(share(1e9 / 10_500.0, 1), 1.0) && near(share(100_000.0, 1), 0.0));
+        assert!(near(share(1e9 / 10_125.0, 1), 0.25) && near(share(1e9 / 10_125.0, 2), 0.5), "two threads share it");
+        assert_eq!((share(0.0, 1), generator_share(&Row::default())), (None, None));
     }
 
     #[test]

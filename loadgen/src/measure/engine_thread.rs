@@ -93,6 +93,8 @@ fn options(plan: &Plan, running: &Running) -> Options {
         cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },
         flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
         source_addresses: plan.source_addresses,
+        generator_delay: plan.generator_delay,
+        stamps_arrivals: false,
         cohorts: plan.cohorts,
         progress: Arc::new(Progress::default()),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template};
+use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template, serves_one};
 use crate::{
     error::Usage,
     plan::{PlacementKind, Plan, STATUS_INTERVAL, units::show_duration},
@@ -44,7 +44,8 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
 
 /// Limit of connections for a server. A prepared plan has no more connections than there are descriptors.
 fn room(plan: &Plan) -> u32 {
-    u32::try_from(plan.all_connections() + SPARE_CONNECTIONS).unwrap_or(u32::MAX)
+    let drained = u64::from(plan.drain_connections());
+    u32::try_from(plan.all_connections() + drained + SPARE_CONNECTIONS).unwrap_or(u32::MAX)
 }
 
 fn server_cpus(plan: &Plan) -> Vec<usize> {
@@ -59,8 +60,7 @@ fn server_cpus(plan: &Plan) -> Vec<usize> {
 /// # Errors
 /// If the server's model cannot take the plan's connections: a trial would measure nothing but failures.
 pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
-    let alone = servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"));
-    if alone && plan.connections > 1 {
+    if serves_one(name) && plan.connections > 1 {
         return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
     }
     Ok(ServerCommand {

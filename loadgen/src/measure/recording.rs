@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use super::{
-    trial::{HostActivity, Loaded, Trial},
+    trial::{HostActivity, Loaded, PEAK_DELAY, Peak, Trial, peak_length},
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
@@ -38,6 +40,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) conditions: &'a Conditions,
     /// System calls of the server per message, from a trial of its own.
     pub(crate) syscalls_per_message: Option<f64>,
+    /// Receive lags in nanoseconds, from a trial of its own.
+    pub(crate) receive_lags: Option<&'a Histogram<u64>>,
     /// What was measured, and the assessment of it; or why there is nothing.
     pub(crate) measured: Result<(&'a Trial, &'a Assessment), &'a str>,
 }
@@ -94,8 +98,10 @@ pub(crate) fn row(entry: &Entry<'_>) -> Row {
         if let Some(load) = &trial.load {
             load_window(&mut row, entry.plan, load);
         }
-        row.peak_rate_per_sec = trial.peak.as_ref().map(rate);
-        row.server_cpu_ns_peak = trial.peak.as_ref().and_then(|peak| Some(peak.server.as_ref()?.cpu_ns));
+        drain_window(&mut row, trial);
+        if let Some(peak) = &trial.peak {
+            throughput(&mut row, peak);
+        }
         row.response_undisturbed_ns = response(trial.undisturbed.as_ref());
     }
     row
@@ -123,7 +129,7 @@ fn configuration(row: &mut Row, plan: &Plan) {
     row.idle_ms = Some(ms(plan.idle_ticks().0));
     row.warmup_ms = Some(ms(plan.windows.warmup));
     row.load_ms = Some(ms(plan.windows.load));
-    row.peak_ms = Some(ms(plan.windows.peak));
+    row.peak_ms = Some(ms(peak_length(plan)));
     row.loadgen_delay_ns = Some(plan.generator_delay.as_nanos() as u64);
     row.server_cpus = Some(list(&plan.placement.server_cpus));
     row.loadgen_cpus = Some(list(&plan.placement.loadgen_cpus));
@@ -142,7 +148,8 @@ fn assessment(row: &mut Row, entry: &Entry<'_>) {
             row.invalid_reasons.clone_from(&assessment.reasons);
             row.flags.clone_from(&assessment.flags);
             row.host_shortage = trial.shortage().map(str::to_owned);
-            trial.problem.as_deref()
+            let no_drain = trial.drain.as_ref().filter(|drain| drain.rate_per_sec().is_none());
+            trial.problem.as_deref().or_else(|| no_drain?.reason.as_deref())
         }
         Err(problem) => {
             (row.validity, row.outcome) = (Validity::Invalid, Outcome::Unclear);
@@ -161,6 +168,7 @@ fn conditions(row: &mut Row, entry: &Entry<'_>) {
     row.headroom_ppm = conditions.share_of_ceiling(entry.plan).map(|share| ppm((1.0 - share).max(0.0)));
     row.drift_probe_rate_per_sec = whole(conditions.drift_probe_per_sec);
     row.drift_probe_median_rate_per_sec = whole(conditions.drift_probe_best_per_sec);
+    row.receive_lag_ns = entry.receive_lags.map_or_else(BriefLatency::default, BriefLatency::of);
     row.server_syscalls_per_1000_messages = entry.syscalls_per_message.map(|calls| (calls * 1e3).round() as u64);
 }
 
@@ -197,11 +205,23 @@ fn idle_window(row: &mut Row, plan: &Plan, trial: &Trial) {
     row.server_cpus_busy_ns_idle = idle.surroundings.server_cpus_busy_ns;
     row.server_rss_bytes_idle = idle.memory.and_then(|memory| memory.rss_bytes);
     row.server_pss_bytes_idle = idle.memory.and_then(|memory| memory.pss_bytes);
+    row.ticks_idle_part_count = idle.part.map(|part| part.ticks);
+    row.server_wakeups_idle_part = idle.part.map(|part| part.wakeups);
     if let Some(usage) = &idle.server {
         row.idle_span_ns = Some(usage.at_ns);
         row.server_cpu_ns_idle = Some(usage.cpu_ns);
         row.server_wakeups_idle = usage.voluntary_switches;
     }
+}
+
+/// All or nothing: a few bursts are no figure.
+fn drain_window(row: &mut Row, trial: &Trial) {
+    let Some((drain, rate)) = trial.drain.as_ref().and_then(|drain| Some((drain, drain.rate_per_sec()?))) else {
+        return;
+    };
+    row.drain_rate_per_sec = Some(recorded_rate(rate));
+    row.drain_bursts = Some(drain.rates_per_sec.len() as u64);
+    row.drain_messages = Some(u64::from(drain.connections));
 }
 
 fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
@@ -210,7 +230,7 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.sent_count = Some(counts.sent);
     row.echoed_count = Some(counts.echoed);
     row.status_count = Some(counts.statuses);
-    row.rate_achieved_per_sec = Some(rate(load));
+    row.rate_achieved_per_sec = Some(rate(window));
     row.in_flight_ns = Some(counts.under_way_ns);
     row.response_ns = Latency::of(&tally.response);
     row.service_ns = Latency::of(&tally.service);
@@ -265,10 +285,17 @@ fn response(loaded: Option<&Loaded>) -> Latency {
     loaded.map_or_else(Latency::default, |loaded| Latency::of(&loaded.window.tally.response))
 }
 
+/// The rates of the closed loop, and the delay that makes the difference.
+fn throughput(row: &mut Row, peak: &Peak) {
+    row.peak_rate_per_sec = Some(rate(&peak.plain));
+    row.peak_rate_delayed_per_sec = peak.delayed.as_ref().map(rate);
+    row.peak_delay_ns = Some(PEAK_DELAY.as_nanos() as u64);
+    row.server_cpu_ns_peak = peak.server.as_ref().map(|usage| usage.cpu_ns);
+}
+
 /// Echoes per second of a window.
-fn rate(loaded: &Loaded) -> f64 {
-    let window = &loaded.window;
-    recorded_rate(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64)
+fn rate(window: &Window) -> f64 {
+    recorded_rate(window.rate_per_sec())
 }
 
 /// How well the server kept to its schedule in a window: number of ticks, their jitter in nanoseconds and their drift in

@@ -1,8 +1,12 @@
-//! One trial: a fresh server, its connections, and the windows idle, warm-up, load and peak, with snapshots in between.
+//! One trial: a fresh server, its connections, and the windows idle, warm-up, load, peak and drain, with snapshots in
+//! between.
 //!
 //! Each window has its own schedule, its own drain and its own tally; snapshots are taken outside of them.
 
+mod drain;
+mod idle;
 mod measured;
+mod peak;
 
 use std::{
     io,
@@ -11,12 +15,13 @@ use std::{
 };
 
 use anyhow::Result;
-pub(crate) use measured::{HostActivity, Idle, KernelMemory, Loaded, Trial};
+pub(crate) use measured::{Drained, HostActivity, Idle, IdlePart, KernelMemory, Loaded, Peak, Trial};
+pub(crate) use peak::{DELAY as PEAK_DELAY, length as peak_length};
 use servers::clock;
 
 use crate::{
     engine::{
-        Engine, Options, ReceivedTick, Slot, Window, Workload,
+        Engine, Options, Slot, Window, Workload,
         progress::{Phase, Progress},
     },
     error::Unreachable,
@@ -25,7 +30,7 @@ use crate::{
         target::{Running, Stopped, Target},
     },
     observe::{self, Machine, Process, Usage},
-    plan::{Load, Pacing, Plan},
+    plan::{Load, Plan},
 };
 
 /// Runs one trial. To be called from the main thread: the child's life is tied to the thread that spawns it.
@@ -44,8 +49,9 @@ pub(crate) fn run(plan: &Plan, target: &Target) -> Result<Trial> {
 pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<Watch<'_>>) -> Result<Trial> {
     let begun = Begun::now();
     let running = target.start()?;
-    let measured =
-        with_watched_engine(plan, &running, watch, |options| Measurement::begin(plan, &running, options)?.run());
+    let measured = with_watched_engine(plan, &running, watch, |options| {
+        Measurement::begin(plan, target, &running, options)?.run()
+    });
     let log = running.log();
     let stopped = running.stop();
     let measured = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
@@ -72,7 +78,8 @@ struct Measured {
     warmups: Vec<Window>,
     undisturbed: Option<Loaded>,
     load: Option<Loaded>,
-    peak: Option<Loaded>,
+    peak: Option<Peak>,
+    drain: Option<Drained>,
     kernel_memory: KernelMemory,
     server_threads_max: Option<u64>,
     problem: Option<String>,
@@ -97,6 +104,7 @@ impl Measured {
             undisturbed: self.undisturbed,
             load: self.load,
             peak: self.peak,
+            drain: self.drain,
             kernel_memory: self.kernel_memory,
             server_threads_max: self.server_threads_max,
             counters: stopped.counters,
@@ -118,11 +126,13 @@ struct Measurement<'a> {
     before: Machine,
     threads_max: Option<u64>,
     warmups: Vec<Window>,
+    /// Connections beside the measured ones in the drain window.
+    drain_connections: u32,
     progress: Arc<Progress>,
 }
 
 impl<'a> Measurement<'a> {
-    fn begin(plan: &'a Plan, running: &Running, options: &Options) -> Result<Self> {
+    fn begin(plan: &'a Plan, target: &Target, running: &Running, options: &Options) -> Result<Self> {
         let process = running.pid().map(|pid| {
             Process::open(&running.pids).map_err(|error| Unreachable(format!("cannot observe process {pid}: {error}")))
         });
@@ -143,6 +153,7 @@ impl<'a> Measurement<'a> {
             before,
             threads_max: None,
             warmups: Vec::new(),
+            drain_connections: target.room_beside(plan.connections, plan.drain_connections()),
             progress: Arc::clone(&options.progress),
         })
     }
@@ -157,7 +168,10 @@ impl<'a> Measurement<'a> {
         let load = if windows.load.is_zero() { None } else { self.load()? };
         self.engine.set_cohorts_active(false)?;
         self.progress.enter(Phase::Peak);
-        let peak = if windows.peak.is_zero() { None } else { self.loaded(Self::peak)? };
+        let peak = if self.has_peak(load.as_ref()) { self.peak()? } else { None };
+        let drain = self.drain()?;
+        let drain_problem = drain.as_ref().and_then(|drain| drain.problem.clone());
+        let interrupted = self.engine.is_interrupted() || drain.as_ref().is_some_and(|drain| drain.interrupted);
         Ok(Measured {
             ramp: self.ramp,
             idle,
@@ -165,11 +179,12 @@ impl<'a> Measurement<'a> {
             undisturbed,
             load,
             peak,
+            drain,
             kernel_memory,
             server_threads_max: self.threads_max,
-            problem: self.engine.first_problem().map(str::to_owned),
+            problem: self.engine.first_problem().map(str::to_owned).or(drain_problem),
             shortage: self.engine.first_shortage().map(str::to_owned),
-            interrupted: self.engine.is_interrupted(),
+            interrupted,
         })
     }
 
@@ -198,42 +213,6 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    /// Starts half an interval after a tick and lasts whole intervals, so that it holds a known number of ticks.
-    fn idle(&mut self) -> io::Result<Idle> {
-        let (length, ticks) = self.plan.idle_ticks();
-        let aligned = match self.plan.status_interval {
-            // Without a connection no tick is seen, and none is sent.
-            Some(interval) if !interval.is_zero() && self.plan.connections > 0 => self.align(interval)?,
-            _ => true,
-        };
-        let before = self.usage();
-        self.catch_up()?;
-        let around = observe::machine();
-        let window = self.engine.idle_until(clock::now_ns() + length.as_nanos() as u64)?;
-        let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
-        Ok(Idle {
-            window,
-            ticks: ticks.filter(|_| aligned && self.plan.connections > 0 && !self.engine.is_interrupted()),
-            surroundings: surroundings(self.plan, &around, &self.pids),
-            server,
-            memory: self.process.as_ref().map(Process::memory),
-        })
-    }
-
-    /// Sleeps until half an interval after a tick; false if no tick comes.
-    fn align(&mut self, interval: Duration) -> io::Result<bool> {
-        let interval_ns = interval.as_nanos() as u64;
-        if self.engine.newest_tick().is_none() {
-            self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
-        }
-        let Some(ReceivedTick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
-        let now_ns = clock::now_ns();
-        let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
-        // Ticks that arrive until then belong to no window.
-        drop(self.engine.idle_until(middle_ns)?);
-        Ok(true)
-    }
-
     /// The schedule of a window, drawn before it begins; a closed loop has none.
     fn slots(&self, length: Duration, seed: u64) -> Vec<Slot> {
         match &self.plan.load {
@@ -253,9 +232,12 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    /// Throughput: blocking, since a spinning client would only compete with itself.
-    fn peak(&mut self) -> io::Result<Window> {
-        self.engine.closed_loop(1, self.plan.windows.peak, Pacing::Timer)
+    /// Whether throughput is measured after the load. A closed loop that has failed, or that the server has left
+    /// unanswered, has no rate to perturb.
+    fn has_peak(&self, load: Option<&Loaded>) -> bool {
+        let answered = || load.is_some_and(|load| load.window.tally.counts.unanswered == 0);
+        let is_asked_for = !self.plan.windows.peak.is_zero();
+        !peak_length(self.plan).is_zero() && (is_asked_for || (answered() && self.engine.first_problem().is_none()))
     }
 
     /// A window with the server's usage and the host's activity; none after a signal.
@@ -263,8 +245,9 @@ impl<'a> Measurement<'a> {
         if self.engine.is_interrupted() {
             return Ok(None);
         }
+        let read_ns = clock::now_ns();
         let server_before = self.usage();
-        self.catch_up()?;
+        self.catch_up(clock::now_ns() - read_ns)?;
         let (around, start_ns) = (observe::machine(), clock::now_ns());
         let window = window(self)?;
         let span_ns = clock::now_ns() - start_ns;
@@ -272,21 +255,22 @@ impl<'a> Measurement<'a> {
         Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
     }
 
-    /// Reads what arrived during a snapshot. It is late only because nothing was read, so it belongs to no window.
-    fn catch_up(&mut self) -> io::Result<()> {
+    /// Reads what arrived during a snapshot that took so long. It is late only because nothing was read, so it belongs to no
+    /// window.
+    fn catch_up(&mut self, snapshot_ns: u64) -> io::Result<()> {
         if self.engine.newest_tick().is_none() {
             return Ok(());
         }
         const LOOK_NS: u64 = 2_000_000;
-        /// With ticks every 10 ms there may always be something.
-        const LOOKS: usize = 50;
-        for _ in 0..LOOKS {
+        // Where ticks overlap there is always something, and the server's usage counts from the snapshot on: to read what
+        // came meanwhile does not take longer than it took to come.
+        let enough_ns = clock::now_ns() + 2 * snapshot_ns;
+        loop {
             let seen = self.engine.idle_until(clock::now_ns() + LOOK_NS)?;
-            if seen.tally.counts.statuses == 0 {
-                break;
+            if seen.tally.counts.statuses == 0 || clock::now_ns() >= enough_ns {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// A snapshot of the server; `None` if its process is not known or gone.
@@ -295,15 +279,6 @@ impl<'a> Measurement<'a> {
         self.threads_max = self.threads_max.max(Some(usage.threads.len() as u64));
         Some(usage)
     }
-}
-
-/// The next time half-way between two ticks, one of which was due at `due_ns`; `None` if that due time, which the server
-/// reports, lies later than the next tick can be.
-fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
-    let middle_ns = due_ns.checked_add(interval_ns / 2)?;
-    let late_ns = now_ns.saturating_sub(middle_ns);
-    let next_ns = middle_ns + late_ns.div_ceil(interval_ns) * interval_ns;
-    (next_ns <= now_ns + 2 * interval_ns).then_some(next_ns)
 }
 
 /// The activity of the host since `before`; `server` are the server's processes.
@@ -321,17 +296,3 @@ fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
 
 /// Makes the warm-up's schedule differ from that of the load.
 const WARMUP_SEED: u64 = 0x7761_726d_7570;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_says_absurd_times_is_not_waited_for() {
-        assert_eq!(next_middle_ns(1_000, 100, 1_010), Some(1_050));
-        assert_eq!(next_middle_ns(1_000, 100, 1_051), Some(1_150));
-        assert_eq!(next_middle_ns(7, 100, 1_051), Some(1_057), "long ago");
-        assert_eq!(next_middle_ns(2_000, 100, 1_051), None, "in the far future");
-        assert_eq!(next_middle_ns(u64::MAX, 100, 1_051), None);
-    }
-}

@@ -18,8 +18,9 @@ pub(crate) const SEND_LAG_TIMER_NS: Gate = Gate { flag: 500e3, invalid: 5e6 };
 pub(crate) const RUN_DELAY: Gate = Gate { flag: 0.01, invalid: 0.05 };
 /// Share of the time of all CPUs that the hypervisor gave to others.
 pub(crate) const STEAL: Gate = Gate { flag: 0.005, invalid: 0.03 };
-/// Share of the time that the generator's busiest thread had something to do, neither waiting nor spinning.
-pub(crate) const BUSY: Gate = Gate { flag: 0.6, invalid: 0.8 };
+/// Share of the time that the generator's busiest thread had something to do, neither waiting nor spinning. It never makes
+/// a trial invalid: a generator that is too busy to be on time shows it in its send lag.
+pub(crate) const BUSY: Gate = Gate { flag: 0.6, invalid: f64::INFINITY };
 /// Share of the time of all CPUs that neither the server nor the generator used.
 pub(crate) const FOREIGN_CPU: Gate = Gate { flag: 0.02, invalid: 0.1 };
 /// How far the drift probe before the block was below the session's best.
@@ -104,6 +105,10 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
     let ticks_expected = plan.status_interval.is_some() && plan.connections > 0 && !trial.interrupted;
     if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && ticks_expected {
         gates.flags.push(ReasonKind::IdleNotAligned.into());
+    }
+    let drain = trial.drain.as_ref().filter(|_| !trial.interrupted);
+    if drain.is_some_and(|drain| drain.rate_per_sec().is_none()) {
+        gates.flags.push(ReasonKind::NoDrain.into());
     }
     let validity = gates.validity();
     Assessment {
@@ -228,11 +233,23 @@ fn assess_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     gates.check(SLOTS_MISSED, ReasonKind::SlotsMissed, missed as f64 / counts.scheduled.max(1) as f64);
 
     let Some(lag_ns) = p99(&tally.send_lag) else { return };
-    let gate = match plan.pacing {
+    gates.check(send_lag_gate(plan), ReasonKind::SendLag, lag_ns);
+}
+
+/// Whether the generator fell behind its schedule in the load window: slots were missed, or the send lag is beyond what an
+/// ordinary trial is flagged for. Higher rates would say more about it than about any server.
+pub(crate) fn falls_behind(plan: &Plan, load: &Loaded) -> bool {
+    let counts = &load.window.tally.counts;
+    let lag_ns = p99(&load.window.tally.send_lag);
+    counts.scheduled > counts.handled || lag_ns.is_some_and(|lag_ns| lag_ns > send_lag_gate(plan).flag)
+}
+
+/// The gate on the p99 of the send lag, which depends on how the generator waits.
+fn send_lag_gate(plan: &Plan) -> Gate {
+    match plan.pacing {
         Pacing::Spin => SEND_LAG_SPIN_NS,
         Pacing::Timer => SEND_LAG_TIMER_NS,
-    };
-    gates.check(gate, ReasonKind::SendLag, lag_ns);
+    }
 }
 
 /// Whether a stream was not what was sent: altered, doubled, out of order, or with a hole in it.

@@ -10,6 +10,7 @@
 //! * `available_memory()`: how much this process may still allocate;
 //! * `descriptor_limit()`: the number of descriptors that this process may open;
 //! * `ephemeral_ports()`: the number of connections from one address to one server;
+//! * `motion(pid)`, `leader_motion(pid)`: whether a process runs, stands still or has ended;
 //! * `facts()`, `host()`, `boot_id()`: properties and identity of the host, for a record.
 //!
 //! A value that the platform does not provide is `None`, never 0. Snapshots are taken outside the measured windows: with
@@ -23,6 +24,7 @@ pub mod fitness;
 #[path = "linux.rs"]
 mod imp;
 
+mod motion;
 mod relatives;
 
 #[cfg(not(target_os = "linux"))]
@@ -35,6 +37,7 @@ pub use imp::{
     Process, Syscalls, available_cpus, available_memory, boot_id, descriptor_limit, ephemeral_ports, facts,
     has_cpu_quota, host, machine, own_cpu_ns, pin_thread, thread_usage, yield_to_others,
 };
+pub use motion::{Motion, leader_motion, motion};
 pub use relatives::{group, listening};
 
 /// Resource usage of a process so far.

@@ -10,6 +10,13 @@ use crate::observe;
 /// Descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
+/// Connections of a burst in the drain window, if they fit: so many that what happens once per burst, such as the wake-up,
+/// hardly counts.
+const DRAIN_CONNECTIONS: u32 = 512;
+
+/// The most bytes of a burst: they are all in buffers of the kernel at the same time.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+
 /// Descriptors that each further thread of the generator needs: its poll, its timer, copies of both.
 const THREAD_DESCRIPTORS: u64 = 4;
 
@@ -59,6 +66,25 @@ impl Plan {
         footprint::check(self, limits.memory_bytes)
     }
 
+    /// Connections of a burst in the drain window: as many as descriptors, ports and buffers allow beside the others.
+    pub(crate) fn drain_connections(&self) -> u32 {
+        self.drain_fit(&HostLimits::current())
+    }
+
+    fn drain_fit(&self, limits: &HostLimits) -> u32 {
+        if self.windows.drain_bursts == 0 {
+            return 0;
+        }
+        let taken = self.all_connections();
+        let own = SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(self.threads);
+        let descriptors = limits.descriptors.map(|limit| limit.saturating_sub(taken + own));
+        let ports = limits.ports.map(|ports| (ports * u64::from(self.source_addresses)).saturating_sub(taken));
+        let longest = self.payloads.sizes().iter().map(|(bytes, _)| *bytes).max().unwrap_or(0);
+        let buffers = Some((DRAIN_BYTES_MAX / longest.max(1)) as u64);
+        let fit = [descriptors, ports, buffers].into_iter().flatten().min().unwrap_or(0);
+        u32::try_from(fit).unwrap_or(u32::MAX).min(DRAIN_CONNECTIONS)
+    }
+
     fn check_payloads(&self) -> Result<()> {
         for (bytes, _) in self.payloads.sizes() {
             ensure!(*bytes > 0, "a message of 0 bytes cannot come back: ask for --payload 1B or more");
@@ -79,7 +105,7 @@ impl Plan {
             "0 connections cannot carry a load: ask for --connections 1 or more, or for none at all with --duration 0s"
         );
         ensure!(
-            !self.windows.load.is_zero() || !self.windows.idle.is_zero(),
+            !self.windows.load.is_zero() || !self.windows.idle.is_zero() || self.windows.drain_bursts > 0,
             "a load window of 0s measures nothing: ask for a longer --duration, or for an --idle window"
         );
         ensure!(
@@ -241,6 +267,23 @@ mod tests {
         let reason = refusal(few, |plan| plan.cohorts.slow_readers = 3);
         assert!(reason.contains("11 connections (--connections + --slow-readers)"), "{reason}");
         assert!(reason.contains("--source-addresses 2"), "{reason}");
+    }
+
+    #[test]
+    fn the_drain_has_as_many_connections_as_fit_beside_the_others() {
+        let mut plan = plan();
+        let drain = |plan: &Plan, descriptors, ports| {
+            plan.drain_fit(&HostLimits { descriptors, ports, ..HostLimits::default() })
+        };
+        assert_eq!(drain(&plan, None, None), 0, "no bursts, no connections");
+        plan.windows.drain_bursts = 1;
+        assert_eq!(drain(&plan, None, None), 512);
+        assert_eq!(drain(&plan, Some(1_000), Some(100)), 92, "8 ports are taken");
+        plan.source_addresses = 2;
+        assert_eq!(drain(&plan, Some(100), Some(100)), 24, "8 descriptors are taken, and 68 spared");
+        assert_eq!(drain(&plan, Some(70), None), 0);
+        plan.payloads = Payloads::one(16 << 20);
+        assert_eq!(drain(&plan, None, None), 4);
     }
 
     #[test]

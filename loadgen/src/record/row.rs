@@ -107,7 +107,7 @@ row! {
     warmup_ms: Option<f64>,
     /// The load window without its drain.
     load_ms: Option<f64>,
-    /// Closed loop of depth 1 after the load.
+    /// Closed loop after the load: of depth 1 or, after a closed loop, of its depth.
     peak_ms: Option<f64>,
     /// Time that the generator wastes before each message, to see who follows; 0 of a measurement.
     loadgen_delay_ns: Option<u64>,
@@ -186,9 +186,9 @@ row! {
 
     /// Echoed before the end of the load window, per second.
     rate_achieved_per_sec: Option<f64>,
-    /// Echoed in the peak window, per second.
+    /// Echoed in the windows without a delay of the peak, per second.
     peak_rate_per_sec: Option<f64>,
-    /// The same while the generator wasted time before each message, half of the peak window each.
+    /// The same in those in which the generator wasted time before each message; the two took turns.
     peak_rate_delayed_per_sec: Option<f64>,
     /// The time that it wasted.
     peak_delay_ns: Option<u64>,
@@ -262,7 +262,7 @@ row! {
     server_cpu_ns_idle: Option<u64>,
     /// In the load window, drain included.
     server_cpu_ns_load: Option<u64>,
-    /// In the peak window.
+    /// In the peak window, with a delay and without.
     server_cpu_ns_peak: Option<u64>,
     /// Time that the server's CPUs were not idle in the idle window, for any process.
     server_cpus_busy_ns_idle: Option<u64>,

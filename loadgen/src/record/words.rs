@@ -144,6 +144,8 @@ vocabulary! {
         Interrupted = "interrupted",
         /// No status line came, so the idle window is not aligned to ticks.
         IdleNotAligned = "idle_not_aligned",
+        /// Too few bursts of the drain window count, or none.
+        NoDrain = "no_drain",
         /// There is no trial, only the error that came instead of one.
         NothingMeasured = "nothing_measured",
         /// The generator was built without optimisation.

@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 
 use super::{
     layout::{Widths, listed, wrapped},
-    words::reasons::sentence,
+    words::{reasons::sentence, throughput::owner},
 };
 use crate::{
-    engine::tally::Tally,
+    engine::{Window, tally::Tally},
     measure::{
-        recording::Entry,
+        recording::{self, Entry},
         trial::{Loaded, Trial},
         validity::{Assessment, busy_share},
     },
@@ -35,12 +35,14 @@ pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
     text.push(validity(assessment, trial));
     if trial.load.is_none() {
         text.push(counts(plan, trial));
+        text.push(drain(trial));
     }
     if let Some(load) = &trial.load {
         text.push("\n");
         text.push(latency(plan, &load.window.tally));
         text.push(misbehaving(plan, trial, load));
-        text.push(throughput(plan, trial, load));
+        text.push(throughput(entry, trial, load));
+        text.push(drain(trial));
         text.push(generator(entry, load));
         text.push(server(entry, load));
     }
@@ -77,10 +79,8 @@ fn configuration(name: &str, plan: &Plan) -> String {
     };
     if plan.windows.load.is_zero() {
         let idle = show_duration(plan.idle_ticks().0);
-        return format!(
-            "{name}: {} connections, idle for {idle}, nothing is sent; {status}\n{placement}\n",
-            plan.connections
-        );
+        let sent = if plan.windows.drain_bursts > 0 { "then bursts" } else { "nothing is sent" };
+        return format!("{name}: {} connections, idle for {idle}, {sent}; {status}\n{placement}\n", plan.connections);
     }
     format!(
         "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
@@ -199,18 +199,34 @@ fn point(histogram: &Histogram<u64>, quantile: f64) -> String {
     show_us(histogram.value_at_quantile(quantile) as f64)
 }
 
-fn throughput(plan: &Plan, trial: &Trial, load: &Loaded) -> Text {
-    let rate = |loaded: &Loaded| {
-        show_count(loaded.window.tally.counts.echoed_in_time as f64 * 1e9 / loaded.window.planned_ns as f64)
-    };
-    let achieved = match (&plan.load, &trial.peak) {
-        (Load::Closed { .. }, _) => format!("{}/s, of server and generator together", rate(load)),
-        (Load::Open { .. }, None) => format!("{}/s achieved", rate(load)),
+fn throughput(entry: &Entry<'_>, trial: &Trial, load: &Loaded) -> Text {
+    let rate = |window: &Window| format!("{}/s", show_count(window.rate_per_sec()));
+    let none = [const { Vec::new() }; 2];
+    let rates = trial.peak.as_ref().map_or(&none, |peak| &peak.rates_per_sec);
+    let of_whom = || owner(&recording::row(entry), rates);
+    let achieved = match (&entry.plan.load, &trial.peak) {
+        (Load::Closed { .. }, _) => format!("{} {}", rate(&load.window), of_whom()),
+        (Load::Open { .. }, None) => format!("{} achieved", rate(&load.window)),
         (Load::Open { .. }, Some(peak)) => {
-            format!("{}/s achieved; closed loop {}/s, of server and generator together", rate(load), rate(peak))
+            format!("{} achieved; closed loop {} {}", rate(&load.window), rate(&peak.plain), of_whom())
         }
     };
-    Text::from(format!("throughput  {achieved}\n")).with(counts(plan, trial))
+    wrapped(&format!("throughput  {achieved}").into(), 12).with(counts(entry.plan, trial))
+}
+
+/// What the server does by itself, or why that is not known.
+fn drain(trial: &Trial) -> Text {
+    let Some(drain) = &trial.drain else { return Text::default() };
+    match (drain.rate_per_sec(), &drain.reason) {
+        (Some(rate), _) => Text::from(format!(
+            "drain       {}/s ({} messages to a stopped server, median of {} bursts)\n",
+            show_count(rate),
+            drain.connections,
+            drain.rates_per_sec.len()
+        )),
+        (None, Some(reason)) => wrapped(&format!("drain       none: {}", plain(reason)).into(), 12),
+        (None, None) => Text::from("drain       none: too few bursts\n"),
+    }
 }
 
 /// The counts of the load window, and the troubles of the others: a line per window.
@@ -219,7 +235,7 @@ fn counts(plan: &Plan, trial: &Trial) -> Text {
     for (name, window) in trial.windows() {
         let counts = &window.tally.counts;
         let load = name == "load";
-        let closed = name == "peak" || matches!(plan.load, Load::Closed { .. });
+        let closed = name == "peak" || (name != "drain" && matches!(plan.load, Load::Closed { .. }));
         let always = |count: u64| (load, count);
         let troubles = [
             (always(counts.lost), "lost"),
@@ -282,7 +298,12 @@ fn generator(entry: &Entry<'_>, load: &Loaded) -> String {
     let ceiling = ceiling.map_or_else(String::new, |(share, ceiling)| {
         format!("; the load is {:.0} % of its ceiling ({}/s)", share * 100.0, show_count(ceiling))
     });
-    format!("generator   {busy:.0} % busy{ceiling}\n")
+    let waits = entry.receive_lags.map_or_else(String::new, |lags| {
+        let at = |quantile| point(lags, quantile);
+        let max = show_us(lags.max() as f64);
+        format!("            echoes wait to be read: p50 {} us, p99 {}, max {max}\n", at(0.5), at(0.99))
+    });
+    format!("generator   {busy:.0} % busy{ceiling}\n{waits}")
 }
 
 fn server(entry: &Entry<'_>, load: &Loaded) -> String {

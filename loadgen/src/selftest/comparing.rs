@@ -58,7 +58,8 @@ pub(super) fn injected() -> Result<Vec<Answer>> {
     ])
 }
 
-fn ratio(first: &[f64], second: &[f64]) -> Result<Comparison> {
+/// The ratio of the second series to the first one.
+pub(super) fn ratio(first: &[f64], second: &[f64]) -> Result<Comparison> {
     let compared = compare_alone(Endpoint { first, second, margin: Margin::Ratio(0.03) }, 0.05);
     compared.ok_or_else(|| Spoiled("a trial without CPU time".to_owned()).into())
 }

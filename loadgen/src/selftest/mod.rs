@@ -11,6 +11,7 @@ mod delays;
 pub mod fault_server;
 mod known;
 mod observing;
+mod perturbing;
 mod stalls;
 
 use std::{
@@ -54,6 +55,9 @@ fn check(known: Known) -> Result<Vec<Answer>> {
         Known::Faults => observing::faults(),
         Known::Queues => delays::queues(),
         Known::Compare => comparing::injected(),
+        Known::Drain => perturbing::drain(),
+        Known::SendDelay => perturbing::send_delay(),
+        Known::Perturbation => perturbing::closed_loop(),
         Known::Coverage => Ok(vec![comparing::coverage()]),
     }
 }
@@ -169,6 +173,8 @@ struct Setup {
     peak: Duration,
     seed: u64,
     pacing: PacingChoice,
+    drain_bursts: u32,
+    generator_delay: Duration,
 }
 
 impl Setup {
@@ -183,13 +189,20 @@ impl Setup {
             peak: Duration::ZERO,
             seed: 1,
             pacing: PacingChoice::Auto,
+            drain_bursts: 0,
+            generator_delay: Duration::ZERO,
         }
     }
 
     /// The whole plan: no status lines, messages of 64 bytes.
     fn plan(&self) -> Result<Plan> {
-        let windows =
-            Windows { idle: self.idle, warmup: self.warmup, load: self.duration, peak: self.peak, drain_bursts: 0 };
+        let windows = Windows {
+            idle: self.idle,
+            warmup: self.warmup,
+            load: self.duration,
+            peak: self.peak,
+            drain_bursts: self.drain_bursts,
+        };
         let shape = Shape {
             connections: self.connections,
             load: self.load.clone(),
@@ -198,7 +211,8 @@ impl Setup {
             status_interval: Some(Duration::ZERO),
             cohorts: Cohorts::default(),
         };
-        prepare(shape, &HostArgs::standard(self.pacing, PlacementKind::Split), self.seed)
+        let standard = HostArgs::standard(self.pacing, PlacementKind::Split);
+        prepare(shape, &HostArgs { generator_delay: self.generator_delay, ..standard }, self.seed)
     }
 
     /// A trial of the fault server with these arguments.

@@ -34,7 +34,8 @@ pub(super) fn of_the_server() -> Result<Vec<Answer>> {
     // CPU time per message of a busy server, as it is while it catches up.
     let peak = trial.peak.as_ref().context("the trial has no peak window")?;
     let cpu_ns = peak.server.as_ref().map_or(0, |usage| usage.cpu_ns) as f64;
-    let utilisation = RATE as f64 / 1e9 * cpu_ns / peak.window.tally.counts.echoed.max(1) as f64;
+    let echoed = [Some(&peak.plain), peak.delayed.as_ref()].into_iter().flatten().map(|it| it.tally.counts.echoed);
+    let utilisation = RATE as f64 / 1e9 * cpu_ns / echoed.sum::<u64>().max(1) as f64;
     let answer = |quantile: f64| {
         let expected = known::stalled_ns(stall_ns, PERIOD.as_nanos() as f64, utilisation, quantile);
         let got = loaded.window.tally.response.value_at_quantile(quantile) as f64;

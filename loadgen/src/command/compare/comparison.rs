@@ -211,6 +211,7 @@ impl Comparison {
             plan,
             conditions,
             syscalls_per_message: None,
+            receive_lags: None,
             measured: match &measured {
                 Some((trial, assessment)) => Ok((trial, assessment)),
                 None => Err(problem.as_deref().unwrap_or_default()),

@@ -14,7 +14,7 @@ use crate::{
         ladder::{Ladder, Rounding, Top},
         retry::Retry,
         trial::{self, Trial},
-        validity::{Assessment, BUSY, Conditions, assess, busy_share},
+        validity::{Assessment, Conditions, assess, falls_behind},
     },
     plan::{Arrivals, Cohorts, Load, Plan, Rate, Shape, Windows, prepare, units::show_count},
     record::{EndedBy, Outcome, PilotEntry, Validity},
@@ -74,10 +74,11 @@ fn rung(args: &CompareArgs, arm: &Arm, rate_per_sec: f64, seed: u64) -> Result<C
     Ok(sustained.map_or_else(ControlFlow::Break, ControlFlow::Continue))
 }
 
-/// Why a trial does not sustain its rate, if it does not.
+/// Why a trial does not sustain its rate, if it does not. A server may seem saturated because the generator offers it
+/// bursts: so the generator comes first.
 fn why_not(plan: &Plan, trial: &Trial, assessment: &Assessment) -> Option<EndedBy> {
     let load = trial.load.as_ref()?;
-    if busy_share(plan, load) > BUSY.flag {
+    if falls_behind(plan, load) {
         Some(EndedBy::Generator)
     } else if assessment.validity == Validity::Invalid {
         Some(EndedBy::Invalid)

@@ -176,7 +176,7 @@ impl Flooders {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         let (tally, capacity) = (&mut self.tally, self.buffer.len());
         let report = |found, now_ns| tally.record(found, now_ns);
-        let received = client.connection.receive(&mut self.writer, &mut self.buffer, report)?;
+        let received = client.connection.receive(&mut self.writer, &mut self.buffer, None, report)?;
         // A short read has drained the socket (epoll(7)), unless the end is still to be read.
         let more = |received: &Received<'_>| received.input.len() == capacity || client.state.closing;
         client.state.readable = received.as_ref().is_some_and(more);

@@ -35,6 +35,20 @@ impl MeasuredClients {
         self.behaviour.first_problem = first_problem;
     }
 
+    /// Ends a ramp of which as many connections count as have answered. Why the first of the others did not is returned.
+    pub(crate) fn settle_for_the_answered(&mut self) -> Option<String> {
+        self.give_up_unanswered();
+        // None is opened any more.
+        self.behaviour.opened = self.clients.len();
+        let Measured { recorder, first_problem, first_shortage, .. } = &mut self.behaviour;
+        let counts = &mut recorder.tally.counts;
+        (counts.connect_failed, counts.short) = (0, 0);
+        let (shortage, problem) = (first_shortage.take(), first_problem.take());
+        // What was no echo stays a fault of the server.
+        *first_problem = problem.clone().filter(|_| counts.corrupt > 0);
+        shortage.or(problem)
+    }
+
     /// Handles the planned end of a window: slots due from `until_ns` on are not sent.
     pub(crate) fn end_sending(&mut self, until_ns: u64) {
         let Measured { recorder, work, .. } = &mut self.behaviour;
@@ -45,7 +59,7 @@ impl MeasuredClients {
                 recorder.tally.counts.scheduled = slots.len() as u64;
             }
             Work::Closed { until_ns: end_ns } => *end_ns = until_ns.min(*end_ns),
-            Work::None => {}
+            Work::Burst | Work::None => {}
         }
     }
 

@@ -22,6 +22,8 @@ fn clients() -> MeasuredClients {
         cpus: Vec::new(),
         flood_cpus: Vec::new(),
         source_addresses: 1,
+        generator_delay: Duration::ZERO,
+        stamps_arrivals: false,
         cohorts: Cohorts::default(),
         progress: Arc::new(Progress::default()),
     };
@@ -50,6 +52,20 @@ fn the_first_echo_of_a_connection_belongs_to_no_window() {
     clients.behaviour.on_found(Stage::Open, &mut state, Found::Duplicate, 9);
     let expected = Counts { echoed: 1, reordered: 1, duplicate: 1, ..Counts::default() };
     assert_eq!((counts(&mut clients), state.probe_is_corrupt), (expected, false));
+}
+
+#[test]
+fn a_delay_is_wasted_once_per_echo_of_a_burst_after_it_has_come() {
+    let mut clients = clients();
+    let delay = Duration::from_millis(2);
+    clients.behaviour.delay = Delay::per_message(delay);
+    clients.behaviour.on_done(0, 7);
+    assert_eq!(clients.last_done_ns(), 0, "nothing came back");
+    clients.start_burst();
+    let begun_ns = clock::now_ns();
+    clients.behaviour.on_done(3, begun_ns);
+    assert!(clock::now_ns() - begun_ns >= 3 * delay.as_nanos() as u64);
+    assert_eq!(clients.last_done_ns(), begun_ns, "the delay comes after the echo");
 }
 
 #[test]

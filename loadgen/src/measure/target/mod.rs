@@ -1,12 +1,13 @@
 //! The measured server: one of this project in a process of its own, another program, or a listener at an address.
 //!
-//! Only this module starts processes. A child is spawned from the main thread, because its parent-death signal is tied
+//! Only this module starts processes, and only it stops and continues them. A child is spawned from the main thread, because its parent-death signal is tied
 //! to the thread that spawned it; it has a process group of its own, so that Ctrl-C does not reach it first, and so that
 //! what it starts in turn can be ended with it.
 
 mod child;
 mod host_port;
 mod log;
+mod standstill;
 mod template;
 mod wait;
 
@@ -16,6 +17,7 @@ use anyhow::{Context, Result};
 use protocol::Counters;
 
 use self::child::{Origin, ServerChild};
+pub(crate) use self::standstill::Stoppable;
 pub use self::{host_port::HostPort, template::Template};
 use crate::plan::units;
 
@@ -107,6 +109,14 @@ impl Target {
         self
     }
 
+    /// How many of `wanted` connections this server may take beside the measured ones, as far as its model is known.
+    pub(crate) fn room_beside(&self, measured: u32, wanted: u32) -> u32 {
+        match self {
+            Self::Server(command) if serves_one(&command.name) => wanted.min(1_u32.saturating_sub(measured)),
+            Self::Server(_) | Self::Command(_) | Self::Address { .. } => wanted,
+        }
+    }
+
     /// Starts the server if need be, and returns once it listens.
     ///
     /// # Errors
@@ -171,6 +181,11 @@ impl Running {
     pub(crate) fn log(&self) -> String {
         self.child.as_ref().map(ServerChild::log).unwrap_or_default()
     }
+}
+
+/// Whether a server of this project serves one connection at a time.
+pub(crate) fn serves_one(name: &str) -> bool {
+    servers::by_name(name).is_some_and(|server| server.violates.contains(&"F2"))
 }
 
 fn prepare_server(command: &ServerCommand) -> Command {

@@ -5,6 +5,7 @@ use protocol::Counters;
 use crate::{
     engine::{Window, tally::Tally},
     observe::{Memory, Usage},
+    stats,
 };
 
 /// All measurements of a trial, not yet assessed.
@@ -24,7 +25,9 @@ pub(crate) struct Trial {
     /// The load window; `None` if the plan has none.
     pub(crate) load: Option<Loaded>,
     /// The closed loop that measures throughput.
-    pub(crate) peak: Option<Loaded>,
+    pub(crate) peak: Option<Peak>,
+    /// The bursts for which the server stood still.
+    pub(crate) drain: Option<Drained>,
     pub(crate) kernel_memory: KernelMemory,
     /// The most threads that any snapshot saw.
     pub(crate) server_threads_max: Option<u64>,
@@ -46,9 +49,47 @@ pub(crate) struct Idle {
     /// Ticks that the window spans; `None` if the interval is not known or no tick came.
     pub(crate) ticks: Option<u64>,
     pub(crate) server: Option<Usage>,
+    /// The reading half-way between two ticks of the window.
+    pub(crate) part: Option<IdlePart>,
     pub(crate) surroundings: HostActivity,
     /// The server's memory at the end of the window.
     pub(crate) memory: Option<Memory>,
+}
+
+/// The first part of an idle window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdlePart {
+    /// Ticks that it spans.
+    pub(crate) ticks: u64,
+    /// Wake-ups of the server in it.
+    pub(crate) wakeups: u64,
+}
+
+/// The drain window.
+#[derive(Debug, Default)]
+pub(crate) struct Drained {
+    /// `None` if no connection was tried.
+    pub(crate) window: Option<Window>,
+    /// Connections, on each of which a burst sends one message.
+    pub(crate) connections: u32,
+    /// Bursts that the plan asks for.
+    pub(crate) bursts_wanted: u32,
+    /// Messages per second of every burst that counts.
+    pub(crate) rates_per_sec: Vec<f64>,
+    /// Why there are no more of them.
+    pub(crate) reason: Option<String>,
+    /// The first failure of a connection.
+    pub(crate) problem: Option<String>,
+    /// A signal came.
+    pub(crate) interrupted: bool,
+}
+
+impl Drained {
+    /// The median of the bursts in messages per second, if at least half of them count.
+    pub(crate) fn rate_per_sec(&self) -> Option<f64> {
+        let suffices = self.rates_per_sec.len() * 2 >= self.bursts_wanted as usize;
+        stats::quantile(&self.rates_per_sec, 0.5).filter(|_| suffices)
+    }
 }
 
 /// A window with load, its drain included.
@@ -61,6 +102,20 @@ pub(crate) struct Loaded {
     pub(crate) server: Option<Usage>,
     /// The host's activity in that span.
     pub(crate) surroundings: HostActivity,
+}
+
+/// The closed loop that measures throughput. Its windows without and with a delay in the generator took turns; each kind
+/// is added up.
+#[derive(Debug)]
+pub(crate) struct Peak {
+    /// Without a delay but that of the plan.
+    pub(crate) plain: Window,
+    /// With a delay of [`PEAK_DELAY`](super::PEAK_DELAY) more before each message; `None` after a signal.
+    pub(crate) delayed: Option<Window>,
+    /// Messages per second of every window without a delay, and of every one with it.
+    pub(crate) rates_per_sec: [Vec<f64>; 2],
+    /// The server's usage over all of them.
+    pub(crate) server: Option<Usage>,
 }
 
 /// Activity of the whole host in a span. Resolution: ticks of 10 ms per CPU or process.
@@ -92,8 +147,11 @@ impl Trial {
         let warmups = self.warmups.iter().map(|window| ("warm-up", window));
         let undisturbed = self.undisturbed.iter().map(|loaded| ("undisturbed", &loaded.window));
         let load = self.load.iter().map(|loaded| ("load", &loaded.window));
-        let peak = self.peak.iter().map(|loaded| ("peak", &loaded.window));
-        [("ramp", &self.ramp)].into_iter().chain(idle).chain(warmups).chain(undisturbed).chain(load).chain(peak)
+        let halves = self.peak.iter().flat_map(|peak| [Some(&peak.plain), peak.delayed.as_ref()]);
+        let peak = halves.flatten().map(|window| ("peak", window));
+        let drain = self.drain.iter().filter_map(|drain| Some(("drain", drain.window.as_ref()?)));
+        let begin = [("ramp", &self.ramp)].into_iter().chain(idle).chain(warmups);
+        begin.chain(undisturbed).chain(load).chain(peak).chain(drain)
     }
 
     pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
@@ -110,5 +168,21 @@ impl Trial {
     pub(crate) fn shortage(&self) -> Option<&str> {
         let mut beside = self.windows().flat_map(|(_, window)| &window.cohorts);
         self.shortage.as_deref().or_else(|| beside.find_map(|cohort| cohort.shortage.as_deref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drain_rate_is_the_median_of_at_least_half_of_the_bursts() {
+        let rate = |rates: &[f64], bursts_wanted| {
+            Drained { rates_per_sec: rates.to_vec(), bursts_wanted, ..Drained::default() }.rate_per_sec()
+        };
+        assert_eq!(rate(&[30.0, 10.0, 20.0], 3), Some(20.0));
+        assert_eq!(rate(&[30.0, 10.0], 4), Some(20.0));
+        assert_eq!(rate(&[30.0, 10.0], 5), None);
+        assert_eq!(rate(&[], 0), None);
     }
 }

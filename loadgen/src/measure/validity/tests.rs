@@ -43,6 +43,7 @@ fn trial(counts: Counts) -> Trial {
         undisturbed: None,
         load: Some(load),
         peak: None,
+        drain: None,
         kernel_memory: KernelMemory::default(),
         server_threads_max: None,
         counters: None,
@@ -113,4 +114,28 @@ fn what_this_host_lacks_makes_a_trial_invalid_and_says_so() {
     assert_eq!((assessment.validity, assessment.outcome), (Validity::Invalid, Outcome::Ok));
     assert!(assessment.reasons.contains(&Reason::of(ReasonKind::HostShortage, 7.0)), "{assessment:?}");
     assert_eq!(short.shortage(), Some("no free port"));
+}
+
+#[test]
+fn a_generator_falls_behind_when_its_lag_is_worth_a_flag_or_a_slot_is_missed() {
+    let falls_behind = |lag_ns: u64, counts: Counts| {
+        let mut trial = trial(counts);
+        let load = trial.load.as_mut().unwrap();
+        (0..1_000).for_each(|_| load.window.tally.record_send(0, lag_ns));
+        super::falls_behind(&plan(OPEN), load)
+    };
+    let limit_ns = SEND_LAG_TIMER_NS.flag as u64;
+    assert!(!falls_behind(limit_ns / 2, sent()));
+    assert!(falls_behind(limit_ns * 2, sent()));
+    assert!(falls_behind(limit_ns / 2, Counts { handled: 999, ..sent() }));
+}
+
+#[test]
+fn a_generator_that_is_busy_all_the_time_is_flagged_and_its_trial_counts() {
+    let mut trial = trial(sent());
+    let load = trial.load.as_mut().unwrap();
+    load.window.usage.cpu_ns = load.span_ns;
+    let assessment = assess(&plan(OPEN), &trial, &Conditions::default());
+    assert!(assessment.flags.contains(&Reason::of(ReasonKind::GeneratorBusy, 1.0)), "{assessment:?}");
+    assert!(assessment.reasons.is_empty(), "{assessment:?}");
 }

@@ -5,3 +5,4 @@ pub(super) mod claims;
 pub(super) mod head;
 pub(super) mod notes;
 pub(in crate::report) mod reasons;
+pub(super) mod throughput;

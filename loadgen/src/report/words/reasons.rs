@@ -19,6 +19,7 @@ pub(in crate::report) fn title(kind: ReasonKind) -> &'static str {
         ReasonKind::HostShortage => "this host ran short of ports, descriptors or memory",
         ReasonKind::Interrupted => "interrupted",
         ReasonKind::IdleNotAligned => "no status line: the idle window is not aligned to ticks",
+        ReasonKind::NoDrain => "the drain window has no figure",
         ReasonKind::NothingMeasured => "nothing was measured",
         ReasonKind::DebugBuild => "debug build",
         ReasonKind::OneCpu => "server and generator share the only CPU",
