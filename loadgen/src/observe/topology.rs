@@ -255,4 +255,6 @@ pub(crate) fn show_cpu_list(cpus: &[usize]) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

@@ -277,7 +277,9 @@ impl PlanRecord {
             "server_cpus" => one.as_array().map(Vec::len) == other.as_array().map(Vec::len),
             _ => one == other,
         };
-        compared.find(|((name, one), (_, other))| !are_equal(name, one, other)).map(|((name, one), (_, other))| (name, one, other))
+        compared
+            .find(|((name, one), (_, other))| !are_equal(name, one, other))
+            .map(|((name, one), (_, other))| (name, one, other))
     }
 }
 
