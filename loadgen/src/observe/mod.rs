@@ -15,6 +15,7 @@
 //! A value that the platform does not provide is `None`, never 0. Snapshots are taken outside the measured windows: with
 //! ten thousand threads, a snapshot takes up to 100 ms.
 
+pub(crate) mod bystanders;
 mod cgroup;
 mod cmdline;
 mod facts;
