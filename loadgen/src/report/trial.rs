@@ -1,4 +1,4 @@
-//! The summary of one trial: at most 25 lines of 80 columns.
+//! The summary of one trial: some 25 lines of 80 columns.
 
 use std::path::Path;
 
