@@ -93,6 +93,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         ..Configuration::default()
     };
     let session = Session::create(place, preamble(configuration))?;
+    terminal::say(&plan.placement.reason);
     terminal::say(format_args!("recording in {}", plain(&session.folder().to_string_lossy())));
     let mut climb = Climb { args, conditions, session, rows: Vec::new() };
     let found = match climb.ladders() {

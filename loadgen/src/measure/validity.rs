@@ -72,6 +72,7 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
     gates.flags.extend(plan.flags.iter().map(|caveat| match caveat {
         Caveat::OneCpu => Reason::from(ReasonKind::OneCpu),
         Caveat::CpuQuota => ReasonKind::CpuQuota.into(),
+        Caveat::SharedCore => ReasonKind::SharedCore.into(),
     }));
     if cfg!(debug_assertions) {
         gates.flags.push(ReasonKind::DebugBuild.into());

@@ -14,7 +14,7 @@ use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
-use super::{Facts, Machine, Memory, ThreadUsage, Usage, cmdline};
+use super::{Facts, Machine, Memory, ThreadUsage, Usage, cgroup, cmdline, topology::read_root};
 
 /// Another process, or several processes that form one server.
 #[derive(Debug)]
@@ -241,25 +241,9 @@ pub fn yield_to_others() -> io::Result<()> {
     Ok(setpriority_process(Some(rustix::thread::gettid()), LEAST)?)
 }
 
-/// Whether a cgroup limits the CPU time of this process (cgroup v2, or v1 at its usual mount point).
-pub fn has_cpu_quota() -> bool {
-    let Ok(groups) = fs::read("/proc/self/cgroup") else { return false };
-    // Cgroup names may contain any bytes.
-    let groups = String::from_utf8_lossy(&groups);
-    let v2 = groups.lines().filter_map(|line| line.strip_prefix("0::")).flat_map(|path| {
-        Path::new(path)
-            .ancestors()
-            .map(|group| format!("/sys/fs/cgroup{}/cpu.max", group.display()))
-            .collect::<Vec<_>>()
-    });
-    let limited_v2 = v2.filter_map(|file| fs::read_to_string(file).ok()).any(|max| !max.starts_with("max"));
-    let v1 = groups.lines().filter_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        controllers.split(',').any(|name| name == "cpu").then(|| format!("/sys/fs/cgroup/cpu{path}/cpu.cfs_quota_us"))
-    });
-    let limited_v1 = v1.filter_map(|file| fs::read_to_string(file).ok()).any(|quota| !quota.starts_with("-1"));
-    limited_v2 || limited_v1
+/// How many CPUs' time a cgroup allows this process (cgroup v2, or v1 at its usual mount point); `None` without a quota.
+pub fn cpu_quota() -> Option<f64> {
+    cgroup::cpu_quota(&read_root)
 }
 
 /// The system's host name.
@@ -292,7 +276,7 @@ pub fn facts() -> Facts {
         clocksource: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         mitigations: mitigations(),
         transparent_hugepage: read("/sys/kernel/mm/transparent_hugepage/enabled"),
-        cpu_quota: has_cpu_quota(),
+        cpu_quota: cpu_quota().is_some(),
         sysctl: sysctls(),
         nofile_soft: descriptor_limit(),
         memory_total_bytes: Meminfo::current().ok().map(|memory| memory.mem_total),

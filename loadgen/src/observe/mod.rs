@@ -6,7 +6,7 @@
 //! * `Syscalls::count(pids)`, `so_far()`: system calls of other processes;
 //! * `thread_usage()`, `own_cpu_ns()`: usage of the calling thread and of this process;
 //! * `machine()`: counters of the whole host;
-//! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `has_cpu_quota()`: where and when threads may run;
+//! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `cpu_quota()`: where and when threads may run;
 //! * `available_memory()`: how much this process may still allocate;
 //! * `descriptor_limit()`: the number of descriptors that this process may open;
 //! * `ephemeral_ports()`: the number of connections from one address to one server;
@@ -16,6 +16,8 @@
 //! A value that the platform does not provide is `None`, never 0. Snapshots are taken outside the measured windows: with
 //! ten thousand threads, a snapshot takes up to 100 ms.
 
+pub(crate) mod bystanders;
+mod cgroup;
 mod cmdline;
 mod facts;
 pub mod fitness;
@@ -26,6 +28,7 @@ mod imp;
 
 mod motion;
 mod relatives;
+pub(crate) mod topology;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux only");
@@ -34,8 +37,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use facts::Facts;
 pub use imp::{
-    Process, Syscalls, available_cpus, available_memory, boot_id, descriptor_limit, ephemeral_ports, facts,
-    has_cpu_quota, host, machine, own_cpu_ns, pin_thread, thread_usage, yield_to_others,
+    Process, Syscalls, available_cpus, available_memory, boot_id, cpu_quota, descriptor_limit, ephemeral_ports, facts,
+    host, machine, own_cpu_ns, pin_thread, thread_usage, yield_to_others,
 };
 pub use motion::{Motion, leader_motion, motion};
 pub use relatives::{group, listening};

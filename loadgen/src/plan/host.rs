@@ -25,11 +25,11 @@ pub(crate) struct HostArgs {
     #[arg(long, default_value = "split", value_enum, help_heading = "Host")]
     pub(crate) placement: PlacementKind,
 
-    /// CPUs of the server [default: the first half]
+    /// CPUs of the server, which has as many workers [default: one]
     #[arg(long, value_name = "LIST", help_heading = "Host")]
     pub(crate) server_cpus: Option<CpuList>,
 
-    /// CPUs of the generator [default: one per thread, from the second half]
+    /// CPUs of the generator [default: one per thread, on cores of their own]
     #[arg(long, value_name = "LIST", help_heading = "Host")]
     pub(crate) loadgen_cpus: Option<CpuList>,
 

@@ -1,9 +1,16 @@
 //! Which CPUs the server and the generator run on, and how the generator waits there.
 
+mod choice;
+mod reason;
+
 use anyhow::{Result, ensure};
 
+use self::{choice::Cores, reason::share_a_core};
 use super::Pacing;
-use crate::observe;
+use crate::observe::{
+    self,
+    topology::{Topology, cpu_list},
+};
 
 /// Which CPUs the server and the generator run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +25,8 @@ pub struct Placement {
     pub spare_cpus: Vec<usize>,
     /// The SMT siblings of the server's and the generator's CPUs, which share their cores; nothing is placed there.
     pub sibling_cpus: Vec<usize>,
+    /// Why these, in a line.
+    pub reason: String,
 }
 
 impl Placement {
@@ -38,6 +47,8 @@ pub enum Caveat {
     OneCpu,
     /// A cgroup limits the CPU time.
     CpuQuota,
+    /// Server and generator are on hardware threads of one core, or on one CPU of several.
+    SharedCore,
 }
 
 /// Whether server and generator are kept apart.
@@ -76,9 +87,9 @@ pub enum PacingChoice {
 pub struct PlacementRequest {
     /// Split or shared; split needs two CPUs.
     pub kind: PlacementKind,
-    /// CPUs of the server; `None` chooses.
+    /// CPUs of the server; `None` chooses one.
     pub server_cpus: Option<Vec<usize>>,
-    /// CPUs of the generator; `None` chooses.
+    /// CPUs of the generator; `None` chooses one for each thread.
     pub loadgen_cpus: Option<Vec<usize>>,
     /// How the generator waits.
     pub pacing: PacingChoice,
@@ -103,10 +114,14 @@ impl PlacementRequest {
     /// # Errors
     /// If the request names CPUs that this process may not use, or a spinning generator gets no CPU of its own.
     pub fn place(&self) -> Result<Placed> {
-        self.place_on(&HostCpus { available: observe::available_cpus(), has_quota: observe::has_cpu_quota() })
+        self.place_on(&Host {
+            available: observe::available_cpus(),
+            quota: observe::cpu_quota(),
+            topology: Topology::current(),
+        })
     }
 
-    fn place_on(&self, host: &HostCpus) -> Result<Placed> {
+    fn place_on(&self, host: &Host<'_>) -> Result<Placed> {
         for (option, cpus) in [("--server-cpus", &self.server_cpus), ("--loadgen-cpus", &self.loadgen_cpus)] {
             for cpu in cpus.iter().flatten() {
                 ensure!(
@@ -117,41 +132,52 @@ impl PlacementRequest {
             }
         }
         let kind = if host.available.len() < 2 { PlacementKind::Shared } else { self.kind };
-        let mut flags = Vec::new();
-        if kind != self.kind {
-            flags.push(Caveat::OneCpu);
-        }
-        if host.has_quota {
-            flags.push(Caveat::CpuQuota);
-        }
-        let placement = self.cpus(kind, &host.available);
+        let mut placement = self.cpus(kind, host);
+        placement.reason = reason::reason(&placement, self, host);
+        let shares_core = share_a_core(&placement.server_cpus, &placement.loadgen_cpus, host.topology);
+        let caveats = [
+            (kind != self.kind, Caveat::OneCpu),
+            (host.quota.is_some(), Caveat::CpuQuota),
+            (kind == PlacementKind::Split && shares_core, Caveat::SharedCore),
+        ];
+        let flags = caveats.into_iter().filter(|(applies, _)| *applies).map(|(_, caveat)| caveat).collect();
         let pacing = self.pacing_on(&placement, host)?;
         Ok(Placed { placement, pacing, flags })
     }
 
-    fn cpus(&self, kind: PlacementKind, available: &[usize]) -> Placement {
-        let (first, second) = match kind {
-            // One CPU for each of the generator's threads; the others stay idle.
-            PlacementKind::Split => {
-                let (server, generator) = available.split_at(available.len() / 2);
-                (server, &generator[..generator.len().min(self.threads.max(1) as usize)])
+    fn cpus(&self, kind: PlacementKind, host: &Host<'_>) -> Placement {
+        let (available, topology) = (&host.available, host.topology);
+        let cores = Cores::new(topology, available);
+        let threads = self.threads.max(1) as usize;
+        let (server_cpus, loadgen_cpus) = match (kind, self.server_cpus.clone(), self.loadgen_cpus.clone()) {
+            (_, Some(server), Some(generator)) => (server, generator),
+            (PlacementKind::Shared, server, generator) => {
+                (server.unwrap_or_else(|| available.clone()), generator.unwrap_or_else(|| available.clone()))
             }
-            PlacementKind::Shared => (available, available),
+            (PlacementKind::Split, None, Some(generator)) => (cores.beside(&generator, 1), generator),
+            (PlacementKind::Split, server, None) => {
+                let server = server.unwrap_or_else(|| cores.server(threads));
+                let generator = cores.beside(&server, threads);
+                (server, generator)
+            }
         };
-        let server_cpus = self.server_cpus.clone().unwrap_or_else(|| first.to_vec());
-        let loadgen_cpus = self.loadgen_cpus.clone().unwrap_or_else(|| second.to_vec());
-        let taken = |cpu: &usize| server_cpus.contains(cpu) || loadgen_cpus.contains(cpu);
-        let spare_cpus = available.iter().copied().filter(|cpu| !taken(cpu)).collect();
-        Placement { kind, server_cpus, loadgen_cpus, spare_cpus, sibling_cpus: Vec::new() }
+        let used = |cpu: &usize| server_cpus.contains(cpu) || loadgen_cpus.contains(cpu);
+        // Of every core in use, also those that this process may not use: others may.
+        let siblings = server_cpus.iter().chain(&loadgen_cpus).flat_map(|cpu| topology.core_of(*cpu));
+        let mut sibling_cpus: Vec<usize> = siblings.filter(|cpu| !used(cpu)).collect();
+        sibling_cpus.sort_unstable();
+        sibling_cpus.dedup();
+        let spare_cpus = available.iter().copied().filter(|cpu| !used(cpu) && !sibling_cpus.contains(cpu)).collect();
+        Placement { kind, server_cpus, loadgen_cpus, spare_cpus, sibling_cpus, reason: String::new() }
     }
 
-    fn pacing_on(&self, placement: &Placement, host: &HostCpus) -> Result<Pacing> {
+    fn pacing_on(&self, placement: &Placement, host: &Host<'_>) -> Result<Pacing> {
         let loadgen_cpus = &placement.loadgen_cpus;
         let apart = loadgen_cpus.iter().all(|cpu| !placement.server_cpus.contains(cpu));
         let enough = loadgen_cpus.len() >= self.threads as usize;
         let pinned = placement.kind == PlacementKind::Split;
         match self.pacing {
-            PacingChoice::Auto if pinned && apart && enough && !host.has_quota => Ok(Pacing::Spin),
+            PacingChoice::Auto if pinned && apart && enough && host.quota.is_none() => Ok(Pacing::Spin),
             PacingChoice::Auto | PacingChoice::Timer => Ok(Pacing::Timer),
             PacingChoice::Spin => {
                 ensure!(
@@ -171,11 +197,13 @@ impl PlacementRequest {
     }
 }
 
-/// The CPUs that this process may use.
-struct HostCpus {
+/// What a host has for server and generator.
+struct Host<'a> {
+    /// The CPUs that this process may use (sched_getaffinity(2)).
     available: Vec<usize>,
-    /// A cgroup limits the CPU time: a generator that spins would use it up.
-    has_quota: bool,
+    /// The CPU time that a cgroup allows, in CPUs: a generator that spins would use it up.
+    quota: Option<f64>,
+    topology: &'a Topology,
 }
 
 /// Reads a list of CPUs such as `0,2-3`.
@@ -183,85 +211,9 @@ struct HostCpus {
 /// # Errors
 /// One line with examples of lists that can be read.
 pub(super) fn cpus(text: &str) -> Result<Vec<usize>, String> {
-    let wrong = || "write for example 0, 0,2 or 0-3".to_owned();
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: usize = first.parse().map_err(|_| wrong())?;
-        let last: usize = last.parse().map_err(|_| wrong())?;
-        if last < first || last > 4096 {
-            return Err(wrong());
-        }
-        cpus.extend(first..=last);
-    }
-    cpus.sort_unstable();
-    cpus.dedup();
-    Ok(cpus)
+    let cpus = cpu_list(text).filter(|cpus| !cpus.is_empty());
+    cpus.ok_or_else(|| "write for example 0, 0,2 or 0-3".to_owned())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(kind: PlacementKind, pacing: PacingChoice) -> PlacementRequest {
-        PlacementRequest { kind, server_cpus: None, loadgen_cpus: None, pacing, threads: 1 }
-    }
-
-    fn host(cpus: usize) -> HostCpus {
-        HostCpus { available: (0..cpus).collect(), has_quota: false }
-    }
-
-    #[test]
-    fn lists_of_cpus_are_read() {
-        assert_eq!(cpus("0"), Ok(vec![0]));
-        assert_eq!(cpus("3,0-1"), Ok(vec![0, 1, 3]));
-        for text in ["", "a", "1-", "3-1", "0,,1", "-1"] {
-            assert!(cpus(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_split_gives_the_server_the_first_half_and_each_thread_of_the_generator_a_cpu_of_the_second() {
-        let split = request(PlacementKind::Split, PacingChoice::Auto);
-        for (threads, server, generator, spare) in
-            [(1, vec![0, 1], vec![2], vec![3]), (2, vec![0, 1], vec![2, 3], vec![])]
-        {
-            let placed = PlacementRequest { threads, ..split.clone() }.place_on(&host(4)).unwrap();
-            let Placement { server_cpus, loadgen_cpus, spare_cpus, .. } = placed.placement;
-            assert_eq!((server_cpus, loadgen_cpus, spare_cpus), (server, generator, spare));
-            assert_eq!((placed.pacing, placed.flags), (Pacing::Spin, vec![]));
-        }
-        let placed = PlacementRequest { threads: 3, ..split }.place_on(&host(4)).unwrap();
-        assert_eq!(placed.pacing, Pacing::Timer, "three threads cannot spin on two CPUs");
-    }
-
-    #[test]
-    fn a_host_of_one_cpu_shares_it_and_is_flagged() {
-        let placed = request(PlacementKind::Split, PacingChoice::Auto).place_on(&host(1)).unwrap();
-        assert_eq!((placed.placement.kind, placed.pacing), (PlacementKind::Shared, Pacing::Timer));
-        assert_eq!(placed.flags, [Caveat::OneCpu]);
-    }
-
-    #[test]
-    fn under_a_cpu_quota_the_generator_spins_only_on_request() {
-        let limited = HostCpus { has_quota: true, ..host(2) };
-        for (choice, pacing) in [(PacingChoice::Auto, Pacing::Timer), (PacingChoice::Spin, Pacing::Spin)] {
-            let placed = request(PlacementKind::Split, choice).place_on(&limited).unwrap();
-            assert_eq!((placed.pacing, placed.flags), (pacing, vec![Caveat::CpuQuota]));
-        }
-    }
-
-    #[test]
-    fn a_request_that_the_host_cannot_meet_is_refused_with_the_option() {
-        let absent =
-            PlacementRequest { server_cpus: Some(vec![7]), ..request(PlacementKind::Split, PacingChoice::Auto) };
-        let shared = request(PlacementKind::Shared, PacingChoice::Spin);
-        let crowded = PlacementRequest { threads: 2, ..request(PlacementKind::Split, PacingChoice::Spin) };
-        for (request, words) in
-            [(absent, "--server-cpus: CPU 7"), (shared, "use --pacing timer"), (crowded, "each of the 2 threads")]
-        {
-            let error = request.place_on(&host(2)).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        }
-    }
-}
+mod tests;

@@ -199,6 +199,9 @@ pub struct PlanRecord {
     pub server_cpus: Vec<usize>,
     /// CPUs of the generator.
     pub loadgen_cpus: Vec<usize>,
+    /// Why these CPUs; empty in records of before.
+    #[serde(default)]
+    pub placement_reason: String,
     /// Threads of the engine.
     pub loadgen_threads: u32,
     /// Time that the generator wastes before each message.
@@ -246,6 +249,7 @@ impl PlanRecord {
             placement: plan.placement.kind,
             server_cpus: plan.placement.server_cpus.clone(),
             loadgen_cpus: plan.placement.loadgen_cpus.clone(),
+            placement_reason: plan.placement.reason.clone(),
             loadgen_threads: plan.threads,
             loadgen_delay_ns: plan.generator_delay.as_nanos() as u64,
             source_addresses: plan.source_addresses,
@@ -259,16 +263,23 @@ impl PlanRecord {
     }
 
     /// The first thing by which two plans differ that makes their figures incomparable: its name and both values. Seeds
-    /// may differ, and so may the idle window's length: its figures are per tick or per second.
+    /// may differ, and so may the idle window's length: its figures are per tick or per second. Of the server's CPUs
+    /// their number counts, which is that of its workers: where they lie depends on the host.
     pub fn difference(&self, other: &Self) -> Option<(String, Value, Value)> {
-        const MAY_DIFFER: [&str; 4] = ["seed", "idle_ms", "loadgen_cpus", "flags"];
+        const MAY_DIFFER: [&str; 5] = ["seed", "idle_ms", "loadgen_cpus", "placement_reason", "flags"];
         let fields = |plan: &Self| match serde_json::to_value(plan) {
             Ok(Value::Object(fields)) => fields,
             _ => unreachable!("a struct is an object"),
         };
         let pairs = fields(self).into_iter().zip(fields(other));
         let mut compared = pairs.filter(|((name, _), _)| !MAY_DIFFER.contains(&name.as_str()));
-        compared.find(|((_, one), (_, other))| one != other).map(|((name, one), (_, other))| (name, one, other))
+        let are_equal = |name: &str, one: &Value, other: &Value| match name {
+            "server_cpus" => one.as_array().map(Vec::len) == other.as_array().map(Vec::len),
+            _ => one == other,
+        };
+        compared
+            .find(|((name, one), (_, other))| !are_equal(name, one, other))
+            .map(|((name, one), (_, other))| (name, one, other))
     }
 }
 

@@ -154,6 +154,8 @@ vocabulary! {
         OneCpu = "one_cpu",
         /// A cgroup limits the CPU time.
         CpuQuota = "cpu_quota",
+        /// Server and generator are on hardware threads of one core, or on one CPU of several.
+        SharedCore = "shared_core",
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn plan_record() -> PlanRecord {
         placement: PlacementKind::Split,
         server_cpus: vec![0],
         loadgen_cpus: vec![1],
+        placement_reason: String::new(),
         loadgen_threads: 1,
         source_addresses: 1,
         slow_readers: 0,

@@ -1,4 +1,4 @@
-//! The summary of one trial: at most 25 lines of 80 columns.
+//! The summary of one trial: some 25 lines of 80 columns.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::{
         validity::{Assessment, busy_share},
     },
     plan::{
-        CohortKind, Load, Pacing, PlacementKind, Plan,
+        CohortKind, Load, Pacing, Plan,
         units::{show_count, show_duration, show_us},
     },
-    record::{Reason, ReasonKind, Validity},
+    record::{Reason, ReasonKind, TargetKind, Validity},
     stats::{SAMPLES_BEYOND, is_told},
     text::{Text, Tone, plain},
 };
@@ -30,6 +30,7 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
     let plan = entry.plan;
     let mut text = Text::from(configuration(entry.arm, plan));
+    text.push(placement(entry));
     let Ok((trial, assessment)) = entry.measured else { return text };
     text.push("\n");
     text.push(validity(assessment, trial));
@@ -64,14 +65,6 @@ fn configuration(name: &str, plan: &Plan) -> String {
         Some(interval) => format!("status every {}", show_duration(interval)),
         None => "status interval unknown".to_owned(),
     };
-    let placement = match plan.placement.kind {
-        PlacementKind::Split => format!(
-            "server on CPU {}, generator on CPU {}",
-            list(&plan.placement.server_cpus),
-            list(&plan.placement.loadgen_cpus)
-        ),
-        PlacementKind::Shared => "both on all CPUs".to_owned(),
-    };
     let pacing = match (&plan.load, plan.load_pacing()) {
         (_, Pacing::Spin) => "spinning",
         (Load::Open { .. }, Pacing::Timer) => "timer",
@@ -80,16 +73,26 @@ fn configuration(name: &str, plan: &Plan) -> String {
     if plan.windows.load.is_zero() {
         let idle = show_duration(plan.idle_ticks().0);
         let sent = if plan.windows.drain_bursts > 0 { "then bursts" } else { "nothing is sent" };
-        return format!("{name}: {} connections, idle for {idle}, {sent}; {status}\n{placement}\n", plan.connections);
+        return format!("{name}: {} connections, idle for {idle}, {sent}; {status}\n", plan.connections);
     }
     format!(
-        "{name}: {} connections, {} messages, {load}, seed {}\n{placement}, {pacing}; {} after {} of warm-up; {status}\n",
+        "{name}: {} connections, {} messages, {load}, seed {}\n{pacing}; {} after {} of warm-up; {status}\n",
         plan.connections,
         plan.payloads,
         plan.seed,
         show_duration(plan.windows.load),
         show_duration(plan.windows.warmup),
     )
+}
+
+/// Where server and generator ran, and why there.
+fn placement(entry: &Entry<'_>) -> Text {
+    let placement = &entry.plan.placement;
+    let placement = match entry.target_kind {
+        TargetKind::Address => format!("generator on CPUs {:?}; the target where it is", placement.loadgen_cpus),
+        TargetKind::Server | TargetKind::Command => placement.reason.clone(),
+    };
+    wrapped(&format!("placement   {placement}").into(), 12)
 }
 
 fn validity(assessment: &Assessment, trial: &Trial) -> Text {
@@ -346,8 +349,4 @@ fn memory(trial: &Trial) -> String {
         kernel.map_or_else(|| "unknown".to_owned(), |(stacks, slab)| format!("{:+} KiB", (stacks + slab) / 1024));
     let threads = trial.server_threads_max.map_or_else(|| "?".to_owned(), |threads| threads.to_string());
     format!("            {} PSS; kernel, both sides: {kernel}; {threads} threads\n", kib(pss))
-}
-
-fn list(cpus: &[usize]) -> String {
-    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }

@@ -86,6 +86,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
             (Session::reopen(place, metadata, &trials, &configuration).map_err(Usage::from)?, trials.rows)
         }
     };
+    terminal::say(&outline.main_cell().plan.placement.reason);
     announce(&outline.cells, outline.takes, seed, session.folder());
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let shapes: Vec<(usize, u64)> = outline.cells.iter().map(|cell| (cell.arms.len(), cell.blocks)).collect();

@@ -67,3 +67,25 @@ fn no_part_of_a_duration_is_cut_off_in_a_record() {
     assert_eq!(recorded.map(|duration| decimal(ms(duration)).to_string()), ["10", "10.5", "1e-6"]);
     assert_eq!([0.1, 1.0 / 3.0, 20_000.4].map(recorded_rate), [0.1, 0.333, 20_000.0]);
 }
+
+#[test]
+fn where_the_servers_cpus_lie_makes_no_difference_and_their_number_does() {
+    let plan = |server_cpus: &[usize], loadgen_cpus: &[usize], placement_reason: &str| -> PlanRecord {
+        let (mut recorded, reason) = (recorded_plan(), placement_reason.to_owned());
+        (recorded.server_cpus, recorded.loadgen_cpus) = (server_cpus.to_vec(), loadgen_cpus.to_vec());
+        recorded.placement_reason = reason;
+        recorded
+    };
+    let one = plan(&[0], &[1], "the only two");
+    assert_eq!(one.difference(&plan(&[2], &[4, 6], "different cores")), None);
+    let (name, ..) = one.difference(&plan(&[0, 1], &[2], "as asked")).unwrap();
+    assert_eq!(name, "server_cpus");
+}
+
+/// The plan of some recorded session.
+fn recorded_plan() -> PlanRecord {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+    let folders = std::fs::read_dir(results).unwrap().map(|entry| entry.unwrap().path());
+    let mut plans = folders.filter_map(|folder| Metadata::read(&folder).ok()?.configuration.plan);
+    plans.next().unwrap()
+}

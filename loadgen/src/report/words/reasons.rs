@@ -24,6 +24,7 @@ pub(in crate::report) fn title(kind: ReasonKind) -> &'static str {
         ReasonKind::DebugBuild => "debug build",
         ReasonKind::OneCpu => "server and generator share the only CPU",
         ReasonKind::CpuQuota => "a cgroup limits the CPU time",
+        ReasonKind::SharedCore => "server and generator share a core",
     }
 }
 
