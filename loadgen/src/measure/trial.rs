@@ -3,6 +3,7 @@
 //! Each window has its own schedule, its own drain and its own tally; snapshots are taken outside of them.
 
 mod measured;
+mod surroundings;
 
 use std::{
     io,
@@ -24,7 +25,7 @@ use crate::{
         engine_thread::{Watch, with_watched_engine},
         target::{Running, Stopped, Target},
     },
-    observe::{self, Machine, Process, Usage},
+    observe::{self, Machine, Process, ThreadTimes, Usage},
     plan::{Load, Pacing, Plan},
 };
 
@@ -206,7 +207,7 @@ impl<'a> Measurement<'a> {
             Some(interval) if !interval.is_zero() && self.plan.connections > 0 => self.align(interval)?,
             _ => true,
         };
-        let before = self.usage();
+        let (before, others) = (self.usage(), surroundings::others(&self.pids, None));
         self.catch_up()?;
         let around = observe::machine();
         let window = self.engine.idle_until(clock::now_ns() + length.as_nanos() as u64)?;
@@ -214,7 +215,7 @@ impl<'a> Measurement<'a> {
         Ok(Idle {
             window,
             ticks: ticks.filter(|_| aligned && self.plan.connections > 0 && !self.engine.is_interrupted()),
-            surroundings: surroundings(self.plan, &around, &self.pids),
+            surroundings: self.surroundings(&around, others.as_ref()),
             server,
             memory: self.process.as_ref().map(Process::memory),
         })
@@ -263,13 +264,20 @@ impl<'a> Measurement<'a> {
         if self.engine.is_interrupted() {
             return Ok(None);
         }
-        let server_before = self.usage();
+        let (server_before, others) = (self.usage(), surroundings::others(&self.pids, None));
         self.catch_up()?;
         let (around, start_ns) = (observe::machine(), clock::now_ns());
         let window = window(self)?;
         let span_ns = clock::now_ns() - start_ns;
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
+        Ok(Some(Loaded { window, span_ns, surroundings: self.surroundings(&around, others.as_ref()), server }))
+    }
+
+    /// The activity of the host since these readings.
+    fn surroundings(&self, before: &Machine, others_before: Option<&ThreadTimes>) -> HostActivity {
+        let now = observe::machine();
+        let others = surroundings::others(&self.pids, others_before);
+        surroundings::activity(self.plan, [before, &now], [others_before, others.as_ref()])
     }
 
     /// Reads what arrived during a snapshot. It is late only because nothing was read, so it belongs to no window.
@@ -304,19 +312,6 @@ fn next_middle_ns(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
     let late_ns = now_ns.saturating_sub(middle_ns);
     let next_ns = middle_ns + late_ns.div_ceil(interval_ns) * interval_ns;
     (next_ns <= now_ns + 2 * interval_ns).then_some(next_ns)
-}
-
-/// The activity of the host since `before`; `server` are the server's processes.
-fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
-    let now = observe::machine();
-    let own = std::process::id().cast_signed();
-    let measured = [server, &[own]].concat();
-    HostActivity {
-        steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
-        machine_busy_ns: now.busy_since(before, None),
-        server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),
-        foreign_cpu_ns: (!server.is_empty()).then(|| now.used_since(before, &measured)),
-    }
 }
 
 /// Makes the warm-up's schedule differ from that of the load.

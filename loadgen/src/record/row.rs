@@ -301,7 +301,7 @@ row! {
     loadgen_run_delay_ns: Option<u64>,
     /// Time that CPUs were neither idle nor stolen, all of them.
     machine_busy_ns_load: Option<u64>,
-    /// Time that the hypervisor gave to others, all CPUs.
+    /// Time that the hypervisor gave to others, on the CPUs of server and generator and their SMT siblings.
     steal_ns: Option<u64>,
     /// CPU time of all threads that are neither server's nor generator's, on the CPUs of both and their SMT siblings.
     foreign_cpu_ns: Option<u64>,
