@@ -155,7 +155,7 @@ mod tests {
         assert_eq!((probes(&[]).median(), below(&[])), (None, 0.0));
         assert_eq!((probes(&[7.0]).median(), below(&[7.0])), (Some(7.0), 0.0));
         assert_eq!(probes(&[6.0, 8.0]).median(), Some(7.0));
-        assert_eq!(below(&[100.0, 104.0, 96.0, 100.0, 80.0]), 0.2);
+        assert_eq!(below(&[100.0, 104.0, 96.0, 100.0, 75.0]), 0.25);
         assert_eq!(below(&[100.0, 100.0, 150.0, 100.0]), 0.0, "one that is much better sets no standard");
         assert!(below(&[100.0, 100.0, 150.0]) < 0.0);
     }

@@ -94,6 +94,7 @@ fn options(plan: &Plan, running: &Running) -> Options {
         flood_cpus: if pinned { plan.placement.spare_cpus.clone() } else { Vec::new() },
         source_addresses: plan.source_addresses,
         cohorts: plan.cohorts,
+        fan_out_span_ns: plan.fan_out_span().as_nanos() as u64,
         progress: Arc::new(Progress::default()),
     }
 }

@@ -218,7 +218,7 @@ row! {
     service_ns: Latency,
     /// First write attempt - intended, while the socket had room.
     send_lag_ns: Latency,
-    /// Responses of messages intended between a tick's due time and its last arrival.
+    /// Responses of messages intended soon after a tick was due, within a span that is the same for all servers.
     response_in_fanout_ns: Latency,
     /// Those of all others.
     response_outside_fanout_ns: Latency,

@@ -23,6 +23,7 @@ fn clients() -> MeasuredClients {
         flood_cpus: Vec::new(),
         source_addresses: 1,
         cohorts: Cohorts::default(),
+        fan_out_span_ns: 1,
         progress: Arc::new(Progress::default()),
     };
     let registry = Poll::new().unwrap().registry().try_clone().unwrap();
