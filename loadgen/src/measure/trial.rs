@@ -117,6 +117,8 @@ struct Measurement<'a> {
     process: Option<Process>,
     pids: Vec<i32>,
     before: Machine,
+    /// The latest reading of what others use, which makes the next one quick.
+    others: Option<ThreadTimes>,
     threads_max: Option<u64>,
     warmups: Vec<Window>,
     progress: Arc<Progress>,
@@ -142,6 +144,7 @@ impl<'a> Measurement<'a> {
             process: process.transpose()?,
             pids: running.pids.clone(),
             before,
+            others: None,
             threads_max: None,
             warmups: Vec::new(),
             progress: Arc::clone(&options.progress),
@@ -207,7 +210,7 @@ impl<'a> Measurement<'a> {
             Some(interval) if !interval.is_zero() && self.plan.connections > 0 => self.align(interval)?,
             _ => true,
         };
-        let (before, others) = (self.usage(), surroundings::others(&self.pids, None));
+        let (before, others) = (self.usage(), self.others());
         self.catch_up()?;
         let around = observe::machine();
         let window = self.engine.idle_until(clock::now_ns() + length.as_nanos() as u64)?;
@@ -264,7 +267,7 @@ impl<'a> Measurement<'a> {
         if self.engine.is_interrupted() {
             return Ok(None);
         }
-        let (server_before, others) = (self.usage(), surroundings::others(&self.pids, None));
+        let (server_before, others) = (self.usage(), self.others());
         self.catch_up()?;
         let (around, start_ns) = (observe::machine(), clock::now_ns());
         let window = window(self)?;
@@ -274,10 +277,15 @@ impl<'a> Measurement<'a> {
     }
 
     /// The activity of the host since these readings.
-    fn surroundings(&self, before: &Machine, others_before: Option<&ThreadTimes>) -> HostActivity {
-        let now = observe::machine();
-        let others = surroundings::others(&self.pids, others_before);
+    fn surroundings(&mut self, before: &Machine, others_before: Option<&ThreadTimes>) -> HostActivity {
+        let (now, others) = (observe::machine(), self.others());
         surroundings::activity(self.plan, [before, &now], [others_before, others.as_ref()])
+    }
+
+    /// What others have used so far; `None` if the server's processes are not known.
+    fn others(&mut self) -> Option<ThreadTimes> {
+        self.others = surroundings::others(&self.pids, self.others.as_ref());
+        self.others.clone()
     }
 
     /// Reads what arrived during a snapshot. It is late only because nothing was read, so it belongs to no window.

@@ -105,10 +105,13 @@ impl ProcessTimes {
     /// `None` if it is gone, or if it is a softirq thread of the kernel, which works for the load.
     fn read(folder: &Path, pid: i32, total_ns: Option<u64>) -> Option<Self> {
         let tasks = folder.join("task");
+        let tids: Vec<i32> = numbers(&tasks).collect();
+        // What the only thread has used, the clock has told.
+        let told_ns = total_ns.filter(|_| tids.len() == 1);
         let mut times = Self::default();
-        for tid in numbers(&tasks) {
+        for tid in tids {
             // A thread may end while the list is read.
-            let Some((stat, ran_ns)) = thread(&tasks.join(tid.to_string())) else { continue };
+            let Some((stat, ran_ns)) = thread(&tasks.join(tid.to_string()), told_ns) else { continue };
             if tid == pid {
                 if stat.comm.starts_with("ksoftirqd") {
                     return None;
@@ -151,11 +154,12 @@ fn tick_ns() -> u64 {
     1_000_000_000 / procfs::ticks_per_second()
 }
 
-/// A thread's stat, and its CPU time in nanoseconds; `None` if it is gone.
-fn thread(folder: &Path) -> Option<(Stat, u64)> {
+/// A thread's stat, and its CPU time in nanoseconds unless it was told already; `None` if it is gone.
+fn thread(folder: &Path, told_ns: Option<u64>) -> Option<(Stat, u64)> {
     let read = |name: &str| fs::read(folder.join(name)).ok();
     let stat = Stat::from_read(&read("stat")?[..]).ok()?;
-    Some((stat, Schedstat::from_read(&read("schedstat")?[..]).ok()?.sum_exec_runtime))
+    let ran_ns = || Some(Schedstat::from_read(&read("schedstat")?[..]).ok()?.sum_exec_runtime);
+    Some((stat, told_ns.or_else(ran_ns)?))
 }
 
 /// The entries of a folder that are numbers.

@@ -48,7 +48,7 @@ fn times(threads: &[Thread]) -> ThreadTimes {
     ThreadTimes::read_in(proc(threads).path(), &[], None, |_| None)
 }
 
-/// The same, where every process has a clock.
+/// The same, where processes have clocks.
 fn clocked(threads: &[Thread], clock: impl Fn(i32) -> Option<u64>) -> ThreadTimes {
     ThreadTimes::read_in(proc(threads).path(), &[], None, clock)
 }
