@@ -299,7 +299,7 @@ fn ctrl_c_keeps_finished_trials_and_marks_the_session_partial() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     let mut running = comparison(&out);
-    wait_for("a second trial", || lines(&out.join("trials.csv")) >= 3);
+    wait_for("a block", || lines(&out.join("trials.csv")) >= 3);
     kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
 
@@ -316,7 +316,7 @@ fn an_interrupted_comparison_resumes_in_the_same_order() {
     let arguments = ["compare", "--profile", "smoke", "--servers", "mio,mio", "--out", out.to_str().unwrap()];
     let mut command = loadgen(&[&arguments[..], &["--blocks", "3", "--seed", "4"], &SHARED].concat());
     let mut running = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    wait_for("a block and a half", || lines(&out.join("trials.csv")) >= 4);
+    wait_for("a block and more", || lines(&out.join("trials.csv")) >= 4);
     kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
 
@@ -341,7 +341,7 @@ fn kill_9_leaves_no_server_behind_and_what_was_recorded_readable() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
     let mut running = comparison(&out);
-    wait_for("a trial", || lines(&out.join("trials.csv")) >= 2);
+    wait_for("a block", || lines(&out.join("trials.csv")) >= 2);
     let parent = running.0.id();
     let mut servers = Vec::new();
     wait_for("a server", || {

@@ -62,10 +62,10 @@ fn begun(out: &Path, blocks: &str) -> Killed {
     Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
-/// A comparison that was killed during its third trial.
+/// A comparison that was killed during its second block.
 fn killed(out: &Path) {
     let mut running = begun(out, "3");
-    wait_for("two trials", || lines(&out.join("trials.csv")) >= 3);
+    wait_for("a block", || lines(&out.join("trials.csv")) >= 3);
     running.0.kill().unwrap();
     running.0.wait().unwrap();
 }
@@ -99,6 +99,33 @@ fn assert_consistent(out: &Path) {
     assert_eq!(different.len(), tags.len(), "a tag is there twice: {tags:?}");
     let found: BTreeSet<String> = tags.iter().map(|tag| tag.split('.').next().unwrap().to_owned()).collect();
     assert_eq!(found, unique, "latency.hlog");
+}
+
+#[test]
+fn every_block_says_how_fast_the_host_was_before_and_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("session");
+    assert!(matches!(begun(&out, "3").0.wait().unwrap().code(), Some(0 | 5)));
+    let rates = |name: &str| {
+        let cells = column(&out, name);
+        cells.iter().map(|rate| rate.parse::<f64>().unwrap_or_else(|_| panic!("{name}: {rate:?}"))).collect::<Vec<_>>()
+    };
+    let before = rates("drift_probe_rate_per_sec");
+    let (after, median) = (rates("drift_probe_after_rate_per_sec"), rates("drift_probe_median_rate_per_sec"));
+    let attempts: Vec<_> = column(&out, "block").into_iter().zip(column(&out, "attempt")).collect();
+    let reasons = column(&out, "invalid_reasons");
+    assert!(attempts.len() >= 6, "{attempts:?}");
+    for index in 0..attempts.len() {
+        if attempts.get(index + 1) == Some(&attempts[index]) {
+            let of_block = |rates: &[f64]| rates[index] == rates[index + 1];
+            assert!(of_block(&before) && of_block(&after) && of_block(&median), "the trials of a block agree");
+        }
+        let below = 1.0 - before[index].min(after[index]) / median[index];
+        // The recorded rates are rounded.
+        if (below - 0.15).abs() > 0.001 {
+            assert_eq!(reasons[index].contains("drift="), below > 0.15, "{below}: {reasons:?}");
+        }
+    }
 }
 
 fn append(file: &Path, text: &str) {

@@ -20,7 +20,7 @@ def draw(session):
     room = label_room(arms)
     grid = Grid(1, len(panels), 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
     notes = [RESPONSE, MEDIAN_DOT, BARS]
-    notes += ["during a broadcast: intended between a tick's due time and its last arrival"]
+    notes += ["during a broadcast: intended within a fixed span after a tick was due"]
     notes += [f"load {cell}"] if cell else []
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     for place, (heading, curves) in zip(cells, panels):

@@ -23,8 +23,9 @@ use crate::{
     measure::{
         calibration::Calibration,
         launch::{guest, server},
+        receive_lag,
         recording::{self, Entry},
-        receive_lag, syscalls,
+        syscalls,
         target::{Stoppable, Target, serves_one},
         trial::{self, Trial},
         validity::{Assessment, Conditions, assess},

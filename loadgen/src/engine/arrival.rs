@@ -51,8 +51,7 @@ impl ArrivalStamps {
     /// Those of recvmsg(2).
     pub(crate) fn read(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         let mut parts = [IoSliceMut::new(buffer)];
-        let received =
-            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut self.control), MsgFlags::empty())?;
+        let received = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut self.control), MsgFlags::empty())?;
         let now = clock_gettime(ClockId::Realtime);
         let stamp = received.cmsgs()?.find_map(|message| match message {
             ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),

@@ -111,7 +111,15 @@ impl BurstClients {
     pub(super) fn finish(mut self, ticks_seen: &mut Vec<u64>) -> io::Result<Window> {
         let planned_ns = clock::now_ns() - self.begun_ns;
         let bursts = self.shard.end_bursts()?;
-        let common = Common { start_ns: self.begun_ns, planned_ns, live: self.shard.live(), flooded: None, ticks_seen };
+        let common = Common {
+            start_ns: self.begun_ns,
+            planned_ns,
+            live: self.shard.live(),
+            flooded: None,
+            // Bursts avoid ticks.
+            fan_out_span_ns: 0,
+            ticks_seen,
+        };
         Ok(Window::merge(vec![self.ramp, bursts], common))
     }
 }

@@ -226,7 +226,8 @@ impl Engine {
         let shards = self.on_each(run)?;
         let live = self.connected();
         let flooded = self.flood.as_ref().and_then(Flood::take_tally);
-        let common = Common { start_ns, planned_ns, live, flooded, ticks_seen: &mut self.ticks_seen };
+        let fan_out_span_ns = self.options.fan_out_span_ns;
+        let common = Common { start_ns, planned_ns, live, flooded, fan_out_span_ns, ticks_seen: &mut self.ticks_seen };
         Ok(Window::merge(shards, common))
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) stamps_arrivals: bool,
     /// Misbehaving clients beside the measured ones.
     pub(crate) cohorts: Cohorts,
+    /// How long after its due time a tick may still interfere with messages, in nanoseconds.
+    pub(crate) fan_out_span_ns: u64,
     /// Where the engine reports how many messages came back.
     pub(crate) progress: Arc<Progress>,
 }

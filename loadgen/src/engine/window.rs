@@ -47,6 +47,8 @@ pub(crate) struct Common<'a> {
     pub(crate) live: u32,
     /// What the flooders did, if there are any.
     pub(crate) flooded: Option<CohortTally>,
+    /// How long after its due time a tick may still interfere with messages.
+    pub(crate) fan_out_span_ns: u64,
     /// Numbers of all ticks that any connection ever received, in order; those of the window are added.
     pub(crate) ticks_seen: &'a mut Vec<u64>,
 }
@@ -75,7 +77,7 @@ impl Window {
             cohorts[CohortKind::Flooder as usize].add(flooded);
         }
         let ticks = record_ticks(&mut tally, &batches, common.live, common.ticks_seen);
-        record_interference(&mut tally, &ticks, &responses);
+        record_interference(&mut tally, &ticks, common.fan_out_span_ns, &responses);
         let planned_ns = planned_ns(common.start_ns, common.planned_ns, interrupted_ns);
         Self { tally, cohorts, ticks, planned_ns, usage, busy_ns }
     }
@@ -119,15 +121,16 @@ fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut 
     ticks
 }
 
-/// Separates the messages that were intended during a fan-out, from the due time of a tick to its last arrival, from the
-/// others. The intended time does not depend on the answer: by overlap, slow answers would meet more ticks.
-fn record_interference(tally: &mut Tally, ticks: &[ReceivedTick], responses: &[Vec<Response>]) {
+/// Separates the messages that were intended within a span after a tick's due time from the others. Neither the span nor
+/// the intended time depends on the server: by last arrival a slow fan-out would take more messages into its own set, and by
+/// overlap slow answers would meet more ticks.
+fn record_interference(tally: &mut Tally, ticks: &[ReceivedTick], span_ns: u64, responses: &[Vec<Response>]) {
     if ticks.is_empty() {
         return;
     }
     for &Response { intended_ns, response_ns } in responses.iter().flatten() {
         let next = ticks.partition_point(|tick| tick.due_ns <= intended_ns);
-        let in_fanout = next > 0 && intended_ns <= ticks[next - 1].last_ns;
+        let in_fanout = next > 0 && intended_ns - ticks[next - 1].due_ns < span_ns;
         tally.record_interference(in_fanout, response_ns);
     }
 }
@@ -153,7 +156,14 @@ mod tests {
         let first = TickBatch { ticks: vec![tick(4, 1_000, 1_500)], gaps: vec![] };
         let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: std::iter::once(2..5).collect() };
         let flooded = Some(CohortTally { sent: 7, ..CohortTally::default() });
-        let common = Common { start_ns: 100, planned_ns: 5_000, live: 4, flooded, ticks_seen: &mut ticks_seen };
+        let common = Common {
+            start_ns: 100,
+            planned_ns: 5_000,
+            live: 4,
+            flooded,
+            fan_out_span_ns: 1,
+            ticks_seen: &mut ticks_seen,
+        };
         let window = Window::merge(vec![shard(first, 3, Some(600)), shard(second, 9, Some(700))], common);
         assert_eq!((window.tally.counts.echoed, window.busy_ns, window.planned_ns), (2, 9, 600));
         assert_eq!(window.cohorts.each_ref().map(|cohort| cohort.sent), [0, 0, 7]);
@@ -170,7 +180,14 @@ mod tests {
         let window = |echoed_in_time, planned_ns, busy_ns| {
             let mut ticks_seen = Vec::new();
             let ticks = TickBatch { ticks: vec![tick(planned_ns, 1_000, 1_500)], gaps: vec![] };
-            let common = Common { start_ns: 0, planned_ns, live: 1, flooded: None, ticks_seen: &mut ticks_seen };
+            let common = Common {
+                start_ns: 0,
+                planned_ns,
+                live: 1,
+                flooded: None,
+                fan_out_span_ns: 1,
+                ticks_seen: &mut ticks_seen,
+            };
             let mut window = Window::merge(vec![shard(ticks, busy_ns, None)], common);
             window.tally.counts.echoed_in_time = echoed_in_time;
             window
@@ -199,16 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn messages_intended_during_a_fan_out_are_recorded_apart_from_the_others() {
-        let ticks = [tick(1, 1_000, 1_400), tick(2, 2_000, 2_100)];
-        let mut tally = Tally::default();
-        // Before the first tick, in it, at its end, after it, in the second.
-        let responses = [999, 1_000, 1_400, 1_401, 2_050].map(|intended_ns| Response { intended_ns, response_ns: 7 });
+    fn messages_intended_soon_after_a_tick_was_due_are_recorded_apart_however_long_its_fan_out_took() {
+        // Before the first tick, when it is due, at the end of its span, after it, in the second.
+        let responses = [999, 1_000, 1_399, 1_400, 2_050].map(|intended_ns| Response { intended_ns, response_ns: 7 });
         let responses = [responses.to_vec()];
-        record_interference(&mut tally, &ticks, &responses);
-        assert_eq!((tally.response_in_fanout.len(), tally.response_outside_fanout.len()), (3, 2));
+        for last_ns in [1_000, 1_100, 1_900] {
+            let mut tally = Tally::default();
+            record_interference(&mut tally, &[tick(1, 1_000, last_ns), tick(2, 2_000, 2_001)], 400, &responses);
+            assert_eq!((tally.response_in_fanout.len(), tally.response_outside_fanout.len()), (3, 2), "{last_ns}");
+        }
         let mut tally = Tally::default();
-        record_interference(&mut tally, &[], &responses);
+        record_interference(&mut tally, &[], 400, &responses);
         assert!(tally.response_outside_fanout.is_empty(), "without a tick there is neither inside nor outside");
     }
 }

@@ -101,6 +101,12 @@ pub(crate) fn cpu_per_message_ns(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_load, row.echoed_count)
 }
 
+/// Share of the load window in which the server was runnable and did not run: the fault of others, or, if several of its
+/// threads want one CPU, its own way of queueing. Several threads that wait at the same time add up.
+pub(crate) fn server_run_delay_share(row: &Row) -> Option<f64> {
+    ratio(row.server_run_delay_ns_load, row.load_span_ns)
+}
+
 /// CPU time of the server in the idle window, in microseconds per second.
 pub(crate) fn idle_cpu_us_per_sec(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_idle, row.idle_span_ns).map(|share| share * 1e6)
@@ -193,6 +199,8 @@ mod tests {
             send_lag_ns: latency(30),
             echoed_count: Some(1_000),
             server_cpu_ns_load: Some(250_000),
+            server_run_delay_ns_load: Some(7_000),
+            load_span_ns: Some(1_000_000),
             server_cpu_ns_idle: Some(3_000_000),
             server_wakeups_idle: Some(20),
             idle_span_ns: Some(2_000_000_000),
@@ -204,7 +212,7 @@ mod tests {
             server_pss_bytes_idle: Some(4_096),
             ..Row::default()
         };
-        let metrics: [(Metric, f64); 18] = [
+        let metrics: [(Metric, f64); 19] = [
             (response_p50, 11.0),
             (response_p90, 12.0),
             (response_p95, 13.0),
@@ -216,6 +224,7 @@ mod tests {
             (send_lag_mean, 30.0),
             (send_lag_p99, 34.0),
             (cpu_per_message_ns, 250.0),
+            (server_run_delay_share, 0.007),
             (idle_cpu_us_per_sec, 1_500.0),
             (idle_cpu_us_per_tick, 750.0),
             (drain_rate_per_sec, 260_000.0),
@@ -225,7 +234,7 @@ mod tests {
             (user_bytes, 4_096.0),
         ];
         assert_eq!(metrics.map(|(metric, _)| metric(&row)), metrics.map(|(_, expected)| Some(expected)));
-        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 18], "nothing is known");
+        assert_eq!(metrics.map(|(metric, _)| metric(&Row::default())), [None; 19], "nothing is known");
     }
 
     #[test]

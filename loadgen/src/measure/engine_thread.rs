@@ -96,6 +96,7 @@ fn options(plan: &Plan, running: &Running) -> Options {
         generator_delay: plan.generator_delay,
         stamps_arrivals: false,
         cohorts: plan.cohorts,
+        fan_out_span_ns: plan.fan_out_span().as_nanos() as u64,
         progress: Arc::new(Progress::default()),
     }
 }

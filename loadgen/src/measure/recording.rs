@@ -167,8 +167,9 @@ fn conditions(row: &mut Row, entry: &Entry<'_>) {
     row.ceiling_rate_per_sec = whole(conditions.ceiling_per_sec);
     row.headroom_ppm = conditions.share_of_ceiling(entry.plan).map(|share| ppm((1.0 - share).max(0.0)));
     row.drift_probe_rate_per_sec = whole(conditions.drift_probe_per_sec);
-    row.drift_probe_median_rate_per_sec = whole(conditions.drift_probe_best_per_sec);
     row.receive_lag_ns = entry.receive_lags.map_or_else(BriefLatency::default, BriefLatency::of);
+    row.drift_probe_after_rate_per_sec = whole(conditions.drift_probe_after_per_sec);
+    row.drift_probe_median_rate_per_sec = whole(conditions.drift_probe_median_per_sec);
     row.server_syscalls_per_1000_messages = entry.syscalls_per_message.map(|calls| (calls * 1e3).round() as u64);
 }
 
@@ -266,6 +267,7 @@ fn host_activity(row: &mut Row, activity: &HostActivity) {
     row.machine_busy_ns_load = activity.machine_busy_ns;
     row.steal_ns = activity.steal_ns;
     row.foreign_cpu_ns = activity.foreign_cpu_ns;
+    row.foreign_cpu_ns_elsewhere = activity.foreign_cpu_ns_elsewhere;
 }
 
 fn misbehaving(tally: &CohortTally) -> Misbehaving {

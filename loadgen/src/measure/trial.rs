@@ -7,6 +7,7 @@ mod drain;
 mod idle;
 mod measured;
 mod peak;
+mod surroundings;
 
 use std::{
     io,
@@ -29,7 +30,7 @@ use crate::{
         engine_thread::{Watch, with_watched_engine},
         target::{Running, Stopped, Target},
     },
-    observe::{self, Machine, Process, Usage},
+    observe::{self, Machine, Process, ThreadTimes, Usage},
     plan::{Load, Plan},
 };
 
@@ -124,6 +125,8 @@ struct Measurement<'a> {
     process: Option<Process>,
     pids: Vec<i32>,
     before: Machine,
+    /// The latest reading of what others use, which makes the next one quick.
+    others: Option<ThreadTimes>,
     threads_max: Option<u64>,
     warmups: Vec<Window>,
     /// Connections beside the measured ones in the drain window.
@@ -151,6 +154,7 @@ impl<'a> Measurement<'a> {
             process: process.transpose()?,
             pids: running.pids.clone(),
             before,
+            others: None,
             threads_max: None,
             warmups: Vec::new(),
             drain_connections: target.room_beside(plan.connections, plan.drain_connections()),
@@ -246,13 +250,25 @@ impl<'a> Measurement<'a> {
             return Ok(None);
         }
         let read_ns = clock::now_ns();
-        let server_before = self.usage();
+        let (server_before, others) = (self.usage(), self.others());
         self.catch_up(clock::now_ns() - read_ns)?;
         let (around, start_ns) = (observe::machine(), clock::now_ns());
         let window = window(self)?;
         let span_ns = clock::now_ns() - start_ns;
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Some(Loaded { window, span_ns, surroundings: surroundings(self.plan, &around, &self.pids), server }))
+        Ok(Some(Loaded { window, span_ns, surroundings: self.surroundings(&around, others.as_ref()), server }))
+    }
+
+    /// The activity of the host since these readings.
+    fn surroundings(&mut self, before: &Machine, others_before: Option<&ThreadTimes>) -> HostActivity {
+        let (now, others) = (observe::machine(), self.others());
+        surroundings::activity(self.plan, [before, &now], [others_before, others.as_ref()])
+    }
+
+    /// What others have used so far; `None` if the server's processes are not known.
+    fn others(&mut self) -> Option<ThreadTimes> {
+        self.others = surroundings::others(&self.pids, self.others.as_ref());
+        self.others.clone()
     }
 
     /// Reads what arrived during a snapshot that took so long. It is late only because nothing was read, so it belongs to no
@@ -278,19 +294,6 @@ impl<'a> Measurement<'a> {
         let usage = self.process.as_ref()?.usage().ok()?;
         self.threads_max = self.threads_max.max(Some(usage.threads.len() as u64));
         Some(usage)
-    }
-}
-
-/// The activity of the host since `before`; `server` are the server's processes.
-fn surroundings(plan: &Plan, before: &Machine, server: &[i32]) -> HostActivity {
-    let now = observe::machine();
-    let own = std::process::id().cast_signed();
-    let measured = [server, &[own]].concat();
-    HostActivity {
-        steal_ns: now.steal_ns.zip(before.steal_ns).and_then(|(now, then)| now.checked_sub(then)),
-        machine_busy_ns: now.busy_since(before, None),
-        server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),
-        foreign_cpu_ns: (!server.is_empty()).then(|| now.used_since(before, &measured)),
     }
 }
 

@@ -3,9 +3,8 @@
 use std::{thread, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use servers::clock;
 
-use super::Facts;
+use super::{Facts, ThreadTimes};
 
 /// Descriptors and ports that 10,000 connections need, and some to spare.
 const CONNECTIONS_WANTED: u64 = 10_200;
@@ -118,7 +117,7 @@ fn backlog(somaxconn: &str) -> HostCheck {
     HostCheck::new("listen backlog", somaxconn).fix_if(few, "churn may be refused: sysctl net.core.somaxconn=4096")
 }
 
-/// The shares of all CPUs that others took in a second in which this process slept.
+/// The shares of the CPUs of this process that others took in a second in which this process slept.
 #[derive(Clone, Copy, Debug)]
 pub struct QuietSecond {
     /// The hypervisor; `None` if the platform does not tell.
@@ -139,14 +138,16 @@ pub struct Tolerated {
 impl QuietSecond {
     /// Sleeps for a second and reads the host's counters before and after.
     pub fn observe() -> Self {
+        let (own, cpus) = ([std::process::id().cast_signed()], super::available_cpus());
+        let others = ThreadTimes::read(&own, None);
         let before = super::machine();
-        let begun_ns = clock::now_ns();
         thread::sleep(Duration::from_secs(1));
         let now = super::machine();
-        let time_ns = (clock::now_ns() - begun_ns) as f64 * super::available_cpus().len().max(1) as f64;
+        let foreign = ThreadTimes::read(&own, Some(&others)).since(&others, &cpus);
+        let time_ns = (now.at_ns - before.at_ns) as f64 * cpus.len().max(1) as f64;
         Self {
-            stolen: now.steal_ns.zip(before.steal_ns).map(|(now, then)| now.saturating_sub(then) as f64 / time_ns),
-            others: now.used_since(&before, &[std::process::id().cast_signed()]) as f64 / time_ns,
+            stolen: now.stolen_since(&before, &cpus).map(|ns| ns as f64 / time_ns),
+            others: foreign.there_ns as f64 / time_ns,
         }
     }
 

@@ -113,32 +113,21 @@ pub fn own_cpu_ns() -> u64 {
 
 /// Counters of the whole machine.
 pub fn machine() -> Machine {
-    let (mut steal_ns, mut idle_ns) = (None, Vec::new());
+    let (mut steal_ns, mut idle_ns) = (Vec::new(), Vec::new());
     if let Ok(stats) = KernelStats::current() {
         let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
-        steal_ns = stats.total.steal.map(|ticks| ticks * tick_ns);
+        steal_ns = stats.cpu_time.iter().filter_map(|cpu| Some(cpu.steal? * tick_ns)).collect();
         idle_ns = stats.cpu_time.iter().map(|cpu| (cpu.idle + cpu.iowait.unwrap_or(0)) * tick_ns).collect();
     }
     let memory = Meminfo::current().ok();
-    let processes_ns = processes_ns();
     Machine {
         at_ns: servers::clock::now_ns(),
         steal_ns,
         idle_ns,
-        processes_ns,
         kernel_stack_bytes: memory.as_ref().and_then(|memory| memory.kernel_stack),
         slab_bytes: memory.as_ref().map(|memory| memory.slab),
         page_tables_bytes: memory.as_ref().and_then(|memory| memory.page_tables),
     }
-}
-
-/// CPU time of every process. The kernel scales user and system ticks to the exact run time of all threads.
-fn processes_ns() -> BTreeMap<i32, u64> {
-    let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
-    let processes = procfs::process::all_processes().into_iter().flatten().flatten();
-    let stats = processes.filter_map(|process| process.stat().ok());
-    let others = stats.filter(|stat| !stat.comm.starts_with("ksoftirqd"));
-    others.map(|stat| (stat.pid, (stat.utime + stat.stime) * tick_ns)).collect()
 }
 
 /// Counts the system calls of another process (perf_event_open(2), the tracepoint raw_syscalls:sys_enter).

@@ -5,7 +5,7 @@
 //! * `Process::open(pids)`, `usage()`, `memory()`: CPU time, switches, run delay, threads and memory of other processes;
 //! * `Syscalls::count(pids)`, `so_far()`: system calls of other processes;
 //! * `thread_usage()`, `own_cpu_ns()`: usage of the calling thread and of this process;
-//! * `machine()`: counters of the whole host;
+//! * `machine()`: counters of the whole host; `ThreadTimes` (in `foreign`): CPU time of everything else, thread by thread;
 //! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `cpu_quota()`: where and when threads may run;
 //! * `available_memory()`: how much this process may still allocate;
 //! * `descriptor_limit()`: the number of descriptors that this process may open;
@@ -21,6 +21,7 @@ mod cgroup;
 mod cmdline;
 mod facts;
 pub mod fitness;
+mod foreign;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -33,9 +34,10 @@ pub(crate) mod topology;
 #[cfg(not(target_os = "linux"))]
 compile_error!("loadgen paces with timerfd and reads /proc: it measures on Linux only");
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 pub use facts::Facts;
+pub use foreign::{ForeignTime, ThreadTimes};
 pub use imp::{
     Process, Syscalls, available_cpus, available_memory, boot_id, cpu_quota, descriptor_limit, ephemeral_ports, facts,
     host, machine, own_cpu_ns, pin_thread, thread_usage, yield_to_others,
@@ -112,13 +114,11 @@ impl ThreadUsage {
 pub struct Machine {
     /// Time of the reading, in nanoseconds of CLOCK_MONOTONIC.
     pub at_ns: u64,
-    /// Steal: time that the hypervisor ran others while a CPU was runnable, over all CPUs, in nanoseconds.
-    pub steal_ns: Option<u64>,
+    /// Steal: time that the hypervisor ran others while a CPU was runnable, in nanoseconds, by CPU number. Empty if it is
+    /// not known.
+    pub steal_ns: Vec<u64>,
     /// Time that each CPU was idle or waiting for a device, in nanoseconds, by CPU number.
     pub idle_ns: Vec<u64>,
-    /// CPU time of every visible process, in nanoseconds, by process ID. The kernel's softirq threads are excluded, because
-    /// they work for the load.
-    pub processes_ns: BTreeMap<i32, u64>,
     /// Kernel stacks in bytes.
     pub kernel_stack_bytes: Option<u64>,
     /// Kernel objects (sockets, descriptors, tasks) in bytes.
@@ -141,16 +141,42 @@ impl Machine {
         };
         let busy: Option<u64> = cpus.unwrap_or(&all).iter().map(busy).sum();
         let stolen_ns = match cpus {
-            None => self.steal_ns.zip(earlier.steal_ns).map_or(0, |(now, then)| now.saturating_sub(then)),
+            None => self.stolen_since(earlier, &all).unwrap_or(0),
             Some(_) => 0,
         };
         busy.filter(|_| !all.is_empty()).map(|busy| busy.saturating_sub(stolen_ns))
     }
 
-    /// CPU time since `earlier` of all processes but these, in nanoseconds. The resolution is 10 ms per process; a process
-    /// that started and ended in between is missed.
-    pub fn used_since(&self, earlier: &Self, except: &[i32]) -> u64 {
-        let others = self.processes_ns.iter().filter(|(pid, _)| !except.contains(pid));
-        others.map(|(pid, now)| now.saturating_sub(earlier.processes_ns.get(pid).copied().unwrap_or(0))).sum()
+    /// Time since `earlier` that the hypervisor took from these CPUs, in nanoseconds. The resolution is 10 ms per CPU.
+    pub fn stolen_since(&self, earlier: &Self, cpus: &[usize]) -> Option<u64> {
+        let stolen = |cpu: &usize| self.steal_ns.get(*cpu)?.checked_sub(*earlier.steal_ns.get(*cpu)?);
+        cpus.iter().map(stolen).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steal_is_told_of_the_cpus_that_are_asked_for() {
+        let machine = |steal_ns: &[u64]| Machine { steal_ns: steal_ns.to_vec(), ..Machine::default() };
+        let (before, now) = (machine(&[10, 20, 30]), machine(&[11, 22, 33]));
+        assert_eq!(now.stolen_since(&before, &[0, 2]), Some(4));
+        assert_eq!(now.stolen_since(&before, &[3]), None, "no such CPU");
+        assert_eq!(machine(&[]).stolen_since(&machine(&[]), &[0]), None, "nothing is known");
+    }
+
+    #[test]
+    fn what_was_stolen_was_not_busy() {
+        let machine = |at_ns, idle_ns: u64, steal_ns: u64| Machine {
+            at_ns,
+            idle_ns: vec![idle_ns; 2],
+            steal_ns: vec![steal_ns; 2],
+            ..Machine::default()
+        };
+        let (before, now) = (machine(1_000, 500, 100), machine(2_000, 900, 150));
+        assert_eq!(now.busy_since(&before, None), Some(2 * 600 - 2 * 50));
+        assert_eq!(now.busy_since(&before, Some(&[1])), Some(600));
     }
 }

@@ -120,6 +120,18 @@ impl Plan {
         }
     }
 
+    /// How long after its due time a tick may still interfere with messages: as late as a punctual timer may be, and a
+    /// status line's time for each connection, but not half of the interval. The same for every server, since one that is
+    /// slow would otherwise choose the messages that it is judged by.
+    pub(crate) fn fan_out_span(&self) -> Duration {
+        /// Twice the millisecond to which epoll_wait(2) rounds its timeout.
+        const LATENESS: Duration = Duration::from_millis(2);
+        /// What a write to a socket with a sleeping reader takes, and some to spare.
+        const PER_CONNECTION: Duration = Duration::from_micros(10);
+        let span = LATENESS + PER_CONNECTION * self.connections;
+        self.status_interval.filter(|interval| !interval.is_zero()).map_or(span, |interval| span.min(interval / 2))
+    }
+
     /// The idle window rounded up to whole status intervals, and their number if ticks are to be expected.
     pub(crate) fn idle_ticks(&self) -> (Duration, Option<u64>) {
         match self.status_interval {
@@ -130,5 +142,33 @@ impl Plan {
             Some(_) => (self.windows.idle, Some(0)),
             None => (self.windows.idle, None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_interferes_for_a_span_that_depends_on_the_load_alone() {
+        let span = |connections: u32, status_interval: Option<Duration>| {
+            let windows = Windows {
+                idle: Duration::ZERO,
+                warmup: Duration::ZERO,
+                load: Duration::from_millis(100),
+                peak: Duration::ZERO,
+                drain_bursts: 0,
+            };
+            let load = Load::Closed { depth: 1 };
+            let cohorts = Cohorts::default();
+            let shape = Shape { connections, load, payloads: Payloads::one(64), windows, status_interval, cohorts };
+            let host = HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared);
+            prepare(shape, &host, 1).unwrap().fan_out_span()
+        };
+        let (ms, us) = (Duration::from_millis, Duration::from_micros);
+        assert_eq!(span(1, Some(ms(1_000))), us(2_010));
+        assert_eq!(span(64, Some(ms(100))), us(2_640));
+        assert_eq!(span(64, Some(ms(5))), us(2_500), "half of the interval at most");
+        assert_eq!([None, Some(ms(0))].map(|interval| span(10, interval)), [us(2_100); 2]);
     }
 }

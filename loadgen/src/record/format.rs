@@ -6,8 +6,9 @@
 /// 1. November 2026.
 /// 2. November 2026: `valid` became `validity`, `canary_*` became `drift_probe_*`, `under_way_ns` became `in_flight_ns` and
 ///    `short_count` became `host_shortage_count`; reasons and flags became words with amounts; session.json got `limits`.
-/// 3. November 2026: `bound_by` went, since `peak_rate_delayed_per_sec` shows what it guessed; `foreign_cpu_ns` counts the
-///    CPUs in use alone; the drift probe is compared with the median of the probes, no longer with the best.
+/// 3. November 2026: `bound_by` went, since `peak_rate_delayed_per_sec` shows what it guessed; `foreign_cpu_ns` and
+///    `steal_ns` count the CPUs in use alone; the drift probe is compared with the median of the probes, no longer with the
+///    best; `response_in_fanout_ns` is of a fixed span after each tick.
 pub const SCHEMA_VERSION: u64 = 3;
 
 /// [`SCHEMA_VERSION`] as it is written.

@@ -218,7 +218,7 @@ row! {
     service_ns: Latency,
     /// First write attempt - intended, while the socket had room.
     send_lag_ns: Latency,
-    /// Responses of messages intended between a tick's due time and its last arrival.
+    /// Responses of messages intended soon after a tick was due, within a span that is the same for all servers.
     response_in_fanout_ns: Latency,
     /// Those of all others.
     response_outside_fanout_ns: Latency,
@@ -301,7 +301,7 @@ row! {
     loadgen_run_delay_ns: Option<u64>,
     /// Time that CPUs were neither idle nor stolen, all of them.
     machine_busy_ns_load: Option<u64>,
-    /// Time that the hypervisor gave to others, all CPUs.
+    /// Time that the hypervisor gave to others, on the CPUs of server and generator and their SMT siblings.
     steal_ns: Option<u64>,
     /// CPU time of all threads that are neither server's nor generator's, on the CPUs of both and their SMT siblings.
     foreign_cpu_ns: Option<u64>,

@@ -122,7 +122,7 @@ vocabulary! {
         SendLag = "send_lag",
         /// Share of the time that the generator was runnable and did not run.
         RunDelay = "run_delay",
-        /// Share of the time of all CPUs that the hypervisor gave to others.
+        /// Share of the time of the CPUs in use that the hypervisor gave to others.
         Steal = "steal",
         /// Share of the time that the generator had something to do.
         GeneratorBusy = "generator_busy",

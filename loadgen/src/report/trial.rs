@@ -321,7 +321,10 @@ fn server(entry: &Entry<'_>, load: &Loaded) -> String {
         .map_or_else(String::new, |count| format!(", {:.2} wake-ups", per_message(count as f64)));
     let calls = entry.syscalls_per_message.map_or_else(String::new, |calls| format!(", {calls:.2} system calls"));
     let cpu = show_us(per_message(usage.cpu_ns as f64));
-    format!("server      {cpu} us CPU{wakeups}{calls} per message{spinning}\n")
+    let waited = usage.run_delay_ns.map_or_else(String::new, |delay_ns| {
+        format!("            run delay {:.2} % of the time\n", delay_ns as f64 * 1e2 / load.span_ns as f64)
+    });
+    format!("server      {cpu} us CPU{wakeups}{calls} per message{spinning}\n{waited}")
 }
 
 fn idle(trial: &Trial) -> String {

@@ -54,7 +54,12 @@ pub(super) fn drain() -> Result<Vec<Answer>> {
     let base_ns = 1e9 / median(&rates[0]);
     let expected = base_ns / (base_ns + median(&spun[1]) - median(&spun[0]));
     Ok(vec![
-        Answer::number("drain, 5 % more work per message: ratio", expected, ratio(&rates[0], &rates[1])?.estimate, 0.01),
+        Answer::number(
+            "drain, 5 % more work per message: ratio",
+            expected,
+            ratio(&rates[0], &rates[1])?.estimate,
+            0.01,
+        ),
         Answer::number("  0.5 us more in the generator: ratio", 1.0, ratio(&rates[2], &rates[3])?.estimate, 0.02),
     ])
 }

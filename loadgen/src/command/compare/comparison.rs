@@ -23,7 +23,7 @@ use crate::{
         calibration::Calibration,
         recording::{self, Entry},
         retry::Retry,
-        trial,
+        trial::{self, Trial},
         validity::{Conditions, DRIFT, assess},
     },
     plan::Plan,
@@ -40,6 +40,14 @@ enum End {
     Spoiled,
     /// A signal came.
     Interrupted,
+}
+
+/// A trial of the block that is being run.
+struct Held {
+    arm: Arm,
+    padding_bytes: u64,
+    /// What was measured, or why there is nothing.
+    trial: Result<Trial, String>,
 }
 
 /// A session that is being run.
@@ -120,30 +128,36 @@ impl Comparison {
         Ok(())
     }
 
-    /// Every arm once.
+    /// Every arm once, between two drift probes. The rows say how the second one went, so they are appended when the block
+    /// is done: a crash loses what a resumed session repeats anyway.
     fn block(&mut self, step: &Step, attempt: u64, progress: &ProgressBar) -> Result<End> {
         self.probe_drift()?;
-        let cell = &self.cells[step.cell];
-        let plan = Plan { seed: step.seed, ..cell.plan.clone() };
-        let conditions = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.calibration.conditions() };
-        let mut end = End::Valid;
-        for (place, arm) in step.arms.iter().enumerate() {
+        let plan = Plan { seed: step.seed, ..self.cells[step.cell].plan.clone() };
+        let before = Conditions { ceiling_per_sec: self.ceiling(step.cell)?, ..self.calibration.conditions() };
+        let mut held = Vec::new();
+        let ended = self.trials(step, &plan, progress, &mut held);
+        // A block that was cut short has no end to probe at.
+        let after = if matches!(ended, Ok(End::Valid)) { self.drift_after() } else { Ok(None) };
+        let drift_probe_after_per_sec = after.as_ref().ok().copied().flatten();
+        let spoiled = self.append(step, attempt, &plan, &Conditions { drift_probe_after_per_sec, ..before }, &held)?;
+        after?;
+        Ok(if ended? == End::Interrupted { End::Interrupted } else { spoiled })
+    }
+
+    /// The trials of a block, in its order. One that a signal cut short is dropped.
+    fn trials(&mut self, step: &Step, plan: &Plan, progress: &ProgressBar, held: &mut Vec<Held>) -> Result<End> {
+        for arm in &step.arms {
             if interrupt::requested() {
                 return Ok(End::Interrupted);
             }
             let cell = &self.cells[step.cell];
-            let (arm, label) = (cell.arms[*arm].clone(), cell.label.clone());
-            let load = label.as_ref().map_or_else(String::new, |label| format!("{label} "));
+            let load = cell.label.as_ref().map_or_else(String::new, |label| format!("{label} "));
+            let arm = cell.arms[*arm].clone();
             progress.set_message(format!("{load}{}", arm.label));
-            let order_in_block = place as u64 + 1;
-            let place = recording::Position { cell: label.as_deref(), block: step.block, attempt, order_in_block };
-            match self.trial(place, &arm, &plan, &conditions)? {
-                End::Valid => {}
-                End::Spoiled => end = End::Spoiled,
-                End::Interrupted => return Ok(End::Interrupted),
-            }
+            let Some(trial) = self.trial(arm, plan)? else { return Ok(End::Interrupted) };
+            held.push(trial);
         }
-        Ok(end)
+        Ok(End::Valid)
     }
 
     /// The generator's ceiling with the connections and messages of a cell, measured when it is first needed.
@@ -159,66 +173,82 @@ impl Comparison {
         Ok(self.ceilings[cell])
     }
 
-    /// Probes for host drift before a block; while the host is much slower than at its best, probes again.
+    /// Probes for host drift before a block, unless the block before has just ended with a probe; while the host is much
+    /// slower than it mostly is, probes again.
     fn probe_drift(&mut self) -> Result<()> {
-        let probed = Retry::STANDARD.until_accepted(|_| {
-            let below_best = self.calibration.probe_drift()?;
-            Ok(if below_best > DRIFT.invalid { Err(()) } else { Ok(()) })
+        let probed = Retry::STANDARD.until_accepted(|attempt| {
+            let below_median = match self.calibration.drift_just_now().filter(|_| attempt == 0) {
+                Some(below_median) => below_median,
+                None => self.calibration.probe_drift()?,
+            };
+            Ok(if below_median > DRIFT.invalid { Err(()) } else { Ok(()) })
         });
         // The block is run all the same: its trials are assessed with the drift.
         probed.map(drop)
     }
 
-    /// One trial and its row. A trial that a signal cut short gets no row.
-    fn trial(
-        &mut self,
-        place: recording::Position<'_>,
-        arm: &Arm,
-        plan: &Plan,
-        conditions: &Conditions,
-    ) -> Result<End> {
+    /// Probes for host drift after a block; `None` if a signal came, or if this host had no port or descriptor left.
+    fn drift_after(&mut self) -> Result<Option<f64>> {
+        self.calibration.probe_drift()?;
+        Ok(self.calibration.drift_probe_per_sec().filter(|_| !interrupt::requested()))
+    }
+
+    /// One trial; `None` if a signal cut it short.
+    fn trial(&mut self, arm: Arm, plan: &Plan) -> Result<Option<Held>> {
         /// A page: beyond it the stack only moves by whole pages.
         const PADDING_BYTES_MAX: usize = 4096;
         let padding_bytes = self.random.random_range(0..PADDING_BYTES_MAX);
         let trial = trial::run(plan, &arm.target(plan)?.padded(padding_bytes));
         if interrupt::requested() {
-            return Ok(End::Interrupted);
+            return Ok(None);
         }
         let trial = match trial {
             // Nothing was measured, and a row would take the place of a trial when the session is resumed.
             Err(error) if error.is::<CannotStart>() => return Err(error),
-            trial => trial,
+            trial => trial.map_err(|error| format!("{error:#}")),
         };
-        let problem = trial.as_ref().err().map(|error| format!("{error:#}"));
-        let measured = trial.as_ref().ok().map(|trial| (trial, assess(plan, trial, conditions)));
-        match &measured {
-            None => self.exit = self.exit.min(Exit::Target),
-            Some((_, assessment)) => {
-                let invalid = assessment.validity == Validity::Invalid;
-                self.discarded += u64::from(invalid);
-                if assessment.outcome == Outcome::Failed && !invalid {
+        Ok(Some(Held { arm, padding_bytes: padding_bytes as u64, trial }))
+    }
+
+    /// Assesses the trials of a block and appends their rows.
+    fn append(
+        &mut self,
+        step: &Step,
+        attempt: u64,
+        plan: &Plan,
+        conditions: &Conditions,
+        held: &[Held],
+    ) -> Result<End> {
+        let label = self.cells[step.cell].label.clone();
+        let mut end = End::Valid;
+        for (held, order_in_block) in held.iter().zip(1..) {
+            let measured = held.trial.as_ref().map(|trial| (trial, assess(plan, trial, conditions)));
+            match &measured {
+                Err(_) => self.exit = self.exit.min(Exit::Target),
+                Ok((_, assessment)) if assessment.validity == Validity::Invalid => {
+                    self.discarded += 1;
+                    end = End::Spoiled;
+                }
+                Ok((_, assessment)) if assessment.outcome == Outcome::Failed => {
                     self.exit = self.exit.min(Exit::Target);
                 }
+                Ok(_) => {}
             }
+            let row = self.session.append(recording::recording(&Entry {
+                trial_id: next_id(&self.rows),
+                place: recording::Position { cell: label.as_deref(), block: step.block, attempt, order_in_block },
+                arm: &held.arm.label,
+                server: held.arm.server_name(),
+                target_kind: held.arm.kind(),
+                padding_bytes: held.padding_bytes,
+                plan,
+                conditions,
+                syscalls_per_message: None,
+                receive_lags: None,
+                measured: measured.as_ref().map(|(trial, assessment)| (*trial, assessment)).map_err(|it| it.as_str()),
+            }))?;
+            self.rows.push(row);
         }
-        let row = self.session.append(recording::recording(&Entry {
-            trial_id: next_id(&self.rows),
-            place,
-            arm: &arm.label,
-            server: arm.server_name(),
-            target_kind: arm.kind(),
-            padding_bytes: padding_bytes as u64,
-            plan,
-            conditions,
-            syscalls_per_message: None,
-            receive_lags: None,
-            measured: match &measured {
-                Some((trial, assessment)) => Ok((trial, assessment)),
-                None => Err(problem.as_deref().unwrap_or_default()),
-            },
-        }))?;
-        self.rows.push(row);
-        let spoiled = measured.is_some_and(|(_, assessment)| assessment.validity == Validity::Invalid);
-        Ok(if spoiled { End::Spoiled } else { End::Valid })
+        Ok(end)
     }
 }

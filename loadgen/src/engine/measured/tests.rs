@@ -25,6 +25,7 @@ fn clients() -> MeasuredClients {
         generator_delay: Duration::ZERO,
         stamps_arrivals: false,
         cohorts: Cohorts::default(),
+        fan_out_span_ns: 1,
         progress: Arc::new(Progress::default()),
     };
     let registry = Poll::new().unwrap().registry().try_clone().unwrap();

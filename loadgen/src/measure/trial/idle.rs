@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use servers::clock;
 
-use super::{Idle, IdlePart, Measurement, surroundings};
+use super::{Idle, IdlePart, Measurement};
 use crate::{
     engine::{ReceivedTick, Window},
     observe::{self, Process, Usage},
@@ -33,6 +33,7 @@ impl Measurement<'_> {
         let ticks = ticks.filter(|_| aligned && self.plan.connections > 0);
         let read_ns = clock::now_ns();
         let before = self.usage();
+        let others = self.others();
         let reading_ns = clock::now_ns() - read_ns;
         self.catch_up(reading_ns)?;
         let around = observe::machine();
@@ -48,7 +49,7 @@ impl Measurement<'_> {
             window,
             ticks: ticks.filter(|_| !self.engine.is_interrupted()),
             part: part.filter(|_| !self.engine.is_interrupted()),
-            surroundings: surroundings(self.plan, &around, &self.pids),
+            surroundings: self.surroundings(&around, others.as_ref()),
             server,
             memory: self.process.as_ref().map(Process::memory),
         })

@@ -118,17 +118,20 @@ pub(crate) struct Peak {
     pub(crate) server: Option<Usage>,
 }
 
-/// Activity of the whole host in a span. Resolution: ticks of 10 ms per CPU or process.
+/// Activity of the host in a span. The counters of CPUs have a resolution of 10 ms per CPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HostActivity {
-    /// Time stolen from all CPUs, in nanoseconds.
+    /// Time stolen from the CPUs in use, in nanoseconds.
     pub(crate) steal_ns: Option<u64>,
     /// Time that all CPUs were busy, in nanoseconds.
     pub(crate) machine_busy_ns: Option<u64>,
     /// Time that the server's CPUs were busy, in nanoseconds.
     pub(crate) server_cpus_busy_ns: Option<u64>,
-    /// CPU time of all processes but the server and the generator; unknown if the server's process is not known.
+    /// CPU time of all threads but the server's and the generator's on the CPUs in use, in nanoseconds; unknown if the
+    /// server's process is not known.
     pub(crate) foreign_cpu_ns: Option<u64>,
+    /// The same on all other CPUs.
+    pub(crate) foreign_cpu_ns_elsewhere: Option<u64>,
 }
 
 /// Kernel memory that the connections cost: after less before, in bytes.

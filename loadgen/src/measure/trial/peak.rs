@@ -74,7 +74,9 @@ impl Measurement<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Rate, Shape, Windows, prepare};
+    use crate::plan::{
+        Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Rate, Shape, Windows, prepare,
+    };
 
     fn plan(load: Load, load_ms: u64, peak_ms: u64) -> Plan {
         let ms = Duration::from_millis;

@@ -6,9 +6,11 @@ use crate::{
         CohortTally, Window,
         tally::{Counts, Tally},
     },
-    measure::trial::KernelMemory,
-    observe::ThreadUsage,
-    plan::{Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Rate, Shape, Windows, prepare},
+    measure::trial::{Idle, KernelMemory},
+    observe::{ThreadUsage, Usage},
+    plan::{
+        Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, Placement, PlacementKind, Rate, Shape, Windows, prepare,
+    },
 };
 
 fn plan(load: Load) -> Plan {
@@ -138,4 +140,214 @@ fn a_generator_that_is_busy_all_the_time_is_flagged_and_its_trial_counts() {
     let assessment = assess(&plan(OPEN), &trial, &Conditions::default());
     assert!(assessment.flags.contains(&Reason::of(ReasonKind::GeneratorBusy, 1.0)), "{assessment:?}");
     assert!(assessment.reasons.is_empty(), "{assessment:?}");
+}
+
+/// A plan with the server on CPU 0, the generator on CPU 1 and the sibling of one of them on CPU 5.
+fn split() -> Plan {
+    let cpus = |cpus: &[usize]| cpus.to_vec();
+    let placement = Placement {
+        kind: PlacementKind::Split,
+        server_cpus: cpus(&[0]),
+        loadgen_cpus: cpus(&[1]),
+        spare_cpus: cpus(&[2, 3]),
+        sibling_cpus: cpus(&[5]),
+        reason: String::new(),
+    };
+    Plan { placement, flags: Vec::new(), ..plan(OPEN) }
+}
+
+/// How a gate judges a trial, debug builds aside.
+fn judged(assessment: &Assessment, kind: ReasonKind) -> (Validity, Option<f64>) {
+    let found = |reasons: &[Reason]| reasons.iter().find(|reason| reason.kind == kind).copied();
+    match (found(&assessment.reasons), found(&assessment.flags)) {
+        (Some(reason), _) => (Validity::Invalid, reason.value),
+        (None, Some(flag)) => (Validity::Flagged, flag.value),
+        (None, None) => (Validity::Valid, None),
+    }
+}
+
+/// Values at the limits of a gate: neither, flagged, the last that is flagged, invalid.
+fn at_limits(gate: Gate) -> [(f64, Validity); 4] {
+    [
+        (gate.flag, Validity::Valid),
+        (gate.flag * 1.001, if gate.flag < gate.invalid { Validity::Flagged } else { Validity::Invalid }),
+        (gate.invalid, if gate.flag < gate.invalid { Validity::Flagged } else { Validity::Valid }),
+        (gate.invalid * 1.001, Validity::Invalid),
+    ]
+}
+
+/// Holds that a gate judges trials made from values as at its limits.
+fn assert_gate(gate: Gate, kind: ReasonKind, assessed: impl Fn(f64) -> Assessment) {
+    for (value, expected) in at_limits(gate) {
+        let (validity, said) = judged(&assessed(value), kind);
+        assert_eq!(validity, expected, "{kind:?} of {value}");
+        assert!(said.is_none_or(|said| (said - value).abs() < value * 1e-6), "{kind:?}: {said:?} for {value}");
+    }
+}
+
+const SECOND_NS: f64 = 1e9;
+
+/// The load of a trial.
+fn load(trial: &mut Trial) -> &mut Loaded {
+    trial.load.as_mut().unwrap()
+}
+
+/// The assessment of a sound trial that was changed.
+fn assessed(plan: &Plan, change: impl Fn(&mut Trial)) -> Assessment {
+    let mut trial = trial(sent());
+    change(&mut trial);
+    assess(plan, &trial, &Conditions::default())
+}
+
+#[test]
+fn what_others_and_the_hypervisor_took_is_a_share_of_the_time_of_the_cpus_in_use() {
+    // Server, generator and a sibling.
+    let ns = |share: f64| Some((share * 3.0 * SECOND_NS).round() as u64);
+    assert_gate(FOREIGN_CPU, ReasonKind::ForeignCpu, |share| {
+        assessed(&split(), |trial| load(trial).surroundings.foreign_cpu_ns = ns(share))
+    });
+    assert_gate(STEAL, ReasonKind::Steal, |share| {
+        assessed(&split(), |trial| load(trial).surroundings.steal_ns = ns(share))
+    });
+}
+
+#[test]
+fn what_ran_on_other_cpus_spoils_nothing() {
+    let busy = assessed(&split(), |trial| {
+        load(trial).surroundings.foreign_cpu_ns_elsewhere = Some(13 * SECOND_NS as u64);
+        load(trial).surroundings.machine_busy_ns = Some(16 * SECOND_NS as u64);
+    });
+    assert!(busy.reasons.is_empty() && judged(&busy, ReasonKind::ForeignCpu).0 == Validity::Valid, "{busy:?}");
+}
+
+#[test]
+fn an_idle_window_is_judged_by_others_where_nothing_is_sent() {
+    let idle = Windows { idle: Duration::from_secs(1), load: Duration::ZERO, ..split().windows };
+    let plan = Plan { windows: idle, status_interval: Some(Duration::ZERO), ..split() };
+    assert_gate(FOREIGN_CPU, ReasonKind::ForeignCpu, |share| {
+        assessed(&plan, |trial| {
+            let foreign_cpu_ns = Some((share * 3.0 * SECOND_NS).round() as u64);
+            let surroundings = HostActivity { foreign_cpu_ns, ..HostActivity::default() };
+            let window = window(Counts::default());
+            trial.load = None;
+            trial.idle = Some(Idle { window, ticks: Some(0), part: None, server: None, surroundings, memory: None });
+        })
+    });
+}
+
+/// A trial of a server that had so many threads and waited so long for its CPU.
+fn waiting(trial: &mut Trial, threads: Option<u64>, share: f64) {
+    let run_delay_ns = Some((share * SECOND_NS).round() as u64);
+    load(trial).server = Some(Usage { run_delay_ns, ..Usage::default() });
+    trial.server_threads_max = threads;
+}
+
+#[test]
+fn a_server_that_waited_for_its_cpu_was_hindered_if_its_own_threads_cannot_be_the_cause() {
+    for threads in [1, 2] {
+        assert_gate(SERVER_RUN_DELAY, ReasonKind::ServerRunDelay, |share| {
+            assessed(&split(), |trial| waiting(trial, Some(threads), share))
+        });
+    }
+    let shared = plan(OPEN);
+    for (plan, threads) in [(&split(), Some(3)), (&split(), None), (&shared, Some(1))] {
+        let assessment = assessed(plan, |trial| waiting(trial, threads, 0.9));
+        assert_eq!(judged(&assessment, ReasonKind::ServerRunDelay).0, Validity::Valid, "{threads:?}");
+    }
+}
+
+#[test]
+fn the_generators_own_waiting_is_judged_in_every_loop_and_its_work_in_an_open_one() {
+    let waited = |plan: &Plan, share: f64| {
+        assessed(plan, |trial| load(trial).window.usage.run_delay_ns = Some((share * SECOND_NS).round() as u64))
+    };
+    let busy = |plan: &Plan, share: f64| {
+        assessed(plan, |trial| load(trial).window.usage.cpu_ns = (share * SECOND_NS).round() as u64)
+    };
+    let closed = Plan { load: Load::Closed { depth: 1 }, ..split() };
+    assert_gate(RUN_DELAY, ReasonKind::RunDelay, |share| waited(&split(), share));
+    assert_gate(RUN_DELAY, ReasonKind::RunDelay, |share| waited(&closed, share));
+    assert_gate(BUSY, ReasonKind::GeneratorBusy, |share| busy(&split(), share));
+    assert_eq!(judged(&busy(&closed, 1.0), ReasonKind::GeneratorBusy).0, Validity::Valid);
+}
+
+#[test]
+fn a_late_generator_spoils_an_open_loop_and_slots_that_it_missed_as_well() {
+    for (pacing, gate) in [(Pacing::Timer, SEND_LAG_TIMER_NS), (Pacing::Spin, SEND_LAG_SPIN_NS)] {
+        let plan = Plan { pacing, ..split() };
+        // The histogram has three digits.
+        for (lag_ns, expected) in [
+            (gate.flag * 0.99, Validity::Valid),
+            (gate.flag * 1.01, Validity::Flagged),
+            (gate.invalid * 0.99, Validity::Flagged),
+            (gate.invalid * 1.01, Validity::Invalid),
+        ] {
+            let assessment = assessed(&plan, |trial| load(trial).window.tally.record_send(0, lag_ns as u64));
+            assert_eq!(judged(&assessment, ReasonKind::SendLag).0, expected, "{pacing:?} {lag_ns}");
+        }
+    }
+    for (missed, expected) in [(0, Validity::Valid), (1, Validity::Flagged), (2, Validity::Invalid)] {
+        let assessment = assessed(&split(), |trial| load(trial).window.tally.counts.handled -= missed);
+        assert_eq!(judged(&assessment, ReasonKind::SlotsMissed).0, expected, "{missed} of 1,000");
+    }
+}
+
+#[test]
+fn a_block_is_spoiled_by_a_slow_probe_before_or_after_it() {
+    let drifted = |before: Option<f64>, after: Option<f64>| {
+        let conditions = Conditions {
+            drift_probe_per_sec: before,
+            drift_probe_after_per_sec: after,
+            drift_probe_median_per_sec: Some(10_000.0),
+            ..Conditions::default()
+        };
+        assess(&split(), &trial(sent()), &conditions)
+    };
+    for (rate, expected) in [(8_501.0, Validity::Valid), (8_499.0, Validity::Invalid)] {
+        for (before, after) in [(rate, 12_000.0), (12_000.0, rate)] {
+            let assessment = drifted(Some(before), Some(after));
+            assert_eq!(judged(&assessment, ReasonKind::Drift).0, expected, "{before} and {after}");
+        }
+    }
+    let spoiled = drifted(Some(10_000.0), Some(8_000.0));
+    assert_eq!(judged(&spoiled, ReasonKind::Drift), (Validity::Invalid, Some(1.0 - 0.8)));
+    for (before, after) in [(None, None), (Some(11_000.0), None), (None, Some(9_000.0))] {
+        assert_eq!(judged(&drifted(before, after), ReasonKind::Drift).0, Validity::Valid);
+    }
+    assert_eq!(judged(&drifted(None, Some(8_000.0)), ReasonKind::Drift).0, Validity::Invalid);
+}
+
+#[test]
+fn what_the_host_did_never_makes_a_server_fail() {
+    let host: [fn(&mut Trial); 5] = [
+        |trial| load(trial).surroundings.foreign_cpu_ns = Some(SECOND_NS as u64),
+        |trial| load(trial).surroundings.steal_ns = Some(SECOND_NS as u64),
+        |trial| waiting(trial, Some(1), 0.5),
+        |trial| load(trial).window.usage.run_delay_ns = Some(SECOND_NS as u64),
+        |trial| load(trial).window.tally.counts.short = 1,
+    ];
+    for spoil in host {
+        let outcome = |counts: fn(&mut Counts)| {
+            let assessment = assessed(&split(), |trial| {
+                spoil(trial);
+                counts(&mut load(trial).window.tally.counts);
+            });
+            assert_eq!(assessment.validity, Validity::Invalid);
+            assessment.outcome
+        };
+        assert_eq!(outcome(|counts| counts.reset = 1), Outcome::Unclear);
+        assert_eq!(outcome(|counts| (counts.lost, counts.cut_off) = (1, 1)), Outcome::Unclear);
+        assert_eq!(outcome(|counts| counts.unanswered = 1), Outcome::Unclear);
+        assert_eq!(outcome(|counts| counts.corrupt = 1), Outcome::Failed, "no host alters a byte");
+    }
+}
+
+#[test]
+fn every_gate_is_recorded_and_flags_before_it_refuses() {
+    let gates = gates();
+    let mut names: Vec<_> = gates.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), gates.len());
+    assert!(gates.iter().all(|(_, gate)| gate.flag <= gate.invalid), "{gates:?}");
 }

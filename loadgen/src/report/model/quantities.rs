@@ -42,7 +42,7 @@ const COMMON: Quantity = Quantity {
 };
 
 /// In the order in which they are shown; those that no arm has are left out.
-pub(in crate::report) const FIGURES: [Quantity; 12] = [
+pub(in crate::report) const FIGURES: [Quantity; 13] = [
     Quantity { is_trend: true, ..latency("response p50", metrics::response_p50) },
     Quantity { is_trend: true, ..latency("response p90", metrics::response_p90) },
     latency("response p95", metrics::response_p95),
@@ -53,6 +53,14 @@ pub(in crate::report) const FIGURES: [Quantity; 12] = [
         source: CellSource::Cpu,
         is_trend: true,
         ..latency("CPU/message", metrics::cpu_per_message_ns)
+    },
+    Quantity {
+        name: "run delay, server",
+        unit: "%",
+        value: metrics::server_run_delay_share,
+        scale: 1e2,
+        show: percent,
+        ..COMMON
     },
     Quantity {
         name: "idle CPU/tick",
@@ -84,6 +92,12 @@ pub(in crate::report) const FIGURES: [Quantity; 12] = [
 /// Recorded in nanoseconds and shown in microseconds.
 const fn latency(name: &'static str, value: Metric) -> Quantity {
     Quantity { name, unit: "us", value, scale: 1e-3, ..COMMON }
+}
+
+/// A share in percent, with two or three digits.
+fn percent(share: f64) -> String {
+    let decimals = if share < 0.1 { 2 } else { 1 };
+    format!("{:.decimals$}", share * 1e2)
 }
 
 fn whole(number: f64) -> String {
