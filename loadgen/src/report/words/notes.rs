@@ -42,7 +42,8 @@ pub(in crate::report) const SCORECARD: &str =
 pub(in crate::report) fn family(size: usize) -> String {
     format!(
         "Simultaneous {:.0} % confidence intervals (Bonferroni, {size} comparisons). Whether\n\
-         two servers differ is decided by Holm's test, which has more power. Equivalent\n\
+         two servers differ is decided by stepwise tests, which have more power: of p90,\n\
+         p95 and p99 each only if those before it are decided. Equivalent\n\
          within {:.0} % (TOST): the interval lies within that margin. 80 % power to detect:\n\
          the smallest difference that four of five such sessions find. More blocks:\n\
          about as many as it takes until another verdict must follow.\n",
