@@ -95,3 +95,33 @@ fn numbers(pair: &PairComparison) -> [String; 7] {
     });
     numbers.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{judge::lag::LagDifference, report::fixture};
+
+    #[test]
+    fn every_result_has_a_word_and_what_is_not_claimed_keeps_its_numbers() {
+        let pair = fixture::pair(1, 0.8, (0.7, 0.9), Verdict::Lower);
+        let comparison = *pair.comparison().unwrap();
+        let of = |result| PairComparison { result, ..pair.clone() };
+        let words = [
+            PairResult::NotCompared,
+            PairResult::NotTested(comparison),
+            PairResult::BoundsDisagree(comparison),
+            PairResult::Compared(comparison),
+        ]
+        .map(|result| (kind(&of(result)), numbers(&of(result))[0].clone()));
+        let words = words.each_ref().map(|(word, estimate)| (*word, estimate.as_str()));
+        assert_eq!(words, [("not_compared", ""), ("not_tested", "0.8"), ("bounds_disagree", "0.8"), ("lower", "0.8")]);
+    }
+
+    #[test]
+    fn a_claim_about_arms_that_were_not_sent_to_alike_is_flagged() {
+        let pair = fixture::pair(1, 0.8, (0.7, 0.9), Verdict::Lower);
+        assert_eq!(flag(&pair), "");
+        let lag = Some(LagDifference { ns: 400.0, limit_ns: 300.0 });
+        assert_eq!(flag(&PairComparison { lag, ..pair }), "send_lag");
+    }
+}

@@ -38,9 +38,14 @@ pub(in crate::report) const SCORECARD: &str =
 /// How to read the claims of a family.
 pub(in crate::report) fn family(size: usize) -> String {
     format!(
-        "ratios of the first to the second; all {size} intervals hold together at {:.0} %\n\
-         within {:.0} %: equivalent (TOST); open, sees 9 %: no verdict, though 9 % would\n\
-         have been found with 80 % power; not tested: a lower quantile is open\n",
+        "ratios of the first to the second; all {size} intervals hold together at {:.0} %,
+\
+         and stepwise tests decide which one is lower; within {:.0} %: equivalent (TOST);
+\
+         open, sees 9 %: no verdict, though 9 % would have been found with 80 % power;
+\
+         not tested: a lower quantile is open
+",
         (1.0 - ALPHA) * 100.0,
         MARGIN * 100.0,
     )
