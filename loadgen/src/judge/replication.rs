@@ -1,7 +1,6 @@
 //! What several sessions say about one metric of two arms: whether sign and size replicate.
 //!
-//! Each session has made its claims with an error rate of its own; here nothing is tested that a single session could not
-//! claim. Equivalence within the margin is claimed for each host by itself and is never combined.
+//! Each session has made its claims with an error rate of its own, and a sign is replicated by such claims alone. Equivalence within the margin is claimed for each host by itself and is never combined.
 
 use super::verdicts::{Direction, PairComparison};
 use crate::stats::random_effects::{Estimate, Heterogeneity, RandomEffects};
@@ -23,17 +22,12 @@ pub(crate) enum Agreement {
     Undecided,
 }
 
-impl Agreement {
-    /// Whether the sign is replicated.
-    pub(crate) fn has_sign(self) -> bool {
-        matches!(self, Self::Replicates | Self::SignOnly)
-    }
-}
-
 /// One metric of two arms over several sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Replication {
     pub(crate) agreement: Agreement,
+    /// The replicated sign: whether the second arm is lower or higher.
+    pub(crate) sign: Option<Direction>,
     pub(crate) heterogeneity: Heterogeneity,
     /// From three sessions on.
     pub(crate) combined: Option<RandomEffects>,
@@ -53,28 +47,37 @@ impl Replication {
         let claims: Vec<Option<Direction>> = claims.map(|pair| pair.claim().map(Direction::from)).collect();
         let shown = comparisons.iter().map(|it| it.estimate);
         let range = (shown.clone().fold(f64::INFINITY, f64::min), shown.fold(f64::NEG_INFINITY, f64::max));
-        let agreement = agreement(&claims, &heterogeneity, combined.as_ref());
-        Some(Self { agreement, heterogeneity, combined, range })
+        let sign = replicated_sign(&claims, combined.as_ref());
+        let agreement = agreement(&claims, sign, &heterogeneity);
+        Some(Self { agreement, sign, heterogeneity, combined, range })
     }
 }
 
-fn agreement(
-    claims: &[Option<Direction>],
-    heterogeneity: &Heterogeneity,
-    combined: Option<&RandomEffects>,
-) -> Agreement {
-    let count = |direction| claims.iter().filter(|claim| **claim == Some(direction)).count();
-    let (lower, higher) = (count(Direction::Lower), count(Direction::Higher));
-    if lower > 0 && higher > 0 {
+fn count(claims: &[Option<Direction>], direction: Direction) -> usize {
+    claims.iter().filter(|claim| **claim == Some(direction)).count()
+}
+
+/// The sign that every session claims; or that two or more claim, none the opposite, if another session would have it as
+/// well, according to the prediction interval.
+fn replicated_sign(claims: &[Option<Direction>], combined: Option<&RandomEffects>) -> Option<Direction> {
+    let prediction = combined.map(|combined| combined.prediction);
+    let (lower, higher) = (count(claims, Direction::Lower), count(claims, Direction::Higher));
+    let (claimed, sign, is_predicted) = match (lower, higher) {
+        (_, 0) => (lower, Direction::Lower, prediction.is_some_and(|(_, high)| high < 0.0)),
+        (0, _) => (higher, Direction::Higher, prediction.is_some_and(|(low, _)| low > 0.0)),
+        _ => return None,
+    };
+    (claimed == claims.len() || claimed >= 2 && is_predicted).then_some(sign)
+}
+
+fn agreement(claims: &[Option<Direction>], sign: Option<Direction>, heterogeneity: &Heterogeneity) -> Agreement {
+    if count(claims, Direction::Lower) > 0 && count(claims, Direction::Higher) > 0 {
         return Agreement::Contradicts;
     }
-    if count(Direction::Equivalent) == claims.len() {
+    if count(claims, Direction::Equivalent) == claims.len() {
         return Agreement::Equivalent;
     }
-    let predicts = |on_side: fn(f64, f64) -> bool| combined.is_some_and(|it| on_side(it.prediction.0, it.prediction.1));
-    let is_replicated = |claimed: usize, on_side| claimed == claims.len() || claimed >= 2 && predicts(on_side);
-    let has_sign = is_replicated(lower, |_, high| high < 0.0) || is_replicated(higher, |low, _| low > 0.0);
-    match (has_sign, heterogeneity.p_value <= HETEROGENEOUS) {
+    match (sign.is_some(), heterogeneity.p_value <= HETEROGENEOUS) {
         (true, false) => Agreement::Replicates,
         (true, true) => Agreement::SignOnly,
         (false, true) => Agreement::Heterogeneous,
@@ -84,7 +87,7 @@ fn agreement(
 
 /// The level of Cochran's test: 10 %, as is usual, since its power is low with few sessions. A rejection takes a claim
 /// away, so it needs no correction for the number of comparisons.
-pub(crate) const HETEROGENEOUS: f64 = 0.1;
+const HETEROGENEOUS: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -106,6 +109,7 @@ mod tests {
             first: "tokio".to_owned(),
             second: "mio".to_owned(),
             result: PairResult::Compared(comparison),
+            lag: None,
         }
     }
 
@@ -117,12 +121,12 @@ mod tests {
     fn what_every_session_claims_replicates_and_only_the_sign_if_sizes_differ() {
         let alike = of(&[pair(0.90, 3.0, Verdict::Lower), pair(0.92, 3.0, Verdict::LowerSizeUnclear)]);
         assert_eq!((alike.agreement, alike.range), (Agreement::Replicates, (0.90, 0.92)));
-        assert!(alike.combined.is_none() && alike.agreement.has_sign());
+        assert!(alike.combined.is_none() && alike.sign == Some(Direction::Lower));
         // Their intervals do not even touch.
         let apart = of(&[pair(0.900, 2.2, Verdict::Lower), pair(0.957, 2.9, Verdict::LowerSizeUnclear)]);
         assert_eq!(apart.agreement, Agreement::SignOnly);
         let higher = of(&[pair(1.10, 3.0, Verdict::Higher), pair(1.09, 3.0, Verdict::Higher)]);
-        assert_eq!(higher.agreement, Agreement::Replicates);
+        assert_eq!((higher.agreement, higher.sign), (Agreement::Replicates, Some(Direction::Higher)));
     }
 
     #[test]
@@ -133,7 +137,7 @@ mod tests {
             pair(1.06, 5.0, Verdict::HigherSizeUnclear),
         ];
         assert_eq!(of(&pairs).agreement, Agreement::Contradicts);
-        assert!(!of(&pairs).agreement.has_sign());
+        assert_eq!(of(&pairs).sign, None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Margin {
     }
 
     /// Converts an estimate, or the end of an interval, to that scale: a ratio to its logarithm.
-    pub(super) fn scaled(self, shown: f64) -> f64 {
+    pub(crate) fn scaled(self, shown: f64) -> f64 {
         match self {
             Self::Ratio(_) => shown.ln(),
             Self::Difference(_) => shown,
