@@ -112,6 +112,20 @@ fn say(arguments: &[&str], folder: &Path) -> Said {
     Said { code: status.code(), stdout: reader.join().unwrap().unwrap(), stderr: complaints.join().unwrap().unwrap() }
 }
 
+/// The same session, as if it had been recorded at another time.
+fn another(session: &Path, folder: &Path) -> PathBuf {
+    let other = folder.join("another");
+    fs::create_dir(&other).unwrap();
+    for name in RECORDED {
+        fs::copy(session.join(name), other.join(name)).unwrap();
+    }
+    let file = other.join("session.json");
+    let mut about: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    about["started_at_unix_ms"] = json!(1);
+    fs::write(file, about.to_string()).unwrap();
+    other
+}
+
 /// The state of every recorded file: absent, a folder, or bytes.
 fn state(folder: &Path) -> Vec<Option<Vec<u8>>> {
     let files = RECORDED.map(|name| folder.join(name));
@@ -305,9 +319,10 @@ fn a_damaged_session_is_reported_or_refused_with_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let base = recorded(folder.path());
     lengthen(&base);
+    let other = another(&base, folder.path());
     each(&base, 0..500, |how, folder, random| {
         let before = state(folder);
-        let extra = [&["report"][..], &["report", "--format", "gha"], &["report", base.to_str().unwrap()]];
+        let extra = [&["report"][..], &["report", "--format", "gha"], &["report", other.to_str().unwrap()]];
         let command = if random.next_u32() % 10 < 8 { extra[0] } else { extra[1 + (random.next_u32() % 2) as usize] };
         let said = say(command, folder);
         let told = format!("{how}: {:?}\n{}\n{}", said.code, said.stdout, said.stderr);

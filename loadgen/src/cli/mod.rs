@@ -104,9 +104,13 @@ pub enum Command {
 
 /// Recorded sessions.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  loadgen report results/SESSION\n  loadgen report results/MONDAY results/TUESDAY")]
+#[command(after_help = "Examples:
+  loadgen report results/SESSION
+  loadgen report results/MONDAY results/TUESDAY results/FRIDAY
+  loadgen report results/MONDAY results/TUESDAY --format csv > forest.csv")]
 pub struct ReportArgs {
-    /// Session folder; several are shown side by side
+    /// Session folder; of several, what each found stands side by side, with whether it replicates and, from three
+    /// sessions on, the mean and what another session would find
     #[arg(required = true, value_name = "DIR", num_args = 1..)]
     pub(crate) folders: Vec<PathBuf>,
 
@@ -125,6 +129,8 @@ pub struct ReportArgs {
 pub enum Format {
     /// Plain text
     Text,
+    /// The forest of several sessions
+    Csv,
     /// JSON for github-action-benchmark (customSmallerIsBetter)
     Gha,
 }

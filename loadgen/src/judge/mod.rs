@@ -8,6 +8,7 @@ pub(crate) mod lag;
 pub(crate) mod metrics;
 pub(crate) mod power;
 pub(crate) mod primary;
+pub(crate) mod replication;
 pub(crate) mod scorecard;
 pub(crate) mod shift;
 #[cfg(test)]

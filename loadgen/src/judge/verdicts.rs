@@ -65,6 +65,18 @@ impl PairComparison {
         }
     }
 
+    /// The same with the arms exchanged.
+    pub(crate) fn reversed(&self) -> Self {
+        let reversed = |it: &Comparison| it.reversed(self.metric.margin);
+        let result = match &self.result {
+            PairResult::NotCompared => PairResult::NotCompared,
+            PairResult::NotTested(it) => PairResult::NotTested(reversed(it)),
+            PairResult::Compared(it) => PairResult::Compared(reversed(it)),
+            PairResult::BoundsDisagree(it) => PairResult::BoundsDisagree(reversed(it)),
+        };
+        Self { first: self.second.clone(), second: self.first.clone(), result, lag: self.lag, ..*self }
+    }
+
     /// Whether the test finds a difference, after the family's correction.
     pub(crate) fn differs(&self) -> bool {
         self.comparison().is_some_and(|comparison| comparison.p_adjusted <= ALPHA)

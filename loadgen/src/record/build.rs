@@ -60,6 +60,16 @@ impl Build {
         Self { binary_sha256: checksum(), ..self }
     }
 
+    /// Whether both are the same code: the same executable, or the same revision without changes, built alike.
+    pub(crate) fn is_same_code(&self, other: &Self) -> bool {
+        let how = |build: &Self| {
+            let Self { git_revision, rustc, target, opt_level, rustflags, debug_build, .. } = build.clone();
+            (git_revision, rustc, target, opt_level, rustflags, debug_build)
+        };
+        let is_clean = self.git_revision.as_ref().is_some_and(|revision| !revision.ends_with("-dirty"));
+        self.binary_sha256.is_some() && self.binary_sha256 == other.binary_sha256 || is_clean && how(self) == how(other)
+    }
+
     /// Enters revision and kind of build in a row.
     pub fn stamp(&self, row: &mut Row) {
         row.git_revision.clone_from(&self.git_revision);
@@ -104,4 +114,25 @@ fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
 fn checksum() -> Option<String> {
     let executable = std::fs::read("/proc/self/exe").ok()?;
     Some(Sha256::digest(executable).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_code_is_the_same_executable_or_a_clean_revision_that_was_built_alike() {
+        let build = |revision: Option<&str>, sha256: Option<&str>| Build {
+            git_revision: revision.map(str::to_owned),
+            binary_sha256: sha256.map(str::to_owned),
+            ..Build::default()
+        };
+        let (clean, dirty) = (build(Some("1a"), Some("f0")), build(Some("1a-dirty"), Some("f1")));
+        assert!(clean.is_same_code(&build(Some("1a"), Some("e0"))), "the path of the checkout is in the executable");
+        assert!(dirty.is_same_code(&build(None, Some("f1"))), "the same executable");
+        assert!(!dirty.is_same_code(&build(Some("1a-dirty"), Some("f2"))), "changed in different ways");
+        assert!(!clean.is_same_code(&build(Some("1b"), Some("e0"))));
+        assert!(!clean.is_same_code(&Build { opt_level: "s".to_owned(), binary_sha256: None, ..clean.clone() }));
+        assert!(!build(None, None).is_same_code(&build(None, None)), "nothing is known of either");
+    }
 }

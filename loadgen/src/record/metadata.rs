@@ -263,10 +263,12 @@ impl PlanRecord {
     }
 
     /// The first thing by which two plans differ that makes their figures incomparable: its name and both values. Seeds
-    /// may differ, and so may the idle window's length: its figures are per tick or per second. Of the server's CPUs
-    /// their number counts, which is that of its workers: where they lie depends on the host.
+    /// may differ, and so may the idle window's length, since its figures are per tick or per second, and the number of
+    /// bursts of the drain window, which comes after the load. Of the server's CPUs their number counts, which is that of
+    /// its workers: where they lie depends on the host.
     pub fn difference(&self, other: &Self) -> Option<(String, Value, Value)> {
-        const MAY_DIFFER: [&str; 5] = ["seed", "idle_ms", "loadgen_cpus", "placement_reason", "flags"];
+        const MAY_DIFFER: [&str; 6] =
+            ["seed", "idle_ms", "drain_bursts", "loadgen_cpus", "placement_reason", "flags"];
         let fields = |plan: &Self| match serde_json::to_value(plan) {
             Ok(Value::Object(fields)) => fields,
             _ => unreachable!("a struct is an object"),

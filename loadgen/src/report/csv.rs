@@ -66,7 +66,7 @@ pub(super) fn shifts(report: &Report) -> Result<Vec<u8>> {
 }
 
 /// The verdict in a word, for scripts.
-fn kind(pair: &PairComparison) -> &'static str {
+pub(super) fn kind(pair: &PairComparison) -> &'static str {
     match &pair.result {
         PairResult::NotCompared => "not_compared",
         PairResult::NotTested(_) => "not_tested",

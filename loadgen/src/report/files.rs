@@ -1,6 +1,10 @@
 //! Sessions by their folders: reads them, renders them, and writes the files that are derived.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,8 +16,7 @@ use super::{
     model::Report,
     pictures::pictures,
     session::JudgedSession,
-    sessions::compare,
-    text,
+    sessions, text,
 };
 use crate::{
     error::Usage,
@@ -32,9 +35,27 @@ pub(crate) fn render_trend(folder: &Path) -> Result<String> {
 /// Several sessions side by side.
 ///
 /// # Errors
-/// If a folder holds no session, or they may not be compared.
-pub(crate) fn render_sessions(folders: &[&Path]) -> Result<Text> {
-    compare(&folders.iter().map(|folder| JudgedSession::read(folder)).collect::<Result<Vec<_>>>()?)
+/// If a folder holds no session or is named twice, or the sessions may not be compared.
+pub(crate) fn render_sessions(folders: &[PathBuf]) -> Result<Text> {
+    sessions::compare(&judged(folders)?)
+}
+
+/// The same as CSV.
+///
+/// # Errors
+/// As [`render_sessions`].
+pub(crate) fn render_sessions_csv(folders: &[PathBuf]) -> Result<Text> {
+    Ok(String::from_utf8(sessions::table(&judged(folders)?)?)?.into())
+}
+
+fn judged(folders: &[PathBuf]) -> Result<Vec<JudgedSession>> {
+    let mut seen = BTreeSet::new();
+    for folder in folders {
+        // A folder that is none is refused when it is read.
+        let is_new = fs::canonicalize(folder).map_or(true, |place| seen.insert(place));
+        ensure!(is_new, "{} is named twice: name each session once", folder.display());
+    }
+    folders.iter().map(|folder| JudgedSession::read(folder)).collect()
 }
 
 /// Renders a session as [`render`] does and puts parts of the report into a Markdown file as well.

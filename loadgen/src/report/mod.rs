@@ -19,7 +19,7 @@ mod trial;
 mod words;
 
 pub(crate) use self::{
-    files::{render, render_into, render_sessions, render_trend},
+    files::{render, render_into, render_sessions, render_sessions_csv, render_trend},
     trial::trial,
     words::reasons::sentence as reason,
 };

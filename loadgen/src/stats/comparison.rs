@@ -68,6 +68,22 @@ pub struct Comparison {
     pub verdict: Verdict,
 }
 
+impl Comparison {
+    /// The same comparison with the arms exchanged.
+    pub(crate) fn reversed(&self, margin: Margin) -> Self {
+        let turned = |shown: f64| margin.shown(-margin.scaled(shown));
+        let (low, high) = self.interval;
+        let verdict = match self.verdict {
+            Verdict::Lower => Verdict::Higher,
+            Verdict::Higher => Verdict::Lower,
+            Verdict::LowerSizeUnclear => Verdict::HigherSizeUnclear,
+            Verdict::HigherSizeUnclear => Verdict::LowerSizeUnclear,
+            Verdict::Equivalent | Verdict::Inconclusive { .. } => self.verdict,
+        };
+        Self { estimate: turned(self.estimate), interval: (turned(high), turned(low)), verdict, ..*self }
+    }
+}
+
 /// The comparisons of a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Compared {

@@ -2,13 +2,15 @@
 //!
 //! The replicate is the block: a slice holds one value per block, never windows or messages. [`comparison`] compares
 //! two arms by signed ranks ([`signed_rank`]), adjusts for the family ([`graph`]) and arrives at a [`verdict`];
-//! [`simulate`] checks on synthetic data that the intervals have their nominal coverage.
+//! [`simulate`] checks on synthetic data that the intervals have their nominal coverage. [`random_effects`] combines the
+//! comparisons of several sessions.
 
 pub mod comparison;
 pub mod graph;
 mod normal;
 pub mod pace;
 pub mod power;
+pub mod random_effects;
 mod rank_sums;
 pub mod signed_rank;
 pub mod simulate;

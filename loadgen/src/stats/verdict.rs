@@ -17,16 +17,24 @@ pub enum Margin {
 }
 
 impl Margin {
-    /// Converts a value to the scale on which differences are taken.
-    pub(super) fn width(self) -> f64 {
+    /// The margin on the scale on which differences are taken.
+    pub(crate) fn width(self) -> f64 {
         match self {
             Self::Ratio(share) => share.ln_1p(),
             Self::Difference(width) => width,
         }
     }
 
+    /// Converts an estimate, or the end of an interval, to that scale: a ratio to its logarithm.
+    pub(crate) fn scaled(self, shown: f64) -> f64 {
+        match self {
+            Self::Ratio(_) => shown.ln(),
+            Self::Difference(_) => shown,
+        }
+    }
+
     /// Converts back from that scale to the displayed one.
-    pub(super) fn shown(self, difference: f64) -> f64 {
+    pub(crate) fn shown(self, difference: f64) -> f64 {
         match self {
             Self::Ratio(_) => difference.exp(),
             Self::Difference(_) => difference,

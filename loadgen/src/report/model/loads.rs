@@ -54,7 +54,7 @@ pub(super) fn tables(session: &JudgedSession) -> Vec<Table> {
 }
 
 /// The claims under every load that is not a primary one.
-pub(super) fn secondary(session: &JudgedSession) -> Vec<SecondaryFamily> {
+pub(in crate::report) fn secondary(session: &JudgedSession) -> Vec<SecondaryFamily> {
     let primary = &session.primary;
     let others = loaded(session).into_iter().filter(|cell| primary.latency != cell.name && primary.cpu != cell.name);
     let family = |cell: LoadedCell<'_>| SecondaryFamily {

@@ -8,7 +8,7 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use self::{
-    loads::SecondaryFamily,
+    loads::{SecondaryFamily, secondary},
     quantities::{FIGURES, Quantity},
     tables::{Cell, Table, TableRow},
 };
