@@ -267,8 +267,7 @@ impl PlanRecord {
     /// bursts of the drain window, which comes after the load. Of the server's CPUs their number counts, which is that of
     /// its workers: where they lie depends on the host.
     pub fn difference(&self, other: &Self) -> Option<(String, Value, Value)> {
-        const MAY_DIFFER: [&str; 6] =
-            ["seed", "idle_ms", "drain_bursts", "loadgen_cpus", "placement_reason", "flags"];
+        const MAY_DIFFER: [&str; 6] = ["seed", "idle_ms", "drain_bursts", "loadgen_cpus", "placement_reason", "flags"];
         let fields = |plan: &Self| match serde_json::to_value(plan) {
             Ok(Value::Object(fields)) => fields,
             _ => unreachable!("a struct is an object"),

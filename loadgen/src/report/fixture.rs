@@ -49,12 +49,6 @@ pub(super) fn plan_record() -> PlanRecord {
     }
 }
 
-/// A session without a trial.
-pub(super) fn session(mut metadata: Metadata, arms: &[&str]) -> JudgedSession {
-    metadata.configuration.arms = arms.iter().map(|arm| (*arm).to_owned()).collect();
-    JudgedSession::of(metadata, Vec::new())
-}
-
 /// A comparison of mio with tokio over 40 blocks.
 pub(super) fn pair(metric: usize, estimate: f64, interval: (f64, f64), verdict: Verdict) -> PairComparison {
     let comparison = Comparison { estimate, interval, level: 0.95, blocks: 40, p_value: 0.0, p_adjusted: 0.0, verdict };

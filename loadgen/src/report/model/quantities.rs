@@ -42,7 +42,7 @@ const COMMON: Quantity = Quantity {
 };
 
 /// In the order in which they are shown; those that no arm has are left out.
-pub(in crate::report) const FIGURES: [Quantity; 13] = [
+pub(in crate::report) const FIGURES: [Quantity; 14] = [
     Quantity { is_trend: true, ..latency("response p50", metrics::response_p50) },
     Quantity { is_trend: true, ..latency("response p90", metrics::response_p90) },
     latency("response p95", metrics::response_p95),
@@ -68,6 +68,13 @@ pub(in crate::report) const FIGURES: [Quantity; 13] = [
         value: metrics::idle_cpu_us_per_tick,
         show: whole,
         is_trend: true,
+        ..COMMON
+    },
+    Quantity {
+        name: "idle CPU/status",
+        unit: "us",
+        value: metrics::idle_cpu_per_status_us,
+        show: |us| format!("{us:.2}"),
         ..COMMON
     },
     Quantity {
