@@ -59,15 +59,18 @@ pub(crate) fn powers(rows: &[Row], arms: &[String], primary: &Primary) -> Vec<Po
             .into_iter()
             .flatten()
             .map(|value| {
-                let [one, other] =
-                    [first, second].map(|arm| cells.told_values(metric.cell(primary), arm, arms, value, metric.quantile));
+                let [one, other] = [first, second]
+                    .map(|arm| cells.told_values(metric.cell(primary), arm, arms, value, metric.quantile));
                 let pairs = one?.into_iter().zip(other?);
                 Some(pairs.map(|(one, other)| other.ln() - one.ln()).collect())
             })
             .collect::<Option<_>>()?;
         let worst = |level: f64| {
             let intervals: Option<Vec<Interval>> = noise.iter().map(|noise| interval(noise, level)).collect();
-            intervals?.into_iter().map(|it| (standard_error(&it), it.level)).max_by(|one, other| one.0.total_cmp(&other.0))
+            intervals?
+                .into_iter()
+                .map(|it| (standard_error(&it), it.level))
+                .max_by(|one, other| one.0.total_cmp(&other.0))
         };
         let (pair, control) = (worst(of_pairs)?, worst(of_control)?);
         Some(Power {

@@ -98,12 +98,7 @@ pub(super) fn secondary() -> &'static [PrimaryMetric] {
 }
 
 /// A quantile of the latency, between its two bounds: they differ by the generator's own send lag.
-const fn rung(
-    name: &'static str,
-    quantile: f64,
-    response: metrics::Metric,
-    service: metrics::Metric,
-) -> PrimaryMetric {
+const fn rung(name: &'static str, quantile: f64, response: metrics::Metric, service: metrics::Metric) -> PrimaryMetric {
     PrimaryMetric { quantile: Some(quantile), other_bound: Some(service), ..ratio(name, response) }
 }
 

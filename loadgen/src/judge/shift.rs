@@ -96,11 +96,7 @@ impl Shift {
         for point in decided {
             let is_lower = |point: &ShiftPoint| point.ratio < 1.0;
             if is_lower(point) != is_lower(before) {
-                return Some(Crossing {
-                    from: before.name,
-                    to: point.name,
-                    second_is_lower_before: is_lower(before),
-                });
+                return Some(Crossing { from: before.name, to: point.name, second_is_lower_before: is_lower(before) });
             }
             before = point;
         }
@@ -118,16 +114,8 @@ mod tests {
         let noise = 1.0 + 0.001 * ((block * 7 + arm.len() as u64 * 3) % 11) as f64;
         let at = |index: usize| Some((1e7 * (index + 1) as f64 * factors[index] * noise) as u64);
         let response_ns = Latency { p50: at(4), p90: at(8), p95: at(9), p99: at(11), ..Latency::default() };
-        let response_shape_ns = Shape {
-            p10: at(0),
-            p20: at(1),
-            p30: at(2),
-            p40: at(3),
-            p60: at(5),
-            p70: at(6),
-            p80: at(7),
-            p98: at(10),
-        };
+        let response_shape_ns =
+            Shape { p10: at(0), p20: at(1), p30: at(2), p40: at(3), p60: at(5), p70: at(6), p80: at(7), p98: at(10) };
         let echoed_count = Some(10_000);
         Row { block, arm: arm.to_owned(), response_ns, response_shape_ns, echoed_count, ..Row::default() }
     }

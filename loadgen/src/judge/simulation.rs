@@ -218,7 +218,8 @@ fn a_wrong_direction_or_size_is_claimed_in_at_most_one_session_of_twenty() {
 #[test]
 fn differences_that_are_there_are_found() {
     let case = Case { truth: [[1.0, 1.3, 1.6]; 6], heavy: false, ..PLAIN };
-    let judgement = judge(&case.session(&mut ChaCha8Rng::seed_from_u64(1)), &ARMS.map(str::to_owned), &Primary::default());
+    let judgement =
+        judge(&case.session(&mut ChaCha8Rng::seed_from_u64(1)), &ARMS.map(str::to_owned), &Primary::default());
     assert_eq!(judgement.pairs.len(), 18);
     assert!(judgement.pairs.iter().all(|pair| pair.differs() && pair.claim().is_some()));
     let wrong = Case { truth: [EQUAL; 6], ..case };

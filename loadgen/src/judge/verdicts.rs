@@ -110,9 +110,8 @@ impl Judgement {
         let is_compared = |pairs: &[PairComparison], name: &str| {
             pairs.iter().any(|pair| pair.metric.name == name && pair.comparison().is_some())
         };
-        let lacks = |pair: &PairComparison| {
-            pair.comparison().is_some() && !is_compared(&self.control, pair.metric.name)
-        };
+        let lacks =
+            |pair: &PairComparison| pair.comparison().is_some() && !is_compared(&self.control, pair.metric.name);
         let compared = self.control.iter().any(|pair| pair.comparison().is_some());
         if !compared || self.pairs.iter().any(lacks) {
             ControlResult::Missing
@@ -176,13 +175,13 @@ fn family(
 ) -> Vec<PairComparison> {
     let members: Vec<FamilyMember> = metrics
         .iter()
-        .flat_map(|metric| pairs.iter().map(|(first, second)| FamilyMember { metric: *metric, arms: [*first, *second] }))
+        .flat_map(|metric| {
+            pairs.iter().map(|(first, second)| FamilyMember { metric: *metric, arms: [*first, *second] })
+        })
         .collect();
     let first_bounds: Vec<Series> = members.iter().map(|it| it.values(it.metric.value, cells, arms, primary)).collect();
-    let other_bounds: Vec<Option<Series>> = members
-        .iter()
-        .map(|it| it.metric.other_bound.map(|value| it.values(value, cells, arms, primary)))
-        .collect();
+    let other_bounds: Vec<Option<Series>> =
+        members.iter().map(|it| it.metric.other_bound.map(|value| it.values(value, cells, arms, primary))).collect();
     let bounds = first_bounds.iter().zip(&other_bounds);
     let family: Vec<Member<'_>> = members
         .iter()
@@ -217,9 +216,7 @@ impl FamilyMember {
     /// Without values there is no comparison, but it still counts as one of the family.
     fn values(&self, value: metrics::Metric, cells: &Cells<'_>, arms: &[String], primary: &Primary) -> Series {
         let cell = self.metric.cell(primary);
-        Series(self.arms.map(|arm| {
-            cells.told_values(cell, arm, arms, value, self.metric.quantile).unwrap_or_default()
-        }))
+        Series(self.arms.map(|arm| cells.told_values(cell, arm, arms, value, self.metric.quantile).unwrap_or_default()))
     }
 
     fn lag(&self, cells: &Cells<'_>, primary: &Primary) -> Option<LagDifference> {

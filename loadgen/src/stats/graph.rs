@@ -35,8 +35,8 @@ pub fn adjusted(chains: &[Vec<usize>], p_values: &[f64]) -> Vec<f64> {
     let mut adjusted = vec![1.0; p_values.len()];
     let mut chains: Vec<&[usize]> = chains.iter().map(Vec::as_slice).filter(|chain| !chain.is_empty()).collect();
     let mut so_far = 0.0_f64;
-    while let Some(least) = (0..chains.len())
-        .min_by(|one, other| p_values[chains[*one][0]].total_cmp(&p_values[chains[*other][0]]))
+    while let Some(least) =
+        (0..chains.len()).min_by(|one, other| p_values[chains[*one][0]].total_cmp(&p_values[chains[*other][0]]))
     {
         let next = chains[least][0];
         // No hypothesis is rejected before those that hand their shares to it.

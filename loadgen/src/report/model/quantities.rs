@@ -69,20 +69,8 @@ pub(in crate::report) const FIGURES: [Quantity; 12] = [
         is_trend: true,
         ..COMMON
     },
-    Quantity {
-        name: "drain rate",
-        unit: "1/s",
-        value: metrics::drain_rate_per_sec,
-        show: show_count,
-        ..COMMON
-    },
-    Quantity {
-        name: "closed loop",
-        unit: "1/s",
-        value: |row| row.peak_rate_per_sec,
-        show: show_count,
-        ..COMMON
-    },
+    Quantity { name: "drain rate", unit: "1/s", value: metrics::drain_rate_per_sec, show: show_count, ..COMMON },
+    Quantity { name: "closed loop", unit: "1/s", value: |row| row.peak_rate_per_sec, show: show_count, ..COMMON },
     Quantity {
         name: "memory PSS",
         unit: "KiB",
