@@ -155,7 +155,7 @@ pub(crate) fn fan_out_per_sec(row: &Row) -> Option<f64> {
 }
 
 /// CPU time of the server per status line that arrived in the idle window, in microseconds.
-pub(crate) fn idle_cpu_per_status_us(row: &Row) -> Option<f64> {
+pub(crate) fn idle_cpu_us_per_status(row: &Row) -> Option<f64> {
     ratio(row.server_cpu_ns_idle, row.status_count_idle).map(|ns| ns / 1e3)
 }
 
@@ -321,9 +321,9 @@ mod tests {
             ..Row::default()
         };
         assert_eq!(fan_out_per_sec(&row), Some(320.0));
-        assert_eq!((idle_cpu_us_per_tick(&row), idle_cpu_per_status_us(&row)), (Some(60.0), Some(0.9375)));
+        assert_eq!((idle_cpu_us_per_tick(&row), idle_cpu_us_per_status(&row)), (Some(60.0), Some(0.9375)));
         let silent = Row { ticks_idle_count: Some(0), status_count_idle: Some(0), ..row.clone() };
-        assert_eq!((idle_cpu_us_per_tick(&silent), idle_cpu_per_status_us(&silent)), (None, None));
+        assert_eq!((idle_cpu_us_per_tick(&silent), idle_cpu_us_per_status(&silent)), (None, None));
         assert_eq!(fan_out_per_sec(&silent), Some(0.0));
         assert_eq!(fan_out_per_sec(&Row { idle_ms: Some(0.0), ..row }), None, "there was no window");
     }

@@ -332,8 +332,13 @@ fn idle(trial: &Trial) -> String {
         return String::new();
     };
     let seconds = usage.at_ns as f64 / 1e9;
+    // A slope, as in a comparison: less what there was in the first part.
+    let (first_wakeups, first_ticks) = idle.part.map_or((0, 0), |part| (part.wakeups, part.ticks));
     let per_tick = match (usage.voluntary_switches, idle.ticks) {
-        (Some(count), Some(ticks)) if ticks > 0 => format!(", {:.1} wake-ups per tick", count as f64 / ticks as f64),
+        (Some(count), Some(ticks)) if ticks > first_ticks => {
+            let slope = count.saturating_sub(first_wakeups) as f64 / (ticks - first_ticks) as f64;
+            format!(", {slope:.1} wake-ups per tick")
+        }
         (Some(count), _) => format!(", {:.1} wake-ups/s", count as f64 / seconds),
         (None, _) => String::new(),
     };

@@ -73,7 +73,7 @@ pub(in crate::report) const FIGURES: [Quantity; 14] = [
     Quantity {
         name: "idle CPU/status",
         unit: "us",
-        value: metrics::idle_cpu_per_status_us,
+        value: metrics::idle_cpu_us_per_status,
         show: |us| format!("{us:.2}"),
         ..COMMON
     },
