@@ -64,6 +64,7 @@ fn a_delay_is_wasted_once_per_echo_of_a_burst_after_it_has_come() {
     assert_eq!(clients.last_done_ns(), 0, "nothing came back");
     clients.start_burst();
     let begun_ns = clock::now_ns();
+    clients.behaviour.recorder.littles_law.begin(3, begun_ns, begun_ns);
     clients.behaviour.on_done(3, begun_ns);
     assert!(clock::now_ns() - begun_ns >= 3 * delay.as_nanos() as u64);
     assert_eq!(clients.last_done_ns(), begun_ns, "the delay comes after the echo");

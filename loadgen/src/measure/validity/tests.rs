@@ -178,7 +178,8 @@ fn at_limits(gate: Gate) -> [(f64, Validity); 4] {
 
 /// Holds that a gate judges trials made from values as at its limits.
 fn assert_gate(gate: Gate, kind: ReasonKind, assessed: impl Fn(f64) -> Assessment) {
-    for (value, expected) in at_limits(gate) {
+    // A gate that never makes a trial invalid has one limit.
+    for (value, expected) in at_limits(gate).into_iter().filter(|(value, _)| value.is_finite()) {
         let (validity, said) = judged(&assessed(value), kind);
         assert_eq!(validity, expected, "{kind:?} of {value}");
         assert!(said.is_none_or(|said| (said - value).abs() < value * 1e-6), "{kind:?}: {said:?} for {value}");
