@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::{
-    trial::{HostActivity, Loaded, PEAK_DELAY, Peak, Trial, peak_length},
+    trial::{HostActivity, Loaded, Peak, Trial, peak_length},
     validity::{Assessment, Conditions, busy_share},
 };
 use crate::{
@@ -100,7 +100,7 @@ pub(crate) fn row(entry: &Entry<'_>) -> Row {
         }
         drain_window(&mut row, trial);
         if let Some(peak) = &trial.peak {
-            throughput(&mut row, peak);
+            throughput(&mut row, entry.plan, peak);
         }
         row.response_undisturbed_ns = response(trial.undisturbed.as_ref());
     }
@@ -288,10 +288,10 @@ fn response(loaded: Option<&Loaded>) -> Latency {
 }
 
 /// The rates of the closed loop, and the delay that makes the difference.
-fn throughput(row: &mut Row, peak: &Peak) {
+fn throughput(row: &mut Row, plan: &Plan, peak: &Peak) {
     row.peak_rate_per_sec = Some(rate(&peak.plain));
     row.peak_rate_delayed_per_sec = peak.delayed.as_ref().map(rate);
-    row.peak_delay_ns = Some(PEAK_DELAY.as_nanos() as u64);
+    row.peak_delay_ns = Some(plan.peak_delay.as_nanos() as u64);
     row.server_cpu_ns_peak = peak.server.as_ref().map(|usage| usage.cpu_ns);
 }
 

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::Result;
 pub(crate) use measured::{Drained, HostActivity, Idle, IdlePart, KernelMemory, Loaded, Peak, Trial};
-pub(crate) use peak::{DELAY as PEAK_DELAY, length as peak_length};
+pub(crate) use peak::length as peak_length;
 use servers::clock;
 
 use crate::{

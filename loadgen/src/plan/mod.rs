@@ -30,6 +30,10 @@ pub use self::{
 /// Default status interval.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Default of [`Plan::peak_delay`]: a tenth of what a message costs the generator, so that the pair works as before. A pair
+/// that takes more than some 10 us per message takes a longer one: the noise of its rate hides this one.
+pub(crate) const PEAK_DELAY: Duration = Duration::from_nanos(500);
+
 /// One trial: the load, the windows and the placement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -60,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) congestion: String,
     /// Time that the generator wastes before each message, to see who follows; zero in a measurement.
     pub(crate) generator_delay: Duration,
+    /// Time that the generator wastes before each message in half of the peak window; more than 0.
+    pub(crate) peak_delay: Duration,
     /// Conditions worth a flag on every trial, such as a generator without a CPU of its own.
     pub(crate) flags: Vec<Caveat>,
 }

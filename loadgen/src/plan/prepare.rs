@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Cohorts, HostArgs, Load, Pacing, PacingChoice, Payloads, Placed, Plan, Windows, validation::HostLimits};
+use super::{
+    Cohorts, HostArgs, Load, PEAK_DELAY, Pacing, PacingChoice, Payloads, Placed, Plan, Windows, validation::HostLimits,
+};
 
 /// The parts of a plan that do not depend on the host.
 pub(crate) struct Shape {
@@ -45,6 +47,7 @@ pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         nodelay: !host.nagle,
         congestion: host.congestion.clone(),
         generator_delay: host.generator_delay,
+        peak_delay: PEAK_DELAY,
         flags,
     };
     // Connections need descriptors here, and the processes that are started inherit the limit.

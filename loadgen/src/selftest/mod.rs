@@ -35,8 +35,8 @@ use crate::{
         validity::{Conditions, assess},
     },
     plan::{
-        Arrivals, Cohorts, HostArgs, Load, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape, Windows, prepare,
-        units::show_us,
+        Arrivals, Cohorts, HostArgs, Load, PEAK_DELAY, PacingChoice, Payloads, PlacementKind, Plan, Rate, Shape,
+        Windows, prepare, units::show_us,
     },
     record::Validity,
     report::reason,
@@ -175,6 +175,7 @@ struct Setup {
     pacing: PacingChoice,
     drain_bursts: u32,
     generator_delay: Duration,
+    peak_delay: Duration,
 }
 
 impl Setup {
@@ -191,6 +192,7 @@ impl Setup {
             pacing: PacingChoice::Auto,
             drain_bursts: 0,
             generator_delay: Duration::ZERO,
+            peak_delay: PEAK_DELAY,
         }
     }
 
@@ -212,7 +214,8 @@ impl Setup {
             cohorts: Cohorts::default(),
         };
         let standard = HostArgs::standard(self.pacing, PlacementKind::Split);
-        prepare(shape, &HostArgs { generator_delay: self.generator_delay, ..standard }, self.seed)
+        let host = HostArgs { generator_delay: self.generator_delay, ..standard };
+        Ok(Plan { peak_delay: self.peak_delay, ..prepare(shape, &host, self.seed)? })
     }
 
     /// A trial of the fault server with these arguments.

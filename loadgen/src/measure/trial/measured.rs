@@ -110,7 +110,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Peak {
     /// Without a delay but that of the plan.
     pub(crate) plain: Window,
-    /// With a delay of [`PEAK_DELAY`](super::PEAK_DELAY) more before each message; `None` after a signal.
+    /// With the delay of the plan's peak window as well; `None` after a signal.
     pub(crate) delayed: Option<Window>,
     /// Messages per second of every window without a delay, and of every one with it.
     pub(crate) rates_per_sec: [Vec<f64>; 2],

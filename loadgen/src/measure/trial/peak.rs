@@ -14,10 +14,6 @@ use crate::{
     plan::{Load, Pacing, Plan},
 };
 
-/// The time that the generator wastes before each message in half of the windows: a tenth of what a message costs it, so
-/// that the rate changes by more than its noise, and the pair works as before.
-pub(crate) const DELAY: Duration = Duration::from_nanos(500);
-
 /// Whether a window has the delay, in the order of the windows. No trend is in the difference of the two halves, neither
 /// a linear nor a quadratic one (Thue-Morse).
 const DELAYED: [bool; 8] = [false, true, true, false, true, false, false, true];
@@ -54,7 +50,7 @@ impl Measurement<'_> {
             if self.engine.is_interrupted() {
                 break;
             }
-            let extra = if is_delayed { DELAY } else { Duration::ZERO };
+            let extra = if is_delayed { self.plan.peak_delay } else { Duration::ZERO };
             self.engine.set_delay(self.plan.generator_delay + extra);
             let window = self.engine.closed_loop(depth, each, pacing)?;
             let half = usize::from(is_delayed);
