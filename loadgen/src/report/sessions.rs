@@ -59,9 +59,7 @@ pub(super) fn compare(sessions: &[JudgedSession]) -> Result<Text> {
         Some(difference) => text.push(differing_hosts(&difference)),
         None => text.push(figures(sessions, &arms)),
     }
-    let withheld_by = |(index, session): (usize, &JudgedSession)| {
-        Some((label(index), session.judgement.withheld_reason(session.is_complete())?))
-    };
+    let withheld_by = |(index, session): (usize, &JudgedSession)| Some((label(index), session.withheld_reason()?));
     if let Some((label, reason)) = sessions.iter().enumerate().find_map(withheld_by) {
         return Ok(text.with(format!("\nverdicts are not compared. {label}: ")).with(withheld(reason)).with("\n"));
     }

@@ -133,12 +133,12 @@ impl Report {
     pub(super) fn of(session: &JudgedSession, pictures: Vec<Picture>) -> Self {
         let metadata = &session.metadata;
         let (environment, build) = (&metadata.environment, &metadata.build);
-        let is_complete = metadata.state == State::Complete;
-        let withheld = session.judgement.withheld_reason(is_complete);
+        let withheld = session.withheld_reason();
         let arms = contestants(&session.arms);
         let several_loads = !metadata.configuration.cells.is_empty();
         let loads = if several_loads { loads::tables(session) } else { Vec::new() };
-        let secondary = if several_loads && withheld.is_none() { loads::secondary(session) } else { Vec::new() };
+        let explores = matches!(withheld, None | Some(WithheldReason::Exploratory));
+        let secondary = if several_loads && explores { loads::secondary(session) } else { Vec::new() };
         let rules = scorecard(&session.rows, &arms, &metadata.logic_lines);
         Self {
             session_id: metadata.session_id.clone(),
@@ -252,6 +252,10 @@ fn claims(session: &JudgedSession) -> Vec<MetricClaims> {
 }
 
 fn notes(session: &JudgedSession) -> Vec<Note> {
+    if session.is_exploratory() {
+        // There are no figures to read.
+        return Vec::new();
+    }
     let pacing = session.plan_of(&session.primary.latency).map(|plan| plan.pacing);
     let cpu = match session.primary.cpu.as_str() {
         "" if pacing == Some(Pacing::Spin) => Some(Note::SpinningClient),
