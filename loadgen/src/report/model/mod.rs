@@ -17,7 +17,7 @@ use crate::{
     judge::{
         blocks::BlockCount,
         metrics::contestants,
-        scorecard::{Rule, RuleSection, scorecard},
+        scorecard::{Rule, RuleSection, RuleValue, scorecard},
         verdicts::{ControlResult, Judgement, PairComparison, WithheldReason},
     },
     plan::Pacing,
@@ -222,8 +222,10 @@ impl RuleTable {
         let RuleSection { rule, outcomes, lines } = section;
         let outcomes = outcomes.into_iter().map(Cell::Outcome).collect();
         let satisfied = TableRow { name: "satisfied".to_owned(), cells: outcomes };
+        // A session of chosen cells has values for some lines only.
         let lines = lines
             .into_iter()
+            .filter(|line| line.values.iter().any(|value| *value != RuleValue::Unknown))
             .map(|line| TableRow { name: line.name, cells: line.values.into_iter().map(Cell::from).collect() });
         let rows = [satisfied].into_iter().chain(lines).filter(|row| !row.cells.is_empty()).collect();
         Self { rule, table: Table { corner: String::new(), columns: arms.to_vec(), rows } }
