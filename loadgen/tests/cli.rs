@@ -125,7 +125,7 @@ fn servers_are_listed_one_per_line() {
 
 #[test]
 fn impossible_requests_are_refused_with_one_line_and_exit_2() {
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 30] = [
         (&["run", "--server", "blocking"], "one connection at a time"),
         (&["compare", "--servers", "mio,blocking"], "one connection at a time"),
         (&["run", "--server", "mio", "--connections", "0"], "0 connections"),

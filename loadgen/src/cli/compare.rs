@@ -38,13 +38,12 @@ pub struct CompareArgs {
     #[arg(long, default_value = "quick", value_enum)]
     pub(crate) profile: ProfileName,
 
-    /// Cells of --profile full to run, by their names or first words: work,heavy-tail [default: all]
+    /// Cells of --profile full to run, by their names or first words: rate,payload-1KiB [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) cells: Vec<String>,
 
-    /// Number of blocks, in each of which every server runs once, rounded up so that every server has every place in
-    /// their order equally often; with --profile full that of the primary cells, or of each of --cells [default: the
-    /// profile's, fewer on a slow host]
+    /// Number of blocks, in each of which every server runs once, rounded up to a balanced order; with --profile full
+    /// that of the primary cells, or of each of --cells [default: the profile's, fewer on a slow host]
     #[arg(long, value_name = "N")]
     pub(crate) blocks: Option<u64>,
 
