@@ -125,7 +125,7 @@ fn servers_are_listed_one_per_line() {
 
 #[test]
 fn impossible_requests_are_refused_with_one_line_and_exit_2() {
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 30] = [
         (&["run", "--server", "blocking"], "one connection at a time"),
         (&["compare", "--servers", "mio,blocking"], "one connection at a time"),
         (&["run", "--server", "mio", "--connections", "0"], "0 connections"),
@@ -145,6 +145,11 @@ fn impossible_requests_are_refused_with_one_line_and_exit_2() {
         (&["run", "--target", "192.0.2.1:9", "--source-addresses", "2"], "127/8"),
         (&["run", "--server", "mio", "--duration", "0s", "--slow-readers", "1"], "need a load"),
         (&["compare", "--blocks", "0"], "0 blocks"),
+        (&["compare", "--blocks", "6"], "6 blocks: too few for any verdict, 12 or more are needed"),
+        (&["compare", "--profile", "full", "--blocks", "6"], "20 or more are needed"),
+        (&["compare", "--profile", "full", "--cells", "rat"], "rate-10, rate-30"),
+        (&["compare", "--profile", "full", "--cells", "storm"], "needs --handshake"),
+        (&["compare", "--cells", "rate"], "--profile full"),
         (&["compare", "--profile", "full", "--payload", "1KiB"], "--payload"),
         (&["compare", "--profile", "full", "--rate", "1k..2k"], "--rate 60k"),
         (&["compare", "--resume", "/nowhere"], "session.json"),

@@ -20,8 +20,9 @@ use crate::{
   loadgen compare --servers mio,tokio --blocks 20
   loadgen compare --servers mio,mio        the noise of this host
   loadgen compare --profile full
+  loadgen compare --profile full --cells connections,payload
   loadgen compare --rate 50k --connections 1000 --seed 7
-  loadgen compare --resume results/SESSION
+  loadgen compare --resume results/SESSION --keep-going
   loadgen compare --command mine='./mine {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
     /// Servers to compare; name one twice to compare it with itself (if none is named twice, the first one runs twice)
@@ -37,7 +38,12 @@ pub struct CompareArgs {
     #[arg(long, default_value = "quick", value_enum)]
     pub(crate) profile: ProfileName,
 
-    /// Number of blocks, in each of which every server runs once [default: the profile's, fewer on a slow host]
+    /// Cells of --profile full to run, by their names or first words: rate,payload-1KiB [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) cells: Vec<String>,
+
+    /// Number of blocks, in each of which every server runs once, rounded up to a balanced order; with --profile full
+    /// that of the primary cells, or of each of --cells [default: the profile's, fewer on a slow host]
     #[arg(long, value_name = "N")]
     pub(crate) blocks: Option<u64>,
 
@@ -58,6 +64,10 @@ pub struct CompareArgs {
     /// Seed of the order of the trials and of the send schedules [default: random, and printed]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+
+    /// Go on even if the first blocks show that this host cannot be measured on
+    #[arg(long)]
+    pub(crate) keep_going: bool,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,
@@ -80,8 +90,8 @@ pub struct CompareArgs {
 }
 
 /// The options that --resume takes from the session.
-const BEGINNING: [&str; 10] =
-    ["servers", "guests", "profile", "blocks", "rate", "connections", "payload", "seed", "out", "HostArgs"];
+const BEGINNING: [&str; 11] =
+    ["servers", "guests", "profile", "cells", "blocks", "rate", "connections", "payload", "seed", "out", "HostArgs"];
 
 /// Thoroughness of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -90,7 +100,7 @@ pub enum ProfileName {
     Smoke,
     /// One load in 40 short blocks, within 225 s on two CPUs
     Quick,
-    /// Many loads and the scorecard of the four rules, about 40 minutes; a pilot finds the rates
+    /// Many loads and the scorecard of the four rules, within an hour; a pilot finds the rates
     Full,
 }
 
@@ -139,7 +149,9 @@ mod tests {
         let compare = command.find_subcommand("compare").unwrap();
         let mut refused = 0;
         for argument in compare.get_arguments().filter(|argument| !argument.is_global_set()) {
-            let Some(long) = argument.get_long().filter(|long| !["resume", "trust", "help"].contains(long)) else {
+            let Some(long) =
+                argument.get_long().filter(|long| !["resume", "trust", "keep-going", "help"].contains(long))
+            else {
                 continue;
             };
             let value = match (argument.get_action(), argument.get_possible_values().first()) {
@@ -154,6 +166,6 @@ mod tests {
             refused += usize::from(is_read);
         }
         assert!(refused >= 5, "{refused} options were tried");
-        assert!(Cli::try_parse_from(["loadgen", "compare", "--resume", "d", "--trust"]).is_ok());
+        assert!(Cli::try_parse_from(["loadgen", "compare", "--resume", "d", "--trust", "--keep-going"]).is_ok());
     }
 }

@@ -114,6 +114,8 @@ pub(crate) enum WithheldReason {
     NoControl,
     /// The control differs from itself.
     Untrusted,
+    /// The loads of the primary claims were not chosen: the others only explore.
+    Exploratory,
 }
 
 impl Judgement {

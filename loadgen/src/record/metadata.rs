@@ -78,13 +78,14 @@ pub struct Configuration {
     /// Number of blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u64>,
-    /// The plan, or that of the cell from which the primary claims on latency come.
+    /// The plan, or that of the cell from which the primary claims on latency come; without such claims, of the first
+    /// cell that sends messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanRecord>,
     /// The cells; none if there is one load only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<CellRecord>,
-    /// Loads beyond the limits of the host.
+    /// Loads that were left out, since the host does not carry them or something is missing that they need.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dropped_cells: Vec<DroppedCell>,
     /// Results of the pilot.
@@ -93,7 +94,7 @@ pub struct Configuration {
     /// The rate that fractions are taken of.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
     pub slowest_rate_per_sec: Option<f64>,
-    /// The cells from which the primary claims come; none if there is one load only.
+    /// The cells from which the primary claims come; none if there is one load only, or not all of them were chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary: Option<Primary>,
     /// Working folder at the start, to which commands of guests may be relative.
@@ -126,7 +127,7 @@ pub struct CellRecord {
     pub plan: PlanRecord,
 }
 
-/// A load beyond the limits of the host.
+/// A load that was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedCell {
     /// Its name.

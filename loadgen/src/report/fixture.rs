@@ -78,6 +78,13 @@ pub(super) fn metric_claims(plan: Option<PlanRecord>, pairs: Vec<PairComparison>
 /// A session of 40 blocks and one load cell, in which mio is slower than this arm; mio runs twice, and the name of the
 /// arm is also that of the session, the host and its CPU, and in the command and the title of a picture.
 pub(super) fn report(strange: &str) -> Report {
+    let primary = Primary { latency: strange.to_owned(), cpu: strange.to_owned() };
+    let picture = Picture { name: "verdicts".to_owned(), title: strange.to_owned(), svg: "<svg/>".to_owned() };
+    Report::of(&of_one_cell(strange, Some(primary)), vec![picture])
+}
+
+/// A session as [`report`] has it, with these primary cells.
+pub(super) fn of_one_cell(strange: &str, primary: Option<Primary>) -> JudgedSession {
     let arms = [format!("{strange}."), "tokio".to_owned(), "tokio#2".to_owned()];
     let cell = CellRecord { cell: strange.to_owned(), arms: arms.to_vec(), blocks: 40, plan: plan_record() };
     let metadata = Metadata {
@@ -85,16 +92,16 @@ pub(super) fn report(strange: &str) -> Report {
         state: State::Complete,
         command: vec![strange.to_owned()],
         configuration: Configuration {
+            plan: Some(plan_record()),
             cells: vec![cell],
-            primary: Some(Primary { latency: strange.to_owned(), cpu: strange.to_owned() }),
+            primary,
             ..Configuration::default()
         },
         environment: Facts { host: strange.to_owned(), cpu_model: Some(strange.to_owned()), ..Facts::default() },
         ..Metadata::unknown()
     };
     let rows = (1..=40).flat_map(|block| arms.clone().map(|arm| row(strange, block, &arm)));
-    let picture = Picture { name: "verdicts".to_owned(), title: strange.to_owned(), svg: "<svg/>".to_owned() };
-    Report::of(&JudgedSession::of(metadata, rows.collect()), vec![picture])
+    JudgedSession::of(metadata, rows.collect())
 }
 
 fn row(cell: &str, block: u64, arm: &str) -> Row {

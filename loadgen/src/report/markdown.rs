@@ -25,7 +25,9 @@ pub(super) fn markdown(report: &Report) -> String {
     if !report.scorecard.is_empty() {
         section(&mut text, "The four rules", &fenced(&text::scorecard(report)));
     }
-    section(&mut text, "Figures", &fenced(&text::figures(report)));
+    if !report.figures.rows.is_empty() {
+        section(&mut text, "Figures", &fenced(&text::figures(report)));
+    }
     if !report.pictures.is_empty() {
         section(&mut text, "Pictures", &report.pictures.iter().map(picture).collect::<String>());
     }

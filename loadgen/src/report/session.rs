@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     judge::{
         counted::of_cell,
-        verdicts::{Judgement, judge},
+        verdicts::{Judgement, WithheldReason, judge},
     },
     record::{Metadata, PlanRecord, Primary, Row, State, Trials, is_running, read_rows},
     terminal,
@@ -59,6 +59,21 @@ impl JudgedSession {
     /// Whether all the blocks that were planned are there.
     pub(super) fn is_complete(&self) -> bool {
         self.metadata.state == State::Complete
+    }
+
+    /// Whether the cells that primary claims come from were not chosen.
+    pub(super) fn is_exploratory(&self) -> bool {
+        let configuration = &self.metadata.configuration;
+        !configuration.cells.is_empty() && configuration.primary.is_none()
+    }
+
+    /// Why no primary claim is made, if so.
+    pub(super) fn withheld_reason(&self) -> Option<WithheldReason> {
+        match self.judgement.withheld_reason(self.is_complete()) {
+            Some(WithheldReason::Partial) => Some(WithheldReason::Partial),
+            _ if self.is_exploratory() => Some(WithheldReason::Exploratory),
+            reason => reason,
+        }
     }
 
     /// The plan of a cell, or of the only load; `None` if session.json was cut.

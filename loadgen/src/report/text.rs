@@ -12,7 +12,10 @@ use super::{
     },
 };
 use crate::{
-    judge::{blocks::BlockCount, verdicts::PairComparison},
+    judge::{
+        blocks::BlockCount,
+        verdicts::{PairComparison, WithheldReason},
+    },
     plan::units::show_count,
     text::{Text, plain},
 };
@@ -80,6 +83,9 @@ fn plain_note(note: &str) -> Text {
 
 /// The claims, behind the result of the control.
 pub(super) fn claims(report: &Report) -> Text {
+    if report.withheld == Some(WithheldReason::Exploratory) {
+        return explored(report);
+    }
     let mut text = wrapped(&format!("verdicts on {}", blocks(&report.blocks)).into(), 2);
     text.push(head::control(&report.control));
     text.push("\n");
@@ -121,6 +127,13 @@ fn claim_tables(claims: &[MetricClaims]) -> Text {
         heading.with(claims.iter().map(line).collect::<Text>()).with("\n")
     };
     (0..names.len()).step_by(CLAIMS_PAIRS).map(chunk).collect()
+}
+
+/// The claims of a session without primary ones, each load a family of its own.
+fn explored(report: &Report) -> Text {
+    let why = Text::from("no primary claims: ").with(withheld(WithheldReason::Exploratory));
+    let how = "; each load is a family of its own at 95 %, so one in twenty errs by chance";
+    wrapped(&why.with(how), 2).with("\n").with(secondary(&report.secondary))
 }
 
 /// The blocks that claims are based on, of each load.
@@ -204,4 +217,32 @@ pub(super) fn secondary(families: &[SecondaryFamily]) -> Text {
 
 pub(super) fn shown(cell: &Cell) -> Text {
     Text::toned(cell.show(), cell.tone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{fixture, html, markdown::markdown};
+
+    #[test]
+    fn a_session_without_its_primary_cells_shows_what_the_others_say_and_claims_nothing_primary() {
+        let report = Report::of(&fixture::of_one_cell("payload-1KiB", None), Vec::new());
+        let text = terminal(&report, "results/x").without_tones();
+        assert!(
+            text.contains("no primary claims: the cells of the primary claims were not chosen (--cells)"),
+            "{text}"
+        );
+        assert!(text.contains("payload-1KiB, 10.0k messages/s\nresponse p50\n"), "{text}");
+        assert!(text.contains("lower than") && !text.contains("configuration unknown"), "{text}");
+        assert!(!text.contains("idle CPU"), "a table of dashes: {text}");
+        let document = markdown(&report);
+        assert!(document.contains("No claims: ") && document.contains("## Verdicts on the other loads"), "{document}");
+        assert!(!document.contains("## Figures") && !html::page(&report).contains(">Figures<"), "{document}");
+    }
+
+    #[test]
+    fn a_session_with_its_primary_cells_has_its_figures() {
+        let text = terminal(&fixture::report("rate-50"), "results/x").without_tones();
+        assert!(text.contains("idle CPU") && !text.contains("no primary claims"), "{text}");
+    }
 }

@@ -1,12 +1,17 @@
-//! The number of blocks that the time allows, and their progress.
+//! The number of blocks that a verdict needs and the time allows, and their progress.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{arms::Arm, cells::Profile};
-use crate::{error::Interrupted, interrupt, measure::trial, plan::Plan, terminal};
+use super::{
+    arms::Arm,
+    cells::PROBES,
+    order::{square_blocks, whole_squares},
+    profile::Profile,
+};
+use crate::{error::Interrupted, interrupt, judge::primary::ALPHA, measure::trial, plan::Plan, terminal};
 
 /// Runs every arm once without recording it, so that an arm that cannot work at all is found early; returns the time that
 /// it took.
@@ -24,13 +29,49 @@ pub(super) fn rehearse(plan: &Plan, arms: &[Arm]) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// The number of blocks that fit into the rest of the budget.
-pub(super) fn affordable(profile: &Profile, elapsed: Duration, block: Option<Duration>) -> u64 {
+/// The smallest number of blocks with which the test of one comparison can reach the level that Holm's correction leaves
+/// it, if all differ in the same direction: Wilcoxon's smallest p value is 2 / 2^n.
+fn blocks_needed(contestants: usize) -> u64 {
+    /// Response p90, p95 and p99, CPU per message, idle CPU, drain rate.
+    const METRICS: usize = 6;
+    // A server that is only compared with itself has the family of the control.
+    let pairs = (contestants * contestants.saturating_sub(1) / 2).max(1);
+    let level = ALPHA / (METRICS * pairs) as f64;
+    (2.0 / level).log2().ceil() as u64
+}
+
+/// The fewest blocks with which any primary claim can come out, in whole squares.
+pub(super) fn least_blocks(arms: &[Arm]) -> u64 {
+    let contestants = arms.iter().filter(|arm| !arm.is_control()).count();
+    whole_squares(blocks_needed(contestants), arms.len())
+}
+
+/// The number of blocks to run if so many are asked for: the next whole squares, which is said.
+///
+/// # Errors
+/// If no verdict could come out.
+pub(super) fn requested(blocks: u64, arms: &[Arm]) -> Result<u64> {
+    let (least, whole) = (least_blocks(arms), whole_squares(blocks, arms.len()));
+    let asked = if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") };
+    ensure!(whole >= least, "{asked}: too few for any verdict, {least} or more are needed");
+    if whole != blocks {
+        terminal::say(format_args!(
+            "{whole} blocks instead of {blocks}: in a multiple of {} each of the {} arms has every place equally often",
+            square_blocks(arms.len()),
+            arms.len()
+        ));
+    }
+    Ok(whole)
+}
+
+/// The whole squares that fit into the rest of the budget if a block takes so long, but enough for a verdict.
+pub(super) fn affordable(profile: &Profile, arms: &[Arm], elapsed: Duration, block: Duration) -> u64 {
     /// Blocks take a little longer than the first one now and then.
     const MARGIN: f64 = 1.03;
-    let Some(block) = block else { return profile.blocks };
-    let left = profile.budget.saturating_sub(elapsed).as_secs_f64();
-    ((left / (block.as_secs_f64() * MARGIN)) as u64).clamp(profile.blocks_min, profile.blocks)
+    let left = profile.budget.saturating_sub(elapsed);
+    let fitting = left.div_duration_f64((block + PROBES).mul_f64(MARGIN)) as u64;
+    let (least, most) = (least_blocks(arms), whole_squares(profile.blocks, arms.len()));
+    (fitting - fitting % square_blocks(arms.len())).clamp(least, most.max(least))
 }
 
 /// Drawn by this thread between trials, and on a terminal only: it costs no measured time.
@@ -46,11 +87,42 @@ pub(super) fn progress(blocks: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::compare::cells::QUICK;
+    use crate::command::compare::{arms::arms, profile::QUICK};
+
+    fn of(servers: &str) -> Vec<Arm> {
+        arms(&servers.split(',').map(str::to_owned).collect::<Vec<_>>(), &[])
+    }
 
     #[test]
-    fn a_slow_host_gets_fewer_blocks_but_never_fewer_than_twelve() {
-        let blocks = |seconds| affordable(&QUICK, Duration::ZERO, Some(Duration::from_secs(seconds)));
-        assert_eq!((blocks(5), blocks(10), blocks(60)), (40, 21, 12));
+    fn a_slow_host_gets_fewer_squares_but_never_too_few_for_a_verdict() {
+        let blocks =
+            |servers: &str, ms: u64| affordable(&QUICK, &of(servers), Duration::ZERO, Duration::from_millis(ms));
+        assert_eq!(blocks("mio,threads,tokio", 5_000), 40);
+        assert_eq!(blocks("mio,threads,tokio", 9_690), 20, "21 would fit, and are no whole squares");
+        assert_eq!(blocks("mio,threads,tokio", 60_000), 12);
+        assert_eq!(blocks("mio,threads,tokio,epoll", 60_000), 20, "more pairs need more blocks");
+        assert_eq!(blocks("mio,tokio", 2_000), 42, "forty is no multiple of six");
+    }
+
+    #[test]
+    fn the_fewest_blocks_are_those_whose_smallest_p_value_passes_the_correction() {
+        for contestants in 1..8 {
+            let family = 6.0 * (contestants * (contestants - 1) / 2).max(1) as f64;
+            let smallest_p = |blocks: u64| 2.0 * 0.5_f64.powi(blocks as i32);
+            let needed = blocks_needed(contestants);
+            assert!(smallest_p(needed) <= 0.05 / family && smallest_p(needed - 1) > 0.05 / family, "{contestants}");
+        }
+        let least =
+            ["mio,mio", "mio,tokio", "mio,threads,tokio", "mio,threads,tokio,epoll"].map(|it| least_blocks(&of(it)));
+        assert_eq!(least, [8, 12, 12, 20]);
+    }
+
+    #[test]
+    fn too_few_blocks_are_refused_with_the_number_that_is_needed_and_others_become_whole_squares() {
+        let arms = of("mio,threads,tokio");
+        let refused = |blocks| requested(blocks, &arms).unwrap_err().to_string();
+        assert_eq!(refused(6), "6 blocks: too few for any verdict, 12 or more are needed");
+        assert_eq!(refused(1), "1 block: too few for any verdict, 12 or more are needed");
+        assert_eq!([11, 12, 13, 40].map(|blocks| requested(blocks, &arms).unwrap()), [12, 12, 16, 40]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use indicatif::ProgressBar;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -11,6 +11,7 @@ use super::{
     arms::Arm,
     budget::progress,
     cells::Cell,
+    first_blocks::{FirstBlocks, Next, advice, stopped},
     order::Step,
     resume::{self, next_id},
 };
@@ -29,6 +30,7 @@ use crate::{
     plan::Plan,
     record::{Outcome, Row, Session, State, Validity},
     report, terminal,
+    text::plain,
 };
 
 /// How a trial or a block of trials ended.
@@ -38,6 +40,8 @@ enum End {
     Valid,
     /// A trial is invalid.
     Spoiled,
+    /// Every trial is invalid.
+    SpoiledInEveryArm,
     /// A signal came.
     Interrupted,
 }
@@ -48,6 +52,17 @@ struct Held {
     padding_bytes: u64,
     /// What was measured, or why there is nothing.
     trial: Result<Trial, String>,
+}
+
+/// How the blocks of a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All are there.
+    Complete,
+    /// A signal came.
+    Interrupted,
+    /// This host cannot be measured on.
+    Stopped,
 }
 
 /// A session that is being run.
@@ -65,22 +80,22 @@ pub(super) struct Comparison {
     pub(super) exit: Exit,
     pub(super) discarded: u64,
     pub(super) deadline: Option<Instant>,
+    pub(super) first_blocks: FirstBlocks,
 }
 
 impl Comparison {
     pub(super) fn run(mut self, steps: &[Step]) -> Result<Exit> {
-        if let Err(error) = self.steps(steps) {
-            // Without a trial there is nothing to resume; and a record that cannot be written cannot be marked as partial.
-            if !error.is::<CannotStart>() || self.rows.is_empty() {
-                return Err(error);
-            }
-            let folder = self.session.folder().to_owned();
-            let _ = self.session.end(State::Partial, &counted(&self.rows));
-            let folder = folder.display();
-            return Err(error.context(format!("the session is partial (loadgen compare --resume {folder} goes on)")));
-        }
-        let state = if self.exit == Exit::Interrupted { State::Partial } else { State::Complete };
+        let ended = match self.steps(steps) {
+            Ok(ended) => ended,
+            Err(error) => return Err(self.broken_off(error)),
+        };
+        let state = if ended == Ended::Complete { State::Complete } else { State::Partial };
         let folder = self.session.end(state, &counted(&self.rows))?;
+        if ended == Ended::Stopped {
+            // Its tables would be empty.
+            terminal::say(stopped(&self.rows, &plain(&folder.to_string_lossy())));
+            return Ok(self.exit.min(Exit::Invalid));
+        }
         // A single invalid trial happens anywhere; one in five means that the host cannot be measured on.
         if self.discarded * 5 > self.rows.len() as u64 {
             self.exit = self.exit.min(Exit::Invalid);
@@ -89,10 +104,22 @@ impl Comparison {
         Ok(self.exit)
     }
 
-    /// Runs every block that is missing, until a signal comes.
-    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+    /// Ends the session because of an error, which is returned with what is left to do.
+    fn broken_off(self, error: Error) -> Error {
+        // Without a trial there is nothing to resume; and a record that cannot be written cannot be marked as partial.
+        if !error.is::<CannotStart>() || self.rows.is_empty() {
+            return error;
+        }
+        let folder = self.session.folder().to_owned();
+        let _ = self.session.end(State::Partial, &counted(&self.rows));
+        let folder = folder.display();
+        error.context(format!("the session is partial (loadgen compare --resume {folder} goes on)"))
+    }
+
+    /// Runs every block that is missing, until a signal comes or this host turns out unfit.
+    fn steps(&mut self, steps: &[Step]) -> Result<Ended> {
         let progress = progress(steps.len() as u64);
-        let (begun, mut run) = (Instant::now(), 0);
+        let (begun, mut run, mut ended) = (Instant::now(), 0, Ended::Complete);
         for (done, step) in steps.iter().enumerate() {
             let cell = &self.cells[step.cell];
             let (attempts, complete) = resume::progress(&self.rows, cell.label.as_deref(), step.block, step.arms.len());
@@ -106,14 +133,13 @@ impl Comparison {
                 let mean = begun.elapsed() / run;
                 let left = mean * (steps.len() - done) as u32;
                 let late = self.deadline.is_some_and(|deadline| Instant::now() + left > deadline);
-                match end {
-                    End::Interrupted => self.exit = Exit::Interrupted,
-                    End::Spoiled if !late => continue,
-                    End::Spoiled | End::Valid => {}
+                ended = self.after(step, end, &progress);
+                let is_spoiled = matches!(end, End::Spoiled | End::SpoiledInEveryArm);
+                if ended != Ended::Complete || !is_spoiled || late {
+                    break;
                 }
-                break;
             }
-            if self.exit == Exit::Interrupted {
+            if ended != Ended::Complete {
                 break;
             }
             progress.inc(1);
@@ -125,7 +151,25 @@ impl Comparison {
                 late.as_secs()
             ));
         }
-        Ok(())
+        Ok(ended)
+    }
+
+    /// Whether the session goes on after a block; what has to be said about the first ones is said.
+    fn after(&mut self, step: &Step, end: End, progress: &ProgressBar) -> Ended {
+        if end == End::Interrupted {
+            self.exit = Exit::Interrupted;
+            return Ended::Interrupted;
+        }
+        match self.first_blocks.ran(step.cell, step.block, end == End::SpoiledInEveryArm) {
+            Next::GoOn => Ended::Complete,
+            Next::Advise => {
+                let trials = &self.rows[self.rows.len().saturating_sub(step.arms.len())..];
+                let advice = advice(trials, self.first_blocks.keeps_going);
+                progress.suspend(|| terminal::say(advice));
+                Ended::Complete
+            }
+            Next::Stop => Ended::Stopped,
+        }
     }
 
     /// Every arm once, between two drift probes. The rows say how the second one went, so they are appended when the block
@@ -220,14 +264,14 @@ impl Comparison {
         held: &[Held],
     ) -> Result<End> {
         let label = self.cells[step.cell].label.clone();
-        let mut end = End::Valid;
+        let mut spoiled = 0;
         for (held, order_in_block) in held.iter().zip(1..) {
             let measured = held.trial.as_ref().map(|trial| (trial, assess(plan, trial, conditions)));
             match &measured {
                 Err(_) => self.exit = self.exit.min(Exit::Target),
                 Ok((_, assessment)) if assessment.validity == Validity::Invalid => {
                     self.discarded += 1;
-                    end = End::Spoiled;
+                    spoiled += 1;
                 }
                 Ok((_, assessment)) if assessment.outcome == Outcome::Failed => {
                     self.exit = self.exit.min(Exit::Target);
@@ -249,6 +293,10 @@ impl Comparison {
             }))?;
             self.rows.push(row);
         }
-        Ok(end)
+        Ok(match spoiled {
+            0 => End::Valid,
+            spoiled if spoiled == held.len() => End::SpoiledInEveryArm,
+            _ => End::Spoiled,
+        })
     }
 }

@@ -8,10 +8,14 @@ mod arms;
 mod budget;
 mod cells;
 mod comparison;
+mod first_blocks;
+mod full;
 mod order;
 mod outline;
 mod pilot;
+mod profile;
 mod resume;
+mod table;
 
 use std::{
     path::Path,
@@ -23,9 +27,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::{
-    cells::{Cell, QUICK, SMOKE},
+    cells::Cell,
     comparison::Comparison,
+    first_blocks::FirstBlocks,
     outline::{Outline, full, single},
+    profile::{QUICK, SMOKE},
     resume::Trust,
 };
 use super::preamble;
@@ -52,7 +58,9 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
             let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
             let interrupted =
                 resume::interrupted(&folder, if args.trust { Trust::Any } else { Trust::Own }).map_err(Usage::from)?;
-            start(&interrupted.args.clone(), Some(interrupted))
+            let recorded = &interrupted.args;
+            let args = CompareArgs { keep_going: args.keep_going || recorded.keep_going, ..recorded.clone() };
+            start(&args, Some(interrupted))
         }
     }
 }
@@ -60,6 +68,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
 /// Starts a session, or resumes one.
 fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exit> {
     ensure_blocks(args.blocks).map_err(Usage::from)?;
+    ensure_cells(args).map_err(Usage::from)?;
     // The folder is claimed before anything is measured.
     let (place, resumed) = match resumed {
         None => {
@@ -92,6 +101,9 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
     let shapes: Vec<(usize, u64)> = outline.cells.iter().map(|cell| (cell.arms.len(), cell.blocks)).collect();
     let steps = order::session(&mut random, &shapes);
     let ceilings = vec![None; outline.cells.len()];
+    // What smoke checks works on any host.
+    let keeps_going = args.keep_going || args.profile == ProfileName::Smoke;
+    let first_blocks = FirstBlocks::new(outline.cells.len(), keeps_going);
     let comparison = Comparison {
         cells: outline.cells,
         main: outline.main,
@@ -103,6 +115,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         exit: Exit::Ok,
         discarded: 0,
         deadline: outline.deadline,
+        first_blocks,
     };
     comparison.run(&steps)
 }
@@ -127,14 +140,13 @@ fn configuration(args: &CompareArgs, outline: &Outline, seed: u64) -> Result<Con
     })
 }
 
-fn announce(cells: &[Cell], takes: Option<Duration>, seed: u64, folder: &Path) {
-    let takes = takes
-        .map_or_else(String::new, |takes| format!(", about {}", show_duration(Duration::from_secs(takes.as_secs()))));
+fn announce(cells: &[Cell], takes: Duration, seed: u64, folder: &Path) {
+    let takes = show_duration(Duration::from_secs(takes.as_secs().max(1)));
     let blocks: u64 = cells.iter().map(|cell| cell.blocks).sum();
     let trials: u64 = cells.iter().map(|cell| cell.blocks * cell.arms.len() as u64).sum();
     let loads = if cells.len() > 1 { format!(" under {} loads", cells.len()) } else { String::new() };
     terminal::say(format_args!(
-        "comparing {}{loads} in {blocks} blocks, {trials} trials{takes}; seed {seed}; {}",
+        "comparing {}{loads} in {blocks} blocks, {trials} trials, about {takes}; seed {seed}; {}",
         cells[0].arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", "),
         plain(&folder.to_string_lossy())
     ));
@@ -147,6 +159,14 @@ fn ensure_blocks(blocks: Option<u64>) -> Result<()> {
     ensure!(
         blocks.is_none_or(|blocks| blocks <= MOST),
         "no session lasts so many blocks: ask for --blocks {MOST} or less"
+    );
+    Ok(())
+}
+
+fn ensure_cells(args: &CompareArgs) -> Result<()> {
+    ensure!(
+        args.cells.is_empty() || args.profile == ProfileName::Full,
+        "--cells chooses among the loads of one profile: add --profile full"
     );
     Ok(())
 }

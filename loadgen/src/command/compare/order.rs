@@ -40,6 +40,16 @@ pub(super) fn session(random: &mut ChaCha8Rng, cells: &[(usize, u64)]) -> Vec<St
     steps
 }
 
+/// The number of blocks of a square of so many arms.
+pub(super) fn square_blocks(arms: usize) -> u64 {
+    square(arms.max(1)).len() as u64
+}
+
+/// So many blocks or a few more: whole squares of so many arms, since in a part of one the places differ.
+pub(super) fn whole_squares(blocks: u64, arms: usize) -> u64 {
+    blocks.next_multiple_of(square_blocks(arms))
+}
+
 /// The order of `arms` arms in each of `blocks` blocks: squares one behind the other, with their rows and the numbers of
 /// the arms shuffled anew for each.
 fn blocks(random: &mut ChaCha8Rng, arms: usize, blocks: usize) -> Vec<Vec<usize>> {
@@ -55,7 +65,7 @@ fn blocks(random: &mut ChaCha8Rng, arms: usize, blocks: usize) -> Vec<Vec<usize>
     orders
 }
 
-/// One row for each arm if their number is even, else two.
+/// One row for each arm if their number is even, else two. (One arm alone has nothing to be balanced with.)
 fn square(arms: usize) -> Vec<Vec<usize>> {
     // 0, 1, n - 1, 2, n - 2, ...: neighbours differ by every amount once.
     let first: Vec<usize> =
@@ -64,7 +74,7 @@ fn square(arms: usize) -> Vec<Vec<usize>> {
         (0..arms).map(|shift| first.iter().map(|arm| (arm + shift) % arms).collect()).collect()
     };
     let mut square = rows(&first);
-    if arms % 2 == 1 {
+    if arms % 2 == 1 && arms > 1 {
         let reversed: Vec<usize> = first.into_iter().rev().collect();
         square.extend(rows(&reversed));
     }
@@ -75,6 +85,7 @@ fn square(arms: usize) -> Vec<Vec<usize>> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
     use rand::SeedableRng;
 
     use super::*;
@@ -91,6 +102,33 @@ mod tests {
             let times = square.len() / arms;
             assert_eq!((places.len(), pairs.len()), (arms * arms, arms * (arms - 1)), "{arms} arms");
             assert!(places.values().chain(pairs.values()).all(|count| *count == times), "{arms} arms");
+        }
+    }
+
+    #[test]
+    fn whole_squares_are_as_many_blocks_as_asked_for_or_a_few_more() {
+        for (arms, square) in [(1, 1), (2, 2), (3, 6), (4, 4), (5, 10), (6, 6), (7, 14)] {
+            assert_eq!(square_blocks(arms), square, "{arms} arms");
+            assert_eq!(whole_squares(square, arms), square, "{arms} arms");
+            assert_eq!(whole_squares(2 * square + 1, arms), 3 * square, "{arms} arms");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn in_whole_squares_every_arm_stands_everywhere_and_follows_every_other_equally_often(
+            arms in 2..8_usize, asked in 1..60_u64, seed: u64,
+        ) {
+            let count = whole_squares(asked, arms);
+            let orders = blocks(&mut ChaCha8Rng::seed_from_u64(seed), arms, count as usize);
+            let (mut places, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+            for order in &orders {
+                order.iter().enumerate().for_each(|place| *places.entry(place).or_insert(0) += 1);
+                order.windows(2).for_each(|pair| *pairs.entry((pair[0], pair[1])).or_insert(0) += 1);
+            }
+            prop_assert_eq!(orders.len() as u64, count);
+            prop_assert!(places.values().chain(pairs.values()).all(|times| *times == count / arms as u64));
+            prop_assert_eq!((places.len(), pairs.len()), (arms * arms, arms * (arms - 1)));
         }
     }
 

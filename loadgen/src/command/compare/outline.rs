@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    arms::{arms, ensure_names},
-    budget::{affordable, rehearse},
-    cells::{Cell, Full, Profile},
+    arms::{Arm, arms, ensure_names},
+    budget::{affordable, rehearse, requested},
+    cells::Cell,
+    full::{Full, Rates, Selection, by_reason},
     pilot,
+    profile::Profile,
+    table::Spec,
 };
 use crate::{
     cli::CompareArgs,
     error::Usage,
     measure::calibration::Calibration,
-    plan::{PacingChoice, Payloads, PlacementKind},
+    plan::{PacingChoice, Payloads, PlacementKind, Plan},
     record::{Configuration, PilotEntry, recorded_rate},
     terminal,
 };
@@ -25,12 +28,12 @@ const ALWAYS: &str = "tokio-current-thread";
 /// The cells of a session, and the time for them.
 pub(super) struct Outline {
     pub(super) cells: Vec<Cell>,
-    /// Index of the cell of the primary claims on latency.
+    /// Index of the cell of the primary claims on latency; without such claims, of the first one that sends messages.
     pub(super) main: usize,
     /// For session.json, beside the cells.
     pub(super) configuration: Configuration,
-    /// Approximate duration, if it is known.
-    pub(super) takes: Option<Duration>,
+    /// Approximate duration.
+    pub(super) takes: Duration,
     /// The end of the budget; blocks are run again only while all others still fit.
     pub(super) deadline: Option<Instant>,
     /// Measured with the plan of the main cell.
@@ -38,7 +41,7 @@ pub(super) struct Outline {
 }
 
 impl Outline {
-    /// The cell of the primary claims on latency.
+    /// The cell of the primary claims on latency, or the one that stands for it.
     pub(super) fn main_cell(&self) -> &Cell {
         &self.cells[self.main]
     }
@@ -53,15 +56,25 @@ pub(super) fn single(args: &CompareArgs, profile: &Profile, seed: u64, begun: In
     let arms = arms(&args.servers, &args.guests);
     ensure_names(&arms).map_err(Usage::from)?;
     arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
+    let asked = match args.blocks {
+        // The order of a check that claims nothing need not be balanced.
+        Some(blocks) if profile.makes_claims => Some(requested(blocks, &arms).map_err(Usage::from)?),
+        blocks => blocks.or((!profile.makes_claims).then_some(profile.blocks)),
+    };
     let calibration = Calibration::measure(&plan)?;
-    let is_open = args.blocks.is_none() && profile.blocks > profile.blocks_min;
-    let rehearsed = if is_open { Some(rehearse(&plan, &arms)?) } else { None };
-    let blocks = args.blocks.unwrap_or_else(|| affordable(profile, begun.elapsed(), rehearsed));
+    let blocks = match asked {
+        Some(blocks) => blocks,
+        None => {
+            let block = rehearse(&plan, &arms)?;
+            affordable(profile, &arms, begun.elapsed(), block)
+        }
+    };
+    let cell = Cell { label: None, plan, arms, blocks };
     Ok(Outline {
-        cells: vec![Cell { label: None, plan, arms, blocks }],
         main: 0,
         configuration: Configuration::default(),
-        takes: rehearsed.map(|block| block * blocks as u32),
+        takes: cell.estimate(),
+        cells: vec![cell],
         // A number of blocks that was requested takes as long as it takes.
         deadline: args.blocks.is_none().then(|| begun + profile.budget),
         calibration,
@@ -74,44 +87,86 @@ pub(super) fn single(args: &CompareArgs, profile: &Profile, seed: u64, begun: In
 /// If the command line makes no plan, a server does not sustain the lowest rate, or this host cannot carry the load of the
 /// primary claims.
 pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>) -> Result<Outline> {
-    /// The time that blocks may take that are run again.
-    const SLACK: f64 = 1.3;
     ensure_free(args).map_err(Usage::from)?;
+    let Selection { specs, mut dropped, primary } = Selection::of(&args.cells).map_err(Usage::from)?;
+    let arms = full_arms(args).map_err(Usage::from)?;
+    let contestants: Vec<Arm> = arms.iter().filter(|arm| !arm.is_control()).cloned().collect();
+    let main_arms = if primary.is_some() { &arms } else { &contestants };
+    args.blocks.map(|blocks| requested(blocks, main_arms)).transpose().map_err(Usage::from)?;
+    let (pilot, rates) = match pilot {
+        _ if !specs.iter().any(Spec::has_load) => (Vec::new(), Rates::default()),
+        pilot => rates(args, &arms, seed, pilot)?,
+    };
+    let (cells, not_carried) = Full::new(args, arms, rates, primary.is_some(), seed).cells(&specs);
+    dropped.extend(not_carried);
+    by_reason(&dropped).iter().for_each(|line| terminal::say(format_args!("left out: {line}")));
+    let main = match &primary {
+        Some(primary) => cells.iter().position(|cell| cell.label.as_ref() == Some(&primary.latency)),
+        None => cells.iter().position(|cell| !cell.plan.windows.load.is_zero()).or((!cells.is_empty()).then_some(0)),
+    };
+    let main = main.context("this host does not carry the load that the others are compared with")?;
+    if primary.is_none() {
+        terminal::say("no primary claims: they need the cells rate-50 and cpu; the other tables only explore");
+    }
+    let takes: Duration = cells.iter().map(Cell::estimate).sum();
+    let configuration = Configuration {
+        cells: cells.iter().map(Cell::recorded).collect(),
+        dropped_cells: dropped,
+        pilot,
+        slowest_rate_per_sec: rates.slowest.map(recorded_rate),
+        primary,
+        ..Configuration::default()
+    };
+    let deadline = Some(Instant::now() + allowed(takes, args.blocks.is_some()));
+    let calibration = Calibration::measure(&with_connections(&cells[main].plan))?;
+    Ok(Outline { cells, main, configuration, takes, deadline, calibration })
+}
+
+/// The time for the cells of `full`, blocks that are run again included.
+fn allowed(takes: Duration, is_requested: bool) -> Duration {
+    /// Blocks that are run again may take so much.
+    const SLACK: f64 = 1.3;
+    /// What the profile takes on two CPUs, the pilot aside.
+    const BUDGET: Duration = Duration::from_secs(58 * 60);
+    let slack = takes.mul_f64(SLACK);
+    // A number of blocks that was requested takes as long as it takes.
+    if is_requested { slack } else { slack.min(BUDGET).max(takes) }
+}
+
+/// The servers of the command line and [`ALWAYS`], with the control.
+fn full_arms(args: &CompareArgs) -> Result<Vec<Arm>> {
     let mut servers = args.servers.clone();
     if !servers.iter().any(|server| server == ALWAYS) {
         servers.push(ALWAYS.to_owned());
     }
     let arms = arms(&servers, &args.guests);
-    ensure_names(&arms).map_err(Usage::from)?;
-    let pilot = match (pilot, &args.rate) {
-        (Some(pilot), _) => pilot,
-        (None, Some(_)) => Vec::new(),
-        (None, None) => pilot::climb(args, &arms, seed)?,
-    };
-    let slowest = match &args.rate {
-        Some(rate) => rate.extremes_per_sec().1,
-        None => {
-            pilot::slowest(&pilot).context("every server declares a clause: there is nothing to take fractions of")?
-        }
-    };
-    let (cells, dropped) = Full::new(args, arms, slowest, seed).cells();
-    for cell in &dropped {
-        terminal::say(format_args!("left out: {}: {}", cell.cell, cell.reason));
+    ensure_names(&arms)?;
+    Ok(arms)
+}
+
+/// The rates of the command line, or of a pilot, which is returned.
+fn rates(
+    args: &CompareArgs,
+    arms: &[Arm],
+    seed: u64,
+    pilot: Option<Vec<PilotEntry>>,
+) -> Result<(Vec<PilotEntry>, Rates)> {
+    if let Some(rate) = &args.rate {
+        return Ok((Vec::new(), Rates { slowest: Some(rate.extremes_per_sec().1), reached: None }));
     }
-    let takes: Duration = cells.iter().map(Cell::estimate).sum();
-    let main = cells.iter().position(|cell| cell.label.as_ref() == Some(&Full::primary().latency));
-    let main = main.context("this host does not carry the load of the primary claims")?;
-    let configuration = Configuration {
-        cells: cells.iter().map(Cell::recorded).collect(),
-        dropped_cells: dropped,
-        pilot,
-        slowest_rate_per_sec: Some(recorded_rate(slowest)),
-        primary: Some(Full::primary()),
-        ..Configuration::default()
+    let pilot = match pilot {
+        Some(pilot) => pilot,
+        None => pilot::climb(args, arms, seed)?,
     };
-    let deadline = Some(Instant::now() + takes.mul_f64(SLACK));
-    let calibration = Calibration::measure(&cells[main].plan)?;
-    Ok(Outline { cells, main, configuration, takes: Some(takes), deadline, calibration })
+    let slowest =
+        pilot::slowest(&pilot).context("every server declares a clause: there is nothing to take fractions of")?;
+    let rates = Rates { slowest: Some(slowest), reached: pilot::reached(&pilot) };
+    Ok((pilot, rates))
+}
+
+/// The plan with a connection at least: without one nothing can be calibrated.
+fn with_connections(plan: &Plan) -> Plan {
+    Plan { connections: plan.connections.max(1), ..plan.clone() }
 }
 
 /// Refuses options that `full` varies itself.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
 
-use super::{arms::Arm, cells::CONNECTIONS};
+use super::{arms::Arm, table::CONNECTIONS};
 use crate::{
     cli::CompareArgs,
     error::Interrupted,
@@ -47,6 +47,16 @@ pub(super) fn climb(args: &CompareArgs, arms: &[Arm], seed: u64) -> Result<Vec<P
 pub(super) fn slowest(pilot: &[PilotEntry]) -> Option<f64> {
     let sound = |entry: &&PilotEntry| servers::by_name(&entry.arm).is_none_or(|server| server.violates.is_empty());
     pilot.iter().filter(sound).map(|entry| entry.rate_per_sec).reduce(f64::min)
+}
+
+/// The highest rate at which the generator kept up: beyond the top of a server that was saturated or failed it still did.
+/// `None` if nothing was tried.
+pub(super) fn reached(pilot: &[PilotEntry]) -> Option<f64> {
+    let reached = |entry: &PilotEntry| match entry.ended_by {
+        EndedBy::Saturated | EndedBy::Failed => entry.rate_per_sec * LADDER.step,
+        EndedBy::Generator | EndedBy::Invalid => entry.rate_per_sec,
+    };
+    pilot.iter().map(reached).reduce(f64::max)
 }
 
 /// The end of a ladder in words.
@@ -115,5 +125,14 @@ mod tests {
         let pilot = [entry("mio", 90_000.0), entry("sleep-loop", 9_000.0), entry("guest", 70_000.0)];
         assert_eq!(slowest(&pilot), Some(70_000.0));
         assert_eq!(slowest(&[]), None);
+    }
+
+    #[test]
+    fn the_generator_reached_the_highest_rate_that_was_sustained_or_that_was_too_much_for_a_server() {
+        let entry = |rate_per_sec, ended_by| PilotEntry { arm: "mio".to_owned(), rate_per_sec, ended_by };
+        let (slow, fast) = (entry(40_000.0, EndedBy::Saturated), entry(60_000.0, EndedBy::Generator));
+        assert_eq!(reached(&[slow.clone(), fast]), Some(60_000.0));
+        assert_eq!(reached(&[slow]), Some(50_000.0));
+        assert_eq!(reached(&[]), None);
     }
 }

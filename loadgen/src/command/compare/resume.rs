@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, CompareArgs},
+    cli::{Cli, Command, CompareArgs, ProfileName},
     record::{Metadata, PilotEntry, Row, SessionFolder, State, Trials, is_own, read_rows},
     terminal,
     text::plain,
@@ -62,7 +62,11 @@ pub(super) fn interrupted(folder: &Path, trust: Trust) -> Result<Interrupted> {
     let blocks = configuration.blocks.filter(|blocks| *blocks <= BLOCKS_MAX);
     let seed = configuration.seed;
     ensure!(seed.is_some() && blocks.is_some(), "{} does not say its seed and blocks", folder.display());
-    (args.seed, args.blocks) = (seed, blocks);
+    args.seed = seed;
+    if args.profile != ProfileName::Full {
+        // The rehearsal decided on it.
+        args.blocks = blocks;
+    }
     if !args.guests.is_empty() {
         return_to_begin(&metadata, folder)?;
     }

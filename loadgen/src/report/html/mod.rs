@@ -41,7 +41,7 @@ pub(super) fn page(report: &Report) -> String {
                 (section("Validity", &validity(report)))
                 (section("Verdicts", &claims(report)))
                 @if !report.scorecard.is_empty() { (section("The four rules", &scorecard(report))) }
-                (section("Figures", &figures(report)))
+                @if !report.figures.rows.is_empty() { (section("Figures", &figures(report))) }
                 @if !report.loads.is_empty() { (section("Load by load", &loads(report))) }
                 (section("Pictures", &pictures(&report.pictures)))
                 (section("The host", &host(report)))

@@ -38,6 +38,9 @@ struct LoadedCell<'a> {
 /// A table per quantity, a line per load.
 pub(super) fn tables(session: &JudgedSession) -> Vec<Table> {
     let (cells, columns) = (loaded(session), contestants(&session.arms));
+    if cells.is_empty() {
+        return Vec::new();
+    }
     let line = |cell: &LoadedCell<'_>, value: Metric| {
         let rows = of_cell(&cell.rows, cell.name);
         TableRow {

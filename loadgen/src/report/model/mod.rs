@@ -19,7 +19,7 @@ use crate::{
         counted::of_cell,
         metrics::{contestants, idle_cpu_us_per_sec, idle_wakeups_per_sec},
         power::{Power, powers},
-        scorecard::{Rule, RuleSection, scorecard},
+        scorecard::{Rule, RuleSection, RuleValue, scorecard},
         shift::{Shift, shifts},
         verdicts::{ControlResult, Judgement, PairComparison, WithheldReason},
     },
@@ -156,12 +156,12 @@ impl Report {
     pub(super) fn of(session: &JudgedSession, pictures: Vec<Picture>) -> Self {
         let metadata = &session.metadata;
         let (environment, build) = (&metadata.environment, &metadata.build);
-        let is_complete = metadata.state == State::Complete;
-        let withheld = session.judgement.withheld_reason(is_complete);
+        let withheld = session.withheld_reason();
         let arms = contestants(&session.arms);
         let several_loads = !metadata.configuration.cells.is_empty();
         let loads = if several_loads { loads::tables(session) } else { Vec::new() };
-        let secondary = if several_loads && withheld.is_none() { loads::secondary(session) } else { Vec::new() };
+        let explores = matches!(withheld, None | Some(WithheldReason::Exploratory));
+        let secondary = if several_loads && explores { loads::secondary(session) } else { Vec::new() };
         let rules = scorecard(&session.rows, &arms, &metadata.logic_lines);
         Self {
             session_id: metadata.session_id.clone(),
@@ -265,8 +265,10 @@ impl RuleTable {
         let RuleSection { rule, outcomes, lines } = section;
         let outcomes = outcomes.into_iter().map(Cell::Outcome).collect();
         let satisfied = TableRow { name: "satisfied".to_owned(), cells: outcomes };
+        // A session of chosen cells has values for some lines only.
         let lines = lines
             .into_iter()
+            .filter(|line| line.values.iter().any(|value| *value != RuleValue::Unknown))
             .map(|line| TableRow { name: line.name, cells: line.values.into_iter().map(Cell::from).collect() });
         let rows = [satisfied].into_iter().chain(lines).filter(|row| !row.cells.is_empty()).collect();
         Self { rule, table: Table { corner: String::new(), columns: arms.to_vec(), rows } }
@@ -295,6 +297,10 @@ fn claims(session: &JudgedSession) -> Vec<MetricClaims> {
 }
 
 fn notes(session: &JudgedSession) -> Vec<Note> {
+    if session.is_exploratory() {
+        // There are no figures to read.
+        return Vec::new();
+    }
     let pacing = session.plan_of(&session.primary.latency).map(|plan| plan.pacing);
     let cpu = match session.primary.cpu.as_str() {
         "" if pacing == Some(Pacing::Spin) => Some(Note::SpinningClient),

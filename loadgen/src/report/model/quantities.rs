@@ -140,8 +140,12 @@ impl Quantity {
     }
 }
 
-/// Every quantity of every arm but the control, whose differences from its first run are noise and stand with the verdicts.
+/// Every quantity of every arm but the control, whose differences from its first run are noise and stand with the verdicts;
+/// empty if there is no primary load.
 pub(super) fn figures(session: &JudgedSession) -> Table {
+    if session.is_exploratory() {
+        return Table { corner: String::new(), columns: Vec::new(), rows: Vec::new() };
+    }
     let rows = session.primary_rows();
     let columns = contestants(&session.arms);
     let line = |quantity: &Quantity| TableRow {

@@ -79,7 +79,7 @@ fn label(index: usize) -> String {
 }
 
 fn withheld_reason(session: &JudgedSession) -> Option<Text> {
-    let reason = session.judgement.withheld_reason(session.is_complete())?;
+    let reason = session.withheld_reason()?;
     let needed = blocks_needed(contestants(&session.arms).len());
     let blocks = session.judgement.blocks.iter().map(|count| count.used).min().unwrap_or(0);
     let has_control = contestants(&session.arms).len() < session.arms.len();

@@ -24,6 +24,7 @@ pub(in crate::report) fn withheld(reason: WithheldReason) -> Text {
         WithheldReason::Untrusted => Text::from("the session is ")
             .with(Text::toned("UNTRUSTED", Tone::Bad))
             .with(": a server differs from itself"),
+        WithheldReason::Exploratory => "the cells of the primary claims were not chosen (--cells)".into(),
     }
 }
 
