@@ -3,7 +3,7 @@
 
 use super::{
     layout::{Widths, wrapped},
-    model::{Cell, MetricClaims, Report, RuleTable, SecondaryFamily, Table},
+    model::{Cell, Report, RuleTable, SecondaryFamily, Table},
     words::{
         brief::brief,
         claims::{sentence, withheld},
@@ -107,7 +107,7 @@ pub(super) fn claims(report: &Report) -> Text {
         return text;
     }
     text.push("\n");
-    text.push(claim_tables(&report.claims));
+    text.push(claim_tables(report.claims.iter().map(|group| &group.pairs[..])));
     let has_lag = report.claims.iter().flat_map(|group| &group.pairs).any(|pair| pair.lag.is_some());
     let facts = report.shifts.iter().filter_map(head::crossing).chain(report.silent.as_ref().map(head::silent));
     text.push(facts.map(|fact| wrapped(&fact, 2)).collect::<Text>());
@@ -115,16 +115,17 @@ pub(super) fn claims(report: &Report) -> Text {
 }
 
 /// A line per metric and a column per pair.
-fn claim_tables(claims: &[MetricClaims]) -> Text {
-    let Some(first) = claims.first() else { return Text::default() };
-    let names: Vec<String> = first.pairs.iter().map(|pair| format!("{}/{}", pair.second, pair.first)).collect();
+fn claim_tables<'a>(groups: impl Iterator<Item = &'a [PairComparison]>) -> Text {
+    let groups: Vec<&[PairComparison]> = groups.collect();
+    let Some(first) = groups.first() else { return Text::default() };
+    let names: Vec<String> = first.iter().map(|pair| format!("{}/{}", pair.second, pair.first)).collect();
     let chunk = |from: usize| {
         let pairs = from..names.len().min(from + CLAIMS_PAIRS);
         let heading = CLAIMS.heading("", &names[pairs.clone()]);
-        let line = |group: &MetricClaims| {
-            CLAIMS.line(group.metric, group.pairs[pairs.clone()].iter().map(|pair| brief(pair).into()))
+        let line = |group: &&[PairComparison]| {
+            CLAIMS.line(group[0].metric.name, group[pairs.clone()].iter().map(|pair| brief(pair).into()))
         };
-        heading.with(claims.iter().map(line).collect::<Text>()).with("\n")
+        heading.with(groups.iter().map(line).collect::<Text>()).with("\n")
     };
     (0..names.len()).step_by(CLAIMS_PAIRS).map(chunk).collect()
 }
@@ -144,11 +145,6 @@ fn blocks(blocks: &[BlockCount]) -> String {
         format!("{} blocks{name}{left_out}", count.used)
     };
     blocks.iter().map(cell).collect::<Vec<_>>().join(", ")
-}
-
-/// A line per claim, two if one does not hold it.
-fn claim(pair: &PairComparison) -> Text {
-    wrapped(&format!("  {}", sentence(pair)).into(), 4)
 }
 
 fn with_metric(pair: &PairComparison) -> Text {
@@ -207,10 +203,7 @@ pub(super) fn secondary(families: &[SecondaryFamily]) -> Text {
     let family = |family: &SecondaryFamily| {
         let title = format!("{}, {} messages/s\n", plain(&family.cell), show_count(family.rate_per_sec));
         let groups = family.pairs.chunk_by(|one, other| one.metric.name == other.metric.name);
-        let group = |pairs: &[PairComparison]| {
-            Text::from(format!("{}\n", pairs[0].metric.name)).with(pairs.iter().map(claim).collect::<Text>())
-        };
-        Text::from(title).with(groups.map(group).collect::<Text>()).with("\n")
+        Text::from(title).with(claim_tables(groups))
     };
     families.iter().map(family).collect()
 }
@@ -232,8 +225,8 @@ mod tests {
             text.contains("no primary claims: the cells of the primary claims were not chosen (--cells)"),
             "{text}"
         );
-        assert!(text.contains("payload-1KiB, 10.0k messages/s\nresponse p50\n"), "{text}");
-        assert!(text.contains("lower than") && !text.contains("configuration unknown"), "{text}");
+        assert!(text.contains("payload-1KiB, 10.0k messages/s\n"), "{text}");
+        assert!(text.contains("CPU per message  ") && !text.contains("configuration unknown"), "{text}");
         assert!(!text.contains("idle CPU"), "a table of dashes: {text}");
         let document = markdown(&report);
         assert!(document.contains("No claims: ") && document.contains("## Verdicts on the other loads"), "{document}");
