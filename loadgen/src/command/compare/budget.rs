@@ -11,7 +11,7 @@ use super::{
     order::{square_blocks, whole_squares},
     profile::Profile,
 };
-use crate::{error::Interrupted, interrupt, judge::primary::ALPHA, measure::trial, plan::Plan, terminal};
+use crate::{error::Interrupted, interrupt, judge::primary::blocks_needed, measure::trial, plan::Plan, terminal};
 
 /// Runs every arm once without recording it, so that an arm that cannot work at all is found early; returns the time that
 /// it took.
@@ -27,17 +27,6 @@ pub(super) fn rehearse(plan: &Plan, arms: &[Arm]) -> Result<Duration> {
         }
     }
     Ok(begun.elapsed())
-}
-
-/// The smallest number of blocks with which the test of one comparison can reach the level that Holm's correction leaves
-/// it, if all differ in the same direction: Wilcoxon's smallest p value is 2 / 2^n.
-fn blocks_needed(contestants: usize) -> u64 {
-    /// Response p90, p95 and p99, CPU per message, idle CPU, drain rate.
-    const METRICS: usize = 6;
-    // A server that is only compared with itself has the family of the control.
-    let pairs = (contestants * contestants.saturating_sub(1) / 2).max(1);
-    let level = ALPHA / (METRICS * pairs) as f64;
-    (2.0 / level).log2().ceil() as u64
 }
 
 /// The fewest blocks with which any primary claim can come out, in whole squares.
@@ -105,16 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn the_fewest_blocks_are_those_whose_smallest_p_value_passes_the_correction() {
-        for contestants in 1..8 {
-            let family = 6.0 * (contestants * (contestants - 1) / 2).max(1) as f64;
-            let smallest_p = |blocks: u64| 2.0 * 0.5_f64.powi(blocks as i32);
-            let needed = blocks_needed(contestants);
-            assert!(smallest_p(needed) <= 0.05 / family && smallest_p(needed - 1) > 0.05 / family, "{contestants}");
+    fn the_fewest_blocks_are_those_that_a_verdict_needs_in_whole_squares() {
+        let servers = ["mio,mio", "mio,tokio", "mio,threads,tokio", "mio,threads,tokio,epoll"];
+        for arms in servers.map(of) {
+            let contestants = arms.iter().filter(|arm| !arm.is_control()).count();
+            let (least, square) = (least_blocks(&arms), square_blocks(arms.len()));
+            assert!(least >= blocks_needed(contestants) && least % square == 0, "{least} of {square}");
+            assert!(least - square < blocks_needed(contestants), "{least} of {square}");
         }
-        let least =
-            ["mio,mio", "mio,tokio", "mio,threads,tokio", "mio,threads,tokio,epoll"].map(|it| least_blocks(&of(it)));
-        assert_eq!(least, [8, 12, 12, 20]);
+        assert_eq!(servers.map(|servers| least_blocks(&of(servers))), [8, 12, 12, 20]);
     }
 
     #[test]
