@@ -230,10 +230,12 @@ fn differences_that_are_there_are_found() {
 #[ignore = "takes minutes"]
 fn over_thousands_of_sessions_the_family_wise_error_is_at_most_5_percent() {
     let sessions = 2_000;
-    println!("{sessions} sessions of {BLOCKS} blocks each: wrong direction, wrong size or equivalence, any");
+    crate::terminal::say(format_args!(
+        "{sessions} sessions of {BLOCKS} blocks each: wrong direction, wrong size or equivalence, any"
+    ));
     for case in CASES {
         let [direction, size, any] = case.error_shares(sessions).map(|share| share * 100.0);
-        println!("{direction:5.2} % {size:5.2} % {any:5.2} %  {}", case.name);
+        crate::terminal::say(format_args!("{direction:5.2} % {size:5.2} % {any:5.2} %  {}", case.name));
         assert!(direction.max(size) <= 100.0 * limit(sessions), "{}", case.name);
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn validity(report: &Report) -> Text {
 
 /// The figures of the primary load, and what has to be known to read them.
 pub(super) fn figures(report: &Report) -> Text {
-    let columns = report.figures.columns.len();
+    // Without a single figure there is no table to head.
+    let columns = if report.figures.rows.is_empty() { 0 } else { report.figures.columns.len() };
     let tables = (0..columns).step_by(FIGURES_ARMS).map(|from| {
         let arms = from..columns.min(from + FIGURES_ARMS);
         let heading =

@@ -22,8 +22,8 @@ pub(super) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// The drift probes of a block.
-pub(super) const PROBES: Duration = ms(310);
+/// The drift probe of a block; that after it is the one before the next.
+pub(super) const PROBES: Duration = ms(160);
 
 impl Cell {
     /// For session.json.
