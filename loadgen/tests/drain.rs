@@ -153,7 +153,7 @@ fn fewer_connections_are_opened_where_descriptors_or_the_server_allow_no_more() 
     let mut command = server.run("--drain-bursts 2");
     let limit = Rlimit { current: Some(100), maximum: Some(100) };
     // SAFETY: between fork and exec one system call is made.
-    unsafe { command.pre_exec(move || Ok(prlimit(None, Resource::Nofile, limit.clone()).map(drop)?)) };
+    unsafe { command.pre_exec(move || Ok(prlimit(None, Resource::Nofile, limit).map(drop)?)) };
     assert_eq!(record(&command.output().unwrap())["drain_messages"], 100 - 2 - 68);
 
     let server = Foreign::start("mio", &["--max-connections", "10"]);

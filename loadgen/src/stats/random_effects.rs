@@ -109,7 +109,7 @@ impl RandomEffects {
 /// The number of estimates less one, if there are at least so many, all of them finite.
 fn degrees_of_freedom(estimates: &[Estimate], at_least: usize) -> Option<f64> {
     let is_sound = |it: &Estimate| it.value.is_finite() && it.standard_error.is_finite() && it.standard_error > 0.0;
-    (estimates.len() >= at_least && estimates.iter().all(is_sound)).then(|| estimates.len() as f64 - 1.0)
+    (estimates.len() >= at_least && estimates.iter().all(is_sound)).then_some(estimates.len() as f64 - 1.0)
 }
 
 /// A weighted mean.

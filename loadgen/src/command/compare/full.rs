@@ -208,7 +208,7 @@ mod tests {
     }
 
     /// Arms and blocks of a cell.
-    fn shape<'a>(full: &Full<'_>, name: &str) -> (Vec<String>, u64) {
+    fn shape(full: &Full<'_>, name: &str) -> (Vec<String>, u64) {
         let arms = full.arms(&named(name));
         let blocks = full.blocks(&named(name), arms.len());
         (arms.into_iter().map(|arm| arm.label).collect(), blocks)

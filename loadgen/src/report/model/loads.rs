@@ -4,7 +4,7 @@ use super::tables::{Cell, Table, TableRow, usable_values};
 use crate::{
     judge::{
         counted::of_cell,
-        metrics::{self, Metric, contestants},
+        metrics::{self, Metric, contestants, fan_out_per_sec},
         verdicts::{PairComparison, explore},
     },
     plan::units::show_count,
@@ -18,6 +18,9 @@ const SHOWN: [(&str, Metric); 3] = [
     ("response p99, us", metrics::response_p99),
     ("CPU/message, us", metrics::cpu_per_message_ns),
 ];
+
+/// The cell in which every tick is due before the last one is out.
+const FAN_OUT: &str = "fan-out";
 
 /// The claims under a load that is not a primary one, a family of their own.
 pub(in crate::report) struct SecondaryFamily {
@@ -53,7 +56,18 @@ pub(super) fn tables(session: &JudgedSession) -> Vec<Table> {
         columns: columns.clone(),
         rows: cells.iter().map(|cell| line(cell, value)).collect(),
     };
-    SHOWN.into_iter().map(table).collect()
+    SHOWN.into_iter().map(table).chain(fan_out(session)).collect()
+}
+
+/// How many status lines per second each server delivers, if every tick is due before the last one is out.
+fn fan_out(session: &JudgedSession) -> Option<Table> {
+    let columns = contestants(&session.arms);
+    let rows = of_cell(&session.rows, FAN_OUT);
+    let median = |arm: &String| quantile(&usable_values(&rows, arm, fan_out_per_sec), 0.5);
+    let cells: Vec<Cell> = columns.iter().map(|arm| median(arm).map_or(Cell::Missing, Cell::Number)).collect();
+    let is_measured = cells.iter().any(|cell| !matches!(cell, Cell::Missing));
+    let row = TableRow { name: FAN_OUT.to_owned(), cells };
+    is_measured.then(|| Table { corner: "status lines/s".to_owned(), columns, rows: vec![row] })
 }
 
 /// The claims under every load that is not a primary one.
