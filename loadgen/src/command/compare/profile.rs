@@ -42,7 +42,7 @@ pub(super) const QUICK: Profile = Profile {
     makes_claims: true,
     connections: 64,
     rate_per_sec: 20_000.0,
-    windows: Windows { idle: ms(300), warmup: ms(150), load: ms(500), peak: ms(0), drain_bursts: 20 },
+    windows: Windows { idle: ms(300), warmup: ms(100), load: ms(500), peak: ms(0), drain_bursts: 20 },
     status_interval: ms(100),
 };
 

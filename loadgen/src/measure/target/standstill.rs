@@ -12,7 +12,9 @@ use std::{
 use rustix::{
     fd::OwnedFd,
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, test_kill_process},
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, test_kill_process, waitid,
+    },
 };
 use servers::clock;
 
@@ -103,7 +105,7 @@ impl<'a> Standstill<'a> {
         let deadline = Instant::now() + STOP_PATIENCE;
         for (pid, _) in &self.0 {
             loop {
-                match observe::motion(pid.as_raw_nonzero().get()) {
+                match motion(*pid) {
                     Motion::Stopped => break,
                     Motion::Ended => return Err(format!("process {pid} has ended")),
                     Motion::Moving if interrupt::requested() => return Err("interrupted".to_owned()),
@@ -134,6 +136,17 @@ impl Drop for Standstill<'_> {
         for (pid, _) in &self.0 {
             interrupt::continues(*pid);
         }
+    }
+}
+
+/// Whether a thread of a process moves. The kernel tells a parent when the last thread of its child has stopped; of other
+/// processes the threads are looked at one by one, which takes milliseconds if there are hundreds.
+fn motion(pid: Pid) -> Motion {
+    match waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG) {
+        Ok(Some(_)) => Motion::Stopped,
+        // A child that has ended is left to those who wait for its end.
+        Ok(None) if observe::leader_motion(pid.as_raw_nonzero().get()) != Motion::Ended => Motion::Moving,
+        Ok(None) | Err(_) => observe::motion(pid.as_raw_nonzero().get()),
     }
 }
 
