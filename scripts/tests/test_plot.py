@@ -149,7 +149,7 @@ class ManyLoads(WithSession):
         (self.session / "verdicts.csv").unlink()
         self.rewrite_rows("trials.csv", lambda row: row.update(cell=row["cell"].replace("idle-", "other-")))
         done = self.drawn()
-        missing = {"percentiles", "heatmap", "interference", "verdicts", "idle"}
+        missing = {"percentiles", "heatmap", "interference", "verdicts", "idle", "shift"}
         self.assertEqual(self.names_drawn(done), [name for name in NAMES if name not in missing])
         for name in missing:
             self.assertRegex(done.stderr, rf"(?m)^plot.py: {name} left out: .+")

@@ -32,7 +32,7 @@ pub(in crate::report) fn withheld(reason: WithheldReason) -> Text {
 pub(in crate::report) fn sentence(pair: &PairComparison) -> String {
     let (first, second) = (pair.first.as_str(), pair.second.as_str());
     let comparison = match &pair.result {
-        PairResult::NotCompared => return format!("{second}, {first}: no claim, too few blocks or valid trials"),
+        PairResult::NotCompared => return format!("{second}, {first}: no claim, not measured or too few valid blocks"),
         PairResult::NotTested(_) => {
             return format!("{second}, {first}: not tested, as a lower quantile is not decided");
         }
@@ -206,7 +206,7 @@ mod tests {
         let not_tested = PairComparison { result: not_tested, ..lower.clone() };
         assert_eq!(sentence(&not_tested), "mio, tokio: not tested, as a lower quantile is not decided");
         let none = PairComparison { result: PairResult::NotCompared, ..lower.clone() };
-        assert_eq!(sentence(&none), "mio, tokio: no claim, too few blocks or valid trials");
+        assert_eq!(sentence(&none), "mio, tokio: no claim, not measured or too few valid blocks");
         let differ = PairComparison { result: PairResult::BoundsDisagree(*lower.comparison().unwrap()), ..lower };
         assert_eq!(sentence(&differ), "mio, tokio inconclusive: response and service disagree");
     }
