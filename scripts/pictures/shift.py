@@ -28,7 +28,7 @@ def draw(session):
     columns = min(COLUMNS, len(pairs))
     grid = Grid(-(-len(pairs) // columns), columns, HEIGHT, above=0.45, below=0.5, right=0.3, gap=0.3, left=0.8)
     notes = [RESPONSE, "ratio of the quantiles of a block's trials, Hodges-Lehmann estimate over blocks"]
-    notes += ["coloured band: 95 % confidence, for all quantiles of a pair at once"]
+    notes += ["dark band: 95 % confidence, for all quantiles of a pair at once"]
     notes += ["grey band: ratios within 3 %", "shown, not tested: verdicts are on p90, p95 and p99 alone"]
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     low_high = ends(points)
