@@ -145,8 +145,8 @@ class ManyLoads(WithSession):
         self.assertFalse(any(text.endswith(" % lower") for text in claims))
 
     def test_a_picture_without_data_is_left_out_with_the_reason(self):
-        (self.session / "quantiles.csv").unlink()
-        (self.session / "verdicts.csv").unlink()
+        for name in ("quantiles.csv", "verdicts.csv", "shift.csv"):
+            (self.session / name).unlink()
         self.rewrite_rows("trials.csv", lambda row: row.update(cell=row["cell"].replace("idle-", "other-")))
         done = self.drawn()
         missing = {"percentiles", "heatmap", "interference", "verdicts", "idle", "shift"}
