@@ -13,7 +13,8 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
     process::{
-        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, test_kill_process, waitid,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, test_kill_process,
+        waitid,
     },
 };
 use servers::clock;
