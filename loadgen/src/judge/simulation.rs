@@ -132,16 +132,18 @@ impl Case {
         if self.heavy { StudentT::new(2.0).expect("above 0").sample(random) } else { StandardNormal.sample(random) }
     }
 
-    /// Whether a claim of a session is wrong: its direction; its size, or its equivalence.
+    /// Whether a session is wrong: about a direction, by a claim or a rejection; about a size or an equivalence.
     fn errors(&self, judgement: &Judgement) -> [bool; 2] {
         let mut errors = [false; 2];
         for pair in &judgement.pairs {
-            let Some(verdict) = pair.claim() else { continue };
             let metric = PRIMARY.iter().position(|metric| metric.name == pair.metric.name).expect("is primary");
             let arm = |name: &str| ARMS.iter().position(|arm| *arm == name).expect("is an arm");
             let ratio = |values: [f64; 3]| values[arm(&pair.second)] / values[arm(&pair.first)];
             let bounds = [Some(self.truth[metric]), self.service.and_then(|truth| truth.get(metric).copied())];
             let ratios: Vec<f64> = bounds.into_iter().flatten().map(ratio).collect();
+            // A false rejection counts although arms that the test tells apart may be called equivalent.
+            errors[0] |= pair.differs() && ratios.contains(&1.0);
+            let Some(verdict) = pair.claim() else { continue };
             // Truths as large as the margin are beyond it but for rounding, so that neither claim is counted as right.
             let (all, margin) = (|is: &dyn Fn(f64) -> bool| ratios.iter().all(|ratio| is(*ratio)), 1.0 + MARGIN);
             errors[0] |= match Direction::from(verdict) {
