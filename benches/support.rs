@@ -6,7 +6,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, measurement::WallTime};
 use loadgen::{
     measure::target::{Running, ServerCommand, Target},
     observe,
-    plan::{PacingChoice, Placement, PlacementKind, PlacementRequest},
+    plan::{Placement, PlacementRequest},
 };
 use servers::{SERVERS, Server};
 
@@ -72,14 +72,7 @@ impl Subject {
 fn settle() -> &'static Placement {
     static PLACEMENT: OnceLock<Placement> = OnceLock::new();
     PLACEMENT.get_or_init(|| {
-        let request = PlacementRequest {
-            kind: PlacementKind::Split,
-            server_cpus: None,
-            loadgen_cpus: None,
-            pacing: PacingChoice::Auto,
-            threads: 1,
-        };
-        let placement = request.place().expect("some CPU is available").placement;
+        let placement = PlacementRequest::default().place().expect("some CPU is available").placement;
         observe::pin_thread(&placement.loadgen_cpus).expect("the CPU is available");
         placement
     })

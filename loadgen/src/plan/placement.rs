@@ -108,6 +108,19 @@ pub struct Placed {
     pub flags: Vec<Caveat>,
 }
 
+/// What is placed if nothing is asked for: server and generator apart, one thread.
+impl Default for PlacementRequest {
+    fn default() -> Self {
+        Self {
+            kind: PlacementKind::Split,
+            server_cpus: None,
+            loadgen_cpus: None,
+            pacing: PacingChoice::Auto,
+            threads: 1,
+        }
+    }
+}
+
 impl PlacementRequest {
     /// Decides on the CPUs that this process may use.
     ///

@@ -15,7 +15,7 @@ use crate::{
         fitness::{self, HostCheck, QuietSecond, Tolerated},
         topology::Topology,
     },
-    plan::{Caveat, PacingChoice, Placed, PlacementKind, PlacementRequest},
+    plan::{Caveat, Placed, PlacementRequest},
     terminal,
     text::{Text, Tone},
 };
@@ -56,14 +56,7 @@ pub fn doctor() -> Result<Exit> {
 
 /// Where a measurement runs unless it is told.
 fn default_placement() -> Result<Placed> {
-    let request = PlacementRequest {
-        kind: PlacementKind::Split,
-        server_cpus: None,
-        loadgen_cpus: None,
-        pacing: PacingChoice::Auto,
-        threads: 1,
-    };
-    request.place()
+    PlacementRequest::default().place()
 }
 
 /// The topology, and the placement on it.
