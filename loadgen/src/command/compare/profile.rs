@@ -37,12 +37,12 @@ pub(super) const SMOKE: Profile = Profile {
 /// Trials so short that host drift within a block is negligible. Throughput is the drain's: a closed loop would measure
 /// the generator as well.
 pub(super) const QUICK: Profile = Profile {
-    blocks: 40,
+    blocks: 48,
     budget: Duration::from_secs(225),
     makes_claims: true,
     connections: 64,
     rate_per_sec: 20_000.0,
-    windows: Windows { idle: ms(300), warmup: ms(100), load: ms(500), peak: ms(0), drain_bursts: 20 },
+    windows: Windows { idle: ms(200), warmup: ms(100), load: ms(300), peak: ms(0), drain_bursts: 12 },
     status_interval: ms(100),
 };
 
