@@ -7,8 +7,8 @@ mod runs;
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
-    process::{Command, Output},
+    net::TcpListener,
+    process::Output,
     thread,
     time::Duration,
 };

@@ -6,12 +6,7 @@ mod peers;
 #[path = "support/runs.rs"]
 mod runs;
 
-use std::{
-    net::SocketAddr,
-    process::{Command, Output},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use peers::line_peer;
 use runs::{record, run, summary};
