@@ -90,7 +90,8 @@ mod tests {
         assert_eq!(blocks("mio,threads,tokio", 9_690), 20, "21 would fit, and are no whole squares");
         assert_eq!(blocks("mio,threads,tokio", 60_000), 12);
         assert_eq!(blocks("mio,threads,tokio,epoll", 60_000), 20, "more pairs need more blocks");
-        assert_eq!(blocks("mio,tokio", 2_000), 42, "forty is no multiple of six");
+        assert_eq!(blocks("mio,tokio", 2_000), 48);
+        assert_eq!(blocks("mio,threads,tokio,epoll", 2_000), 50, "48 is no multiple of ten");
     }
 
     #[test]

@@ -320,10 +320,9 @@ fn a_block_is_spoiled_by_a_slow_probe_before_or_after_it() {
 
 #[test]
 fn what_the_host_did_never_makes_a_server_fail() {
-    let host: [fn(&mut Trial); 5] = [
+    let host: [fn(&mut Trial); 4] = [
         |trial| load(trial).surroundings.foreign_cpu_ns = Some(SECOND_NS as u64),
         |trial| load(trial).surroundings.steal_ns = Some(SECOND_NS as u64),
-        |trial| waiting(trial, Some(1), 0.5),
         |trial| load(trial).window.usage.run_delay_ns = Some(SECOND_NS as u64),
         |trial| load(trial).window.tally.counts.short = 1,
     ];
