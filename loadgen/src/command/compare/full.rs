@@ -221,8 +221,8 @@ mod tests {
         for (name, rate) in [("rate-10", 5e3), ("rate-50", 25e3), ("rate-85", 42_500.0), ("payload-1KiB", 15e3)] {
             assert_eq!(full.rate(&named(name)).unwrap(), rate, "{name}");
         }
-        assert_eq!(full.rate(&named("rate-115")).unwrap(), 57_500.0);
-        let error = full.rate(&named("rate-130")).unwrap_err().to_string();
+        assert_eq!(full.rate(&named("knee-115")).unwrap(), 57_500.0);
+        let error = full.rate(&named("knee-130")).unwrap_err().to_string();
         assert_eq!(error, "65.0k messages/s are more than the 60.0k that the generator reached in the pilot");
         assert!(full.rate(&named("idle-100")).unwrap() > 0.0, "a plan has a rate, even if nothing is sent");
     }
@@ -293,7 +293,7 @@ mod tests {
         let (cells, dropped) = full(&args, true).cells(&specs);
         assert_eq!(cells.len() + dropped.len(), specs.len());
         assert!(dropped.iter().all(|cell| !cell.reason.is_empty()));
-        assert!(dropped.iter().any(|cell| cell.cell == "rate-130"), "the generator does not reach it");
+        assert!(dropped.iter().any(|cell| cell.cell == "knee-130"), "the generator does not reach it");
     }
 
     /// With the pilot's minute, and blocks that are run again.

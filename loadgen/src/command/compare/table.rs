@@ -114,6 +114,10 @@ const fn connected(name: &'static str, connections: u32) -> Spec {
     Spec { connections, windows, status_interval: ms(500), ..spec(name, SWEEP_PERCENT) }
 }
 
+const fn crowded(name: &'static str, percent: u64) -> Spec {
+    Spec { connections: 1_000, ..spec(name, percent) }
+}
+
 const fn sized(name: &'static str, payload_bytes: usize) -> Spec {
     Spec { payload_bytes, ..spec(name, SWEEP_PERCENT) }
 }
@@ -147,8 +151,8 @@ pub(super) const PRIMARY_LATENCY: &str = "rate-50";
 pub(super) const PRIMARY_CPU: &str = "cpu";
 
 /// Every load of `full`.
-pub(super) const TABLE: [Spec; 44] = [
-    // The same load at several rates. From 100 % on the slowest server shows its knee.
+pub(super) const TABLE: [Spec; 46] = [
+    // The same load at several rates.
     spec("rate-10", 10),
     spec("rate-30", 30),
     Spec {
@@ -160,8 +164,12 @@ pub(super) const TABLE: [Spec; 44] = [
     spec("rate-70", 70),
     spec("rate-85", 85),
     spec("rate-100", 100),
-    spec("rate-115", 115),
-    spec("rate-130", 130),
+    // A thousand connections cost a server more and the generator hardly: there the slowest server is saturated before the
+    // generator falls behind.
+    crowded("knee-70", 70),
+    crowded("knee-100", 100),
+    crowded("knee-115", 115),
+    crowded("knee-130", 130),
     // As the primary load, with a client that sleeps, which the server has to wake.
     Spec { weight: Weight::Primary, windows: load(800), pacing: PacingChoice::Timer, ..spec(PRIMARY_CPU, 50) },
     // One factor at a time.

@@ -46,7 +46,7 @@ pub(in crate::report) const FIGURES: [Quantity; 14] = [
     Quantity { is_trend: true, ..latency("response p50", metrics::response_p50) },
     Quantity { is_trend: true, ..latency("response p90", metrics::response_p90) },
     latency("response p95", metrics::response_p95),
-    latency("response p99", metrics::response_p99),
+    Quantity { is_trend: true, ..latency("response p99", metrics::response_p99) },
     latency("send lag p99", metrics::send_lag_p99),
     Quantity {
         show: |ns| format!("{:.2}", ns / 1e3),
