@@ -1,20 +1,16 @@
 //! `loadgen report` on a recorded session: everything is derived from the files, reproducibly.
 
+#[path = "support/recorded.rs"]
+mod recorded;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use recorded::recorded;
 use serde_json::Value;
-
-/// The newest session in the repository.
-fn recorded() -> PathBuf {
-    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
-    let kept = Command::new("git").arg("-C").arg(&results).args(["ls-files", "*/session.json"]).output().unwrap();
-    let kept = String::from_utf8(kept.stdout).unwrap();
-    results.join(kept.lines().last().expect("a session is kept")).parent().unwrap().to_owned()
-}
 
 /// A writable copy of that session.
 fn copy() -> tempfile::TempDir {

@@ -1,20 +1,16 @@
 //! `loadgen report A B C ...`: what replicates, and what may not be compared.
 
+#[path = "support/recorded.rs"]
+mod recorded;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use recorded::recorded;
 use serde_json::Value;
-
-/// The newest session in the repository.
-fn recorded() -> PathBuf {
-    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
-    let kept = Command::new("git").arg("-C").arg(&results).args(["ls-files", "*/session.json"]).output().unwrap();
-    let kept = String::from_utf8(kept.stdout).unwrap();
-    results.join(kept.lines().last().expect("a session is kept")).parent().unwrap().to_owned()
-}
 
 /// A copy of that session, as if recorded at another time, with another change of session.json.
 fn session(started: u64, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {

@@ -2,8 +2,8 @@
 //!
 //! Directions are tested by a graph ([`graph`](crate::stats::graph)) whose chains are those of the metrics, for each pair of
 //! arms. The chain of the latency's quantiles is read from p90 upwards, so that no quantile is chosen after the fact, and it
-//! ends at the first one that decides nothing. Those above it are [not tested](PairResult::NotTested), whatever their
-//! intervals show.
+//! ends at the first inconclusive one. Those above it are [not tested](PairResult::NotTested), even if their intervals
+//! exclude equality.
 //!
 //! - A quantile that **differs** hands its whole share of alpha to the next.
 //! - One that is **equivalent** without being shown to differ has no share to hand on, as its hypothesis of equality is not

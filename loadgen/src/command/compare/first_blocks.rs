@@ -19,7 +19,7 @@ pub(super) struct FirstBlocks {
     last: Option<(usize, u64)>,
     /// Whether a block that is repeated counts again: of several loads a single one may be too much for this host.
     counts_repeated: bool,
-    /// Whether the session goes on whatever happens.
+    /// Whether the session is to go on even if no trial is sound (`--keep-going`).
     pub(super) keeps_going: bool,
     /// There was a sound trial.
     is_over: bool,

@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_cell_is_chosen_by_its_name_or_by_the_first_words_of_several() {
-        assert_eq!(names("idle-100"), ["idle-100"], "a name means one cell, whatever else begins with it");
+        assert_eq!(names("idle-100"), ["idle-100"], "a whole name is one cell, although others begin with it");
         assert_eq!(names("payload,heavy-tail,heavy"), ["payload-1KiB", "payload-8KiB", "heavy-tail"]);
         assert_eq!(names("work-20us-rate").len(), 5);
         assert_eq!(names("work").len(), 10);
