@@ -5,7 +5,6 @@ mod recorded;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
