@@ -8,6 +8,7 @@ use loadgen::{
     observe,
     plan::{Placement, PlacementRequest},
 };
+use protocol::Service;
 use servers::{SERVERS, Server};
 
 /// The servers that break no clause.
@@ -60,6 +61,7 @@ impl Subject {
             workers: placement.server_cpus.len(),
             nodelay: true,
             congestion: "reno".to_owned(),
+            service: Service::default(),
             cpus: placement.server_cpus.clone(),
             padding_bytes: 0,
         };

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, builder::PossibleValuesParser};
-use protocol::limits::STATUS_INTERVAL_MIN;
+use protocol::{Service, limits::STATUS_INTERVAL_MIN, work::Work};
 
 use crate::{
     Config, SERVERS, by_name,
@@ -42,6 +42,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
+    /// What it does beside echoing and broadcasting.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+
     /// Leave Nagle's algorithm on (an ablation): an echo right after a status then waits for the peer's ACK
     #[arg(long)]
     pub nagle: bool,
@@ -49,6 +53,30 @@ pub struct ServeArgs {
     /// TCP congestion control of the connections
     #[arg(long, default_value = "reno", value_name = "NAME")]
     pub congestion: String,
+}
+
+/// What a server does beside echoing and broadcasting (SPEC.md, clauses W, H and T).
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct ServiceArgs {
+    /// CPU time that each message costs the server: 20us; or a share of the messages: 1%:20ms; or both: 2us,0.2%:20ms
+    #[arg(long, default_value = "0s", hide_default_value = true, value_name = "WORK", help_heading = "Service")]
+    pub work: Work,
+
+    /// Time that a client has to answer the server's hello, in a handshake before the first echo [default: no handshake]
+    #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Service")]
+    pub handshake: Option<Duration>,
+
+    /// Time after which the server closes a connection that sends nothing [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Service")]
+    pub idle_timeout: Option<Duration>,
+}
+
+impl ServiceArgs {
+    /// The service that was asked for.
+    pub fn service(self) -> Service {
+        let Self { work, handshake, idle_timeout } = self;
+        Service { work, handshake, idle_timeout }
+    }
 }
 
 /// The addresses that a host name resolves to; a server listens on the first that can be bound.
@@ -73,6 +101,10 @@ impl Addrs {
 /// If the server cannot start: the address is in use, or the congestion control unknown.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let server = by_name(&args.name).with_context(|| format!("there is no server {}", args.name))?;
+    let service = args.service.service();
+    if let Some(missing) = service.features().find(|feature| server.lacks.contains(feature)) {
+        bail!("{} has no {}", server.name, missing.option());
+    }
     let descriptor_limit = listen::raise_descriptor_limit();
     ensure!(
         descriptor_limit >= DESCRIPTORS_MIN,
@@ -85,6 +117,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         status_interval: args.status_interval,
         max_connections: args.max_connections,
         workers: args.workers.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        service,
     };
 
     let addr = listener.local_addr()?;
@@ -147,6 +180,18 @@ pub fn status_interval(text: &str) -> Result<Duration, String> {
             Err("too short; write 10ms or more, or 0s for no status lines".to_owned())
         }
         interval => Ok(interval),
+    }
+}
+
+/// Parses the time of a handshake (H2) or of silence (T1): at least 1 ms.
+///
+/// # Errors
+/// One line with the correct syntax.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    match duration(text)? {
+        timeout if timeout < SHORTEST => Err("too short; write 1ms or more, or leave the option out".to_owned()),
+        timeout => Ok(timeout),
     }
 }
 

@@ -16,10 +16,11 @@ mod raw_epoll;
 mod shutdown;
 mod task_per_connection;
 mod thread_per_connection;
+mod work;
 
 use std::{io, net::TcpListener, num::NonZeroUsize, time::Duration};
 
-use protocol::Counters;
+use protocol::{Counters, Feature, Service};
 
 /// A server: its name, and the function that runs it.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Server {
     pub summary: &'static str,
     /// The clauses of the specification that it breaks by construction.
     pub violates: &'static [&'static str],
+    /// The options of the specification that it does not have.
+    pub lacks: &'static [Feature],
     /// Its source text, from which lines are counted.
     pub source: &'static str,
     /// Sets up everything it needs (signal handlers above all), announces that it listens, serves the listener until
@@ -46,6 +49,7 @@ pub const SERVERS: &[Server] = &[
         name: "mio",
         summary: "one thread, one edge-triggered event loop on mio",
         violates: &[],
+        lacks: Feature::ALL,
         source: include_str!("event_loop.rs"),
         run: event_loop::run,
     },
@@ -53,6 +57,7 @@ pub const SERVERS: &[Server] = &[
         name: "threads",
         summary: "one blocking thread per connection plus a broadcaster",
         violates: &[],
+        lacks: Feature::ALL,
         source: include_str!("thread_per_connection.rs"),
         run: thread_per_connection::run,
     },
@@ -60,6 +65,7 @@ pub const SERVERS: &[Server] = &[
         name: "tokio",
         summary: "one task per connection on tokio's multi-thread runtime",
         violates: &[],
+        lacks: Feature::ALL,
         source: include_str!("task_per_connection.rs"),
         run: task_per_connection::run_multi_thread,
     },
@@ -67,6 +73,7 @@ pub const SERVERS: &[Server] = &[
         name: "tokio-current-thread",
         summary: "the same tasks on one thread",
         violates: &[],
+        lacks: Feature::ALL,
         source: include_str!("task_per_connection.rs"),
         run: task_per_connection::run_current_thread,
     },
@@ -75,6 +82,7 @@ pub const SERVERS: &[Server] = &[
         name: "epoll",
         summary: "the algorithm of the `mio` server on bare epoll: shows what the mio library costs",
         violates: &[],
+        lacks: Feature::ALL,
         source: include_str!("raw_epoll.rs"),
         run: raw_epoll::run,
     },
@@ -82,6 +90,7 @@ pub const SERVERS: &[Server] = &[
         name: "blocking",
         summary: "one connection at a time: the lower bound of latency",
         violates: &["F2"],
+        lacks: Feature::ALL,
         source: include_str!("one_connection.rs"),
         run: one_connection::run,
     },
@@ -89,6 +98,7 @@ pub const SERVERS: &[Server] = &[
         name: "busy-loop",
         summary: "polls every socket in turn, without a pause",
         violates: &["I1"],
+        lacks: Feature::ALL,
         source: include_str!("polling_loop.rs"),
         run: polling_loop::run_busy,
     },
@@ -96,6 +106,7 @@ pub const SERVERS: &[Server] = &[
         name: "sleep-loop",
         summary: "polls every socket in turn, with a pause of 1 ms",
         violates: &["I1"],
+        lacks: Feature::ALL,
         source: include_str!("polling_loop.rs"),
         run: polling_loop::run_sleepy,
     },
@@ -130,6 +141,8 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// Number of worker threads, if the runtime has any.
     pub workers: NonZeroUsize,
+    /// What it does beside echoing and broadcasting. A server is never asked for what it lacks.
+    pub service: Service,
 }
 
 #[cfg(test)]
@@ -139,7 +152,8 @@ mod tests {
     #[test]
     fn only_logic_is_counted() {
         let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
-        let server = Server { name: "", summary: "", violates: &[], source, run: |_, _| Ok(Counters::default()) };
+        let server =
+            Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
         assert_eq!(server.logic_lines(), 3);
     }
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use servers::cli::ServiceArgs;
 
 use super::{RecordArgs, connections, server_names};
 use crate::{
@@ -49,6 +50,9 @@ pub struct CapacityArgs {
     /// Seed of the send schedules
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) seed: u64,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,

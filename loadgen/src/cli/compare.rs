@@ -6,6 +6,7 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser},
 };
+use servers::cli::ServiceArgs;
 
 use super::{RecordArgs, connections, server_names};
 use crate::{
@@ -70,6 +71,9 @@ pub struct CompareArgs {
     pub(crate) keep_going: bool,
 
     #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+
+    #[command(flatten)]
     pub(crate) host: HostArgs,
 
     #[command(flatten)]
@@ -98,7 +102,7 @@ const BEGINNING: [&str; 11] =
 pub enum ProfileName {
     /// Functional check within 60 s; its figures mean nothing
     Smoke,
-    /// One load in 40 short blocks, within 225 s on two CPUs
+    /// One load in 48 short blocks, within 225 s on two CPUs
     Quick,
     /// Many loads and the scorecard of the four rules, within an hour; a pilot finds the rates
     Full,

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use servers::cli::ServiceArgs;
 
 use super::{RecordArgs, TargetArgs, TargetChoice, connections};
 use crate::{
@@ -92,6 +93,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub(crate) cohorts: CohortArgs,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,

@@ -280,6 +280,7 @@ fn plan(args: &CapacityArgs, rate: f64) -> Result<Plan> {
         windows,
         status_interval: Some(Duration::from_secs(1)),
         cohorts: Cohorts::default(),
+        service: args.service.service(),
     };
     prepare(shape, &args.host, args.seed)
 }

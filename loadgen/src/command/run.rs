@@ -262,6 +262,7 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         windows,
         status_interval,
         cohorts: cohorts(&args.cohorts),
+        service: args.service.service(),
     };
     prepare(shape, &args.host, args.seed)
 }

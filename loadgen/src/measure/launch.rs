@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
+use protocol::{Feature, Service};
 
 use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template, serves_one};
 use crate::{
@@ -20,10 +21,12 @@ const SPARE_CONNECTIONS: u64 = 16;
 pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
     let status_interval = plan.status_interval.unwrap_or(STATUS_INTERVAL);
     ensure_whole_ms(template, status_interval).map_err(Usage::from)?;
+    ensure_service(template, &plan.service).map_err(Usage::from)?;
     Ok(GuestCommand {
         template: template.clone(),
         status_interval,
         max_connections: room(plan),
+        service: plan.service,
         cpus: server_cpus(plan),
         padding_bytes: 0,
     })
@@ -39,6 +42,23 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
         show_duration(floor),
         show_duration(floor + Duration::from_millis(1))
     );
+    Ok(())
+}
+
+/// A guest cannot do what it is not asked for.
+fn ensure_service(template: &Template, service: &Service) -> Result<()> {
+    for feature in service.features() {
+        let placeholder = match feature {
+            Feature::Work => "work",
+            Feature::Handshake => "handshake_ms",
+            Feature::IdleTimeout => "idle_timeout_ms",
+        };
+        ensure!(
+            template.takes(placeholder),
+            "{} is not passed on to the command: it needs {{{placeholder}}} on its command line",
+            feature.option()
+        );
+    }
     Ok(())
 }
 
@@ -63,6 +83,9 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     if serves_one(name) && plan.connections > 1 {
         return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
     }
+    if let Some(missing) = lacking(name, &plan.service) {
+        return Err(Usage::from(anyhow!("{name} has no {}", missing.option())));
+    }
     Ok(ServerCommand {
         executable: OWN_EXECUTABLE.into(),
         name: name.to_owned(),
@@ -71,9 +94,16 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
         workers: plan.placement.server_cpus.len().max(1),
         nodelay: plan.nodelay,
         congestion: plan.congestion.clone(),
+        service: plan.service,
         cpus: server_cpus(plan),
         padding_bytes: 0,
     })
+}
+
+/// What is asked for, but not one of the server's options.
+fn lacking(name: &str, service: &Service) -> Option<Feature> {
+    let server = servers::by_name(name)?;
+    service.features().find(|feature| server.lacks.contains(feature))
 }
 
 /// The fault server with these arguments on the CPUs that the plan gives its server.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use protocol::Counters;
 
 use super::{
     trial::{HostActivity, Loaded, Peak, Trial, peak_length},
@@ -139,6 +140,9 @@ fn configuration(row: &mut Row, plan: &Plan) {
     row.slow_readers = Some(u64::from(plan.cohorts.slow_readers));
     row.churn_per_sec = Some(recorded_rate(plan.cohorts.churn_per_sec));
     row.flooders = Some(u64::from(plan.cohorts.flooders));
+    row.work = (!plan.service.work.is_none()).then(|| plan.service.work.to_string());
+    row.handshake_ms = plan.service.handshake.map(ms);
+    row.idle_timeout_ms = plan.service.idle_timeout.map(ms);
 }
 
 fn assessment(row: &mut Row, entry: &Entry<'_>) {
@@ -190,6 +194,10 @@ fn whole_trial(row: &mut Row, trial: &Trial) {
     row.status_reordered_count = sum(|tally| tally.counts.statuses_reordered);
     row.status_skipped_count = trial.counters.as_ref().map(|counters| counters.ticks_skipped);
     row.status_replaced_count = trial.counters.as_ref().map(|counters| counters.statuses_replaced);
+    let counted = |count: fn(&Counters) -> u64| trial.counters.as_ref().map(count);
+    row.handshakes_failed_count = counted(|counters| counters.handshakes_failed);
+    row.handshakes_timed_out_count = counted(|counters| counters.handshakes_timed_out);
+    row.idle_timeout_count = counted(|counters| counters.idle_timeouts);
     row.connect_ns = Latency::of(&trial.ramp.tally.connect);
     row.server_threads_max = trial.server_threads_max;
     row.kernel_stack_bytes_delta = trial.kernel_memory.stacks_bytes;

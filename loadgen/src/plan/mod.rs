@@ -13,6 +13,8 @@ mod validation;
 
 use std::time::Duration;
 
+use protocol::Service;
+
 pub(crate) use self::{
     cohorts::{CHURN_UNANSWERED, CohortKind, Cohorts},
     host::HostArgs,
@@ -58,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) source_addresses: u32,
     /// Misbehaving clients beside the measured ones.
     pub(crate) cohorts: Cohorts,
+    /// What the server does beside echoing and broadcasting; of a target that runs already, what it was started with.
+    pub(crate) service: Service,
     /// TCP_NODELAY, on both sides.
     pub(crate) nodelay: bool,
     /// TCP_CONGESTION, on both sides.
@@ -167,7 +171,9 @@ mod tests {
             };
             let load = Load::Closed { depth: 1 };
             let cohorts = Cohorts::default();
-            let shape = Shape { connections, load, payloads: Payloads::one(64), windows, status_interval, cohorts };
+            let payloads = Payloads::one(64);
+            let service = Service::default();
+            let shape = Shape { connections, load, payloads, windows, status_interval, cohorts, service };
             let host = HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared);
             prepare(shape, &host, 1).unwrap().fan_out_span()
         };

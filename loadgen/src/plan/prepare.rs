@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use protocol::Service;
 
 use super::{
     Cohorts, HostArgs, Load, PEAK_DELAY, Pacing, PacingChoice, Payloads, Placed, Plan, Windows, validation::HostLimits,
@@ -16,6 +17,7 @@ pub(crate) struct Shape {
     pub(crate) windows: Windows,
     pub(crate) status_interval: Option<Duration>,
     pub(crate) cohorts: Cohorts,
+    pub(crate) service: Service,
 }
 
 /// Completes a plan for this host, raises the process's descriptor limit for it, and checks it against the host.
@@ -44,6 +46,7 @@ pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         threads: host.threads,
         source_addresses: host.source_addresses,
         cohorts: shape.cohorts,
+        service: shape.service,
         nodelay: !host.nagle,
         congestion: host.congestion.clone(),
         generator_delay: host.generator_delay,

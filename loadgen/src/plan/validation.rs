@@ -205,6 +205,8 @@ pub(crate) fn ensure_slots(rate: &Rate, window: Duration, rate_option: &str, win
 
 #[cfg(test)]
 mod tests {
+    use protocol::Service;
+
     use super::*;
     use crate::plan::{Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Shape, Windows, prepare};
 
@@ -218,6 +220,7 @@ mod tests {
             windows: Windows { idle: window, warmup: window, load: window, peak: Duration::ZERO, drain_bursts: 0 },
             status_interval: None,
             cohorts: Cohorts::default(),
+            service: Service::default(),
         };
         prepare(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
     }

@@ -217,6 +217,15 @@ pub struct PlanRecord {
     pub churn_per_sec: f64,
     /// Connections that write and read as fast as they can.
     pub flooders: u32,
+    /// CPU time that each message costs the server, as it was asked for; `None` of none.
+    #[serde(default)]
+    pub work: Option<String>,
+    /// Time for the client's part of the handshake; `None` without.
+    #[serde(default, serialize_with = "whole")]
+    pub handshake_ms: Option<f64>,
+    /// Time after which a silent connection is closed; `None` for never.
+    #[serde(default, serialize_with = "whole")]
+    pub idle_timeout_ms: Option<f64>,
     /// TCP_NODELAY.
     pub nodelay: bool,
     /// TCP_CONGESTION.
@@ -257,6 +266,9 @@ impl PlanRecord {
             slow_readers: plan.cohorts.slow_readers,
             churn_per_sec: recorded_rate(plan.cohorts.churn_per_sec),
             flooders: plan.cohorts.flooders,
+            work: (!plan.service.work.is_none()).then(|| plan.service.work.to_string()),
+            handshake_ms: plan.service.handshake.map(ms),
+            idle_timeout_ms: plan.service.idle_timeout.map(ms),
             nodelay: plan.nodelay,
             congestion_control: plan.congestion.clone(),
             flags: plan.flags.clone(),

@@ -127,6 +127,12 @@ row! {
     churn_per_sec: Option<f64>,
     /// Connections that write and read as fast as they can.
     flooders: Option<u64>,
+    /// CPU time that each message costs the server, as it was asked for; `None` of none.
+    work: Option<String>,
+    /// Time for the client's part of the handshake; `None` without.
+    handshake_ms: Option<f64>,
+    /// Time after which a silent connection is closed; `None` for never.
+    idle_timeout_ms: Option<f64>,
 
     /// Whether its figures may be believed.
     validity: Validity,
@@ -171,6 +177,12 @@ row! {
     status_skipped_count: Option<u64>,
     /// Statuses replaced by a newer one, as the server counts them.
     status_replaced_count: Option<u64>,
+    /// Connections closed for a wrong answer in the handshake, as the server counts them.
+    handshakes_failed_count: Option<u64>,
+    /// Connections closed for a late answer in the handshake, as the server counts them.
+    handshakes_timed_out_count: Option<u64>,
+    /// Connections closed for their silence, as the server counts them.
+    idle_timeout_count: Option<u64>,
     /// Status lines that a connection did not get and another one did, over the trial.
     status_missed_count: Option<u64>,
     /// Status lines that a connection got twice, over the trial.
@@ -224,6 +236,10 @@ row! {
     response_outside_fanout_ns: Latency,
     /// The response under the same load without misbehaving clients.
     response_undisturbed_ns: Latency,
+    /// Responses of the messages that cost no more than most; only if `work` has shares.
+    response_light_ns: Latency,
+    /// connect() until the server's welcome, of the connections of the churn in the load window; only with a handshake.
+    welcome_ns: Latency,
     /// More quantiles of the response.
     response_shape_ns: Shape,
     /// More quantiles of the service time.

@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use protocol::Service;
 
 use self::fault_server::Statement;
 
@@ -212,6 +213,7 @@ impl Setup {
             windows,
             status_interval: Some(Duration::ZERO),
             cohorts: Cohorts::default(),
+            service: Service::default(),
         };
         let standard = HostArgs::standard(self.pacing, PlacementKind::Split);
         let host = HostArgs { generator_delay: self.generator_delay, ..standard };

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use protocol::Counters;
+use protocol::{Counters, Service, work::Work};
 use rustix::process::Pid;
 
 use super::client::{Endpoint, PATIENCE};
@@ -53,10 +53,14 @@ pub(super) struct Options {
     /// `None` if the check does not depend on the value.
     pub(super) max_connections: Option<u32>,
     pub(super) workers: usize,
+    pub(super) service: Service,
 }
 
+const PLAIN: Service = Service::working(Work::each(Duration::ZERO));
+
 /// No status lines, and enough workers for races between them.
-pub(super) const QUIET: Options = Options { status_interval: Duration::ZERO, max_connections: None, workers: 2 };
+pub(super) const QUIET: Options =
+    Options { status_interval: Duration::ZERO, max_connections: None, workers: 2, service: PLAIN };
 
 /// Status lines at the shortest interval allowed.
 pub(super) const BUSY: Options = Options { status_interval: Duration::from_millis(10), ..QUIET };
@@ -103,6 +107,7 @@ impl Subject {
                 workers: options.workers,
                 nodelay: true,
                 congestion: "reno".to_owned(),
+                service: options.service,
                 cpus: Vec::new(),
                 padding_bytes: 0,
             }),
@@ -119,6 +124,7 @@ impl Subject {
                     template: template.clone(),
                     status_interval,
                     max_connections,
+                    service: options.service,
                     cpus: Vec::new(),
                     padding_bytes: 0,
                 })

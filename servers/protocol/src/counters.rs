@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// They tell what a client cannot see: whether a missing status was skipped, replaced or lost.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Connections accepted.
+    /// Connections accepted, those without a successful handshake included.
     pub accepts: u64,
     /// Bytes echoed.
     pub bytes_echoed: u64,
@@ -23,6 +23,15 @@ pub struct Counters {
     pub statuses_dropped_at_eof: u64,
     /// The largest number of unsent bytes that one connection held in user space (F1).
     pub backlog_max_bytes: u64,
+    /// Connections closed for a wrong answer, or none, in the handshake (H5).
+    #[serde(default)]
+    pub handshakes_failed: u64,
+    /// Connections closed because the handshake took too long (H6).
+    #[serde(default)]
+    pub handshakes_timed_out: u64,
+    /// Connections closed because the client was silent for too long (T1).
+    #[serde(default)]
+    pub idle_timeouts: u64,
 }
 
 impl Counters {
@@ -36,6 +45,9 @@ impl Counters {
         self.statuses_replaced += other.statuses_replaced;
         self.statuses_dropped_at_eof += other.statuses_dropped_at_eof;
         self.backlog_max_bytes = self.backlog_max_bytes.max(other.backlog_max_bytes);
+        self.handshakes_failed += other.handshakes_failed;
+        self.handshakes_timed_out += other.handshakes_timed_out;
+        self.idle_timeouts += other.idle_timeouts;
     }
 }
 
@@ -54,6 +66,9 @@ mod tests {
             statuses_replaced: 600_000,
             statuses_dropped_at_eof: 7_000_000,
             backlog_max_bytes: 80,
+            handshakes_failed: 1,
+            handshakes_timed_out: 20,
+            idle_timeouts: 300,
         };
         let other = Counters {
             accepts: 2,
@@ -64,6 +79,9 @@ mod tests {
             statuses_replaced: 200_000,
             statuses_dropped_at_eof: 1_000_000,
             backlog_max_bytes: 90,
+            handshakes_failed: 2,
+            handshakes_timed_out: 30,
+            idle_timeouts: 400,
         };
         let both = Counters {
             accepts: 3,
@@ -74,6 +92,9 @@ mod tests {
             statuses_replaced: 800_000,
             statuses_dropped_at_eof: 8_000_000,
             backlog_max_bytes: 90,
+            handshakes_failed: 3,
+            handshakes_timed_out: 50,
+            idle_timeouts: 700,
         };
         for (mut sum, part) in [(one.clone(), &other), (other.clone(), &one)] {
             sum.merge(part);

@@ -152,6 +152,7 @@ impl<'a> Full<'a> {
             windows: spec.windows,
             status_interval: Some(spec.status_interval),
             cohorts: spec.cohorts,
+            service: spec.service,
         };
         let host = HostArgs { pacing: spec.pacing, placement: spec.placement, ..self.args.host.clone() };
         let host = if spec.placement == PlacementKind::Shared {

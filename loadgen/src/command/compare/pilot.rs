@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
+use protocol::Service;
 
 use super::{arms::Arm, table::CONNECTIONS};
 use crate::{
@@ -110,6 +111,7 @@ fn plan(args: &CompareArgs, rate_per_sec: f64, seed: u64) -> Result<Plan> {
         windows: Windows { idle: ms(0), warmup: ms(100), load: ms(400), peak: ms(0), drain_bursts: 0 },
         status_interval: Some(ms(100)),
         cohorts: Cohorts::default(),
+        service: Service::default(),
     };
     prepare(shape, &args.host, seed)
 }

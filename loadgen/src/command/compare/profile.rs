@@ -56,6 +56,7 @@ impl Profile {
             windows: self.windows,
             status_interval: Some(self.status_interval),
             cohorts: Cohorts::default(),
+            service: args.service.service(),
         };
         prepare(shape, &args.host, seed)
     }

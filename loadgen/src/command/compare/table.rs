@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use protocol::{Service, work::Work};
 
 use super::cells::ms;
 use crate::{
@@ -29,6 +30,7 @@ pub(super) struct Spec {
     pub(super) windows: Windows,
     pub(super) status_interval: Duration,
     pub(super) cohorts: Cohorts,
+    pub(super) service: Service,
     pub(super) pacing: PacingChoice,
     pub(super) placement: PlacementKind,
     /// A server that runs beside the contestants.
@@ -79,6 +81,8 @@ impl Need {
     }
 }
 
+const PLAIN: Service = Service::working(Work::each(Duration::ZERO));
+
 const NO_COHORTS: Cohorts = Cohorts { slow_readers: 0, churn_per_sec: 0.0, flooders: 0 };
 
 const fn load(load: u64) -> Windows {
@@ -100,6 +104,7 @@ const fn spec(name: &'static str, percent: u64) -> Spec {
         windows: load(500),
         status_interval: ms(100),
         cohorts: NO_COHORTS,
+        service: PLAIN,
         pacing: PacingChoice::Auto,
         placement: PlacementKind::Split,
         beside: None,

@@ -14,7 +14,7 @@ mod wait;
 use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
-use protocol::Counters;
+use protocol::{Counters, Service};
 
 use self::child::{Origin, ServerChild};
 pub(crate) use self::standstill::Stoppable;
@@ -57,6 +57,8 @@ pub struct ServerCommand {
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion: String,
+    /// What it does beside echoing and broadcasting.
+    pub service: Service,
     /// CPUs of the server; empty for all.
     pub cpus: Vec<usize>,
     /// Bytes that pad the environment, see `Target::padded`.
@@ -71,6 +73,8 @@ pub struct GuestCommand {
     pub(crate) status_interval: Duration,
     /// Connections that the server must take.
     pub(crate) max_connections: u32,
+    /// What the server must do beside echoing and broadcasting.
+    pub(crate) service: Service,
     /// CPUs of the server; empty for all.
     pub(crate) cpus: Vec<usize>,
     /// Bytes that pad the environment, see `Target::padded`.
@@ -133,7 +137,7 @@ impl Target {
                 Running::spawn(&command.name, prepared, &command.cpus, Origin::Own)
             }
             Self::Command(command) => {
-                let words = command.template.fill(command.status_interval, command.max_connections);
+                let words = command.template.fill(command);
                 let mut prepared = Command::new(&words[0]);
                 prepared.args(&words[1..]);
                 pad(&mut prepared, command.padding_bytes);
@@ -198,7 +202,8 @@ fn prepare_server(command: &ServerCommand) -> Command {
         .arg(command.max_connections.to_string())
         .arg("--workers")
         .arg(command.workers.to_string())
-        .args((!command.nodelay).then_some("--nagle"));
+        .args((!command.nodelay).then_some("--nagle"))
+        .args(command.service.options());
     prepared
 }
 

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::OWN_EXECUTABLE;
+use super::{GuestCommand, OWN_EXECUTABLE};
 
-/// A program and its arguments, in which `{addr}`, `{status_interval_ms}` and `{max_connections}` are filled in; `{{` and
+/// A program and its arguments, in which `{addr}` and the other [`PLACEHOLDERS`] are filled in; `{{` and
 /// `}}` are the braces themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Word>);
@@ -22,7 +22,8 @@ enum Part {
     Value(&'static str),
 }
 
-const PLACEHOLDERS: [&str; 3] = ["addr", "status_interval_ms", "max_connections"];
+const PLACEHOLDERS: [&str; 6] =
+    ["addr", "status_interval_ms", "max_connections", "work", "handshake_ms", "idle_timeout_ms"];
 
 impl Template {
     /// Splits a command line into words as a shell does; no shell is started. It need not be UTF-8, as no path need be.
@@ -49,8 +50,17 @@ impl Template {
     pub(super) fn name(&self) -> String {
         match self.0[0][..] {
             [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen fault-server".to_owned(),
-            _ => self.fill(Duration::ZERO, 0)[0].to_string_lossy().into_owned(),
+            _ => String::from_utf8_lossy(&self.program()).into_owned(),
         }
+    }
+
+    /// The first word, with placeholders as they are written.
+    fn program(&self) -> Vec<u8> {
+        let parts = self.0[0].iter().map(|part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Value(name) => format!("{{{name}}}").into_bytes(),
+        });
+        parts.flatten().collect()
     }
 
     /// Whether the command line has this placeholder.
@@ -58,12 +68,16 @@ impl Template {
         self.0.iter().flatten().any(|part| matches!(part, Part::Value(name) if *name == placeholder))
     }
 
-    /// The words with everything filled in, at least one.
-    pub(super) fn fill(&self, status_interval: Duration, max_connections: u32) -> Vec<OsString> {
+    /// The words with everything filled in, at least one. What is off is 0.
+    pub(super) fn fill(&self, values: &GuestCommand) -> Vec<OsString> {
+        let ms = |duration: Duration| duration.as_millis().to_string();
         let value = |name: &str| match name {
             "addr" => "127.0.0.1:0".to_owned(),
-            "status_interval_ms" => status_interval.as_millis().to_string(),
-            _ => max_connections.to_string(),
+            "status_interval_ms" => ms(values.status_interval),
+            "work" => values.service.work.to_string(),
+            "handshake_ms" => ms(values.service.handshake.unwrap_or_default()),
+            "idle_timeout_ms" => ms(values.service.idle_timeout.unwrap_or_default()),
+            _ => values.max_connections.to_string(),
         };
         let fill = |word: &Word| {
             let parts = word.iter().map(|part| match part {
@@ -113,17 +127,40 @@ fn unknown(name: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use protocol::{Service, work::Work};
+
     use super::*;
 
+    fn words(text: impl AsRef<OsStr>) -> Vec<OsString> {
+        filled_by(Template::parse(text).unwrap())
+    }
+
+    fn filled_by(template: Template) -> Vec<OsString> {
+        let service = Service {
+            work: Work::each(Duration::from_micros(5)),
+            handshake: Some(Duration::from_millis(100)),
+            idle_timeout: None,
+        };
+        let command = GuestCommand {
+            template: template.clone(),
+            status_interval: Duration::from_millis(10),
+            max_connections: 7,
+            service,
+            cpus: Vec::new(),
+            padding_bytes: 0,
+        };
+        template.fill(&command)
+    }
+
     fn filled(text: &str) -> Vec<String> {
-        let words = Template::parse(text).unwrap().fill(Duration::from_millis(10), 7);
-        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+        words(text).into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
     #[test]
     fn placeholders_are_filled_in() {
         let words = filled("serve --to={addr} '{status_interval_ms}ms/{max_connections}' plain");
         assert_eq!(words, ["serve", "--to=127.0.0.1:0", "10ms/7", "plain"]);
+        assert_eq!(filled("{work} {handshake_ms} {idle_timeout_ms}"), ["5us", "100", "0"]);
         assert!(Template::parse("serve {addr}").unwrap().takes("addr"));
         assert!(!Template::parse("serve {{addr}}").unwrap().takes("addr"));
     }
@@ -147,14 +184,14 @@ mod tests {
     #[test]
     fn a_command_line_that_is_not_utf_8_keeps_its_bytes() {
         let text = OsStr::from_bytes(b"./caf\xe9 '{addr} \xff' \xc3\xa0\xc2\x85");
-        let words = Template::parse(text).unwrap().fill(Duration::ZERO, 1);
+        let words = words(text);
         let expected: [&[u8]; 3] = [b"./caf\xe9", b"127.0.0.1:0 \xff", "\u{e0}\u{85}".as_bytes()];
         assert_eq!(words, expected.map(OsStr::from_bytes));
     }
 
     #[test]
     fn the_own_executable_is_no_template() {
-        let words = Template::own(&["fault-server", "{x}"]).fill(Duration::ZERO, 1);
+        let words = filled_by(Template::own(&["fault-server", "{x}"]));
         assert_eq!(words, [OWN_EXECUTABLE, "fault-server", "{x}"]);
     }
 }

@@ -69,6 +69,8 @@ impl Measurement<'_> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Service;
+
     use super::*;
     use crate::plan::{
         Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Rate, Shape, Windows, prepare,
@@ -77,8 +79,8 @@ mod tests {
     fn plan(load: Load, load_ms: u64, peak_ms: u64) -> Plan {
         let ms = Duration::from_millis;
         let windows = Windows { idle: ms(1), warmup: ms(0), load: ms(load_ms), peak: ms(peak_ms), drain_bursts: 0 };
-        let (payloads, cohorts) = (Payloads::one(64), Cohorts::default());
-        let shape = Shape { connections: 1, load, payloads, windows, status_interval: None, cohorts };
+        let (payloads, cohorts, service) = (Payloads::one(64), Cohorts::default(), Service::default());
+        let shape = Shape { connections: 1, load, payloads, windows, status_interval: None, cohorts, service };
         prepare(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
     }
 

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use protocol::Service;
+
 use super::*;
 use crate::{
     engine::{
@@ -22,6 +24,7 @@ fn plan(load: Load) -> Plan {
         windows: Windows { idle: Duration::ZERO, warmup: window, load: window, peak: Duration::ZERO, drain_bursts: 0 },
         status_interval: None,
         cohorts: Cohorts::default(),
+        service: Service::default(),
     };
     prepare(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
 }
