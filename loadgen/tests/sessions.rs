@@ -55,16 +55,20 @@ fn column(folder: &Path, name: &str) -> Vec<String> {
     table.records().map(|row| row.unwrap()[at].to_owned()).collect()
 }
 
-/// A comparison of mio with itself.
-fn begun(out: &Path, blocks: &str) -> Killed {
+/// A comparison of mio with itself, and with these further options.
+fn begun(out: &Path, options: &[&str]) -> Killed {
     let arguments = ["compare", "--profile", "smoke", "--servers", "mio,mio", "--seed", "4", "--out", text(out)];
-    let mut command = loadgen(&[&arguments[..], &["--blocks", blocks], &SHARED].concat());
+    let mut command = loadgen(&[&arguments[..], options, &SHARED].concat());
     Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 /// A comparison that was killed during its second block.
 fn killed(out: &Path) {
-    let mut running = begun(out, "3");
+    killed_with(out, &[]);
+}
+
+fn killed_with(out: &Path, options: &[&str]) {
+    let mut running = begun(out, &[options, &["--blocks", "3"]].concat());
     wait_for("a block", || lines(&out.join("trials.csv")) >= 3);
     running.0.kill().unwrap();
     running.0.wait().unwrap();
@@ -105,7 +109,7 @@ fn assert_consistent(out: &Path) {
 fn every_block_says_how_fast_the_host_was_before_and_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
-    assert!(matches!(begun(&out, "3").0.wait().unwrap().code(), Some(0 | 5)));
+    assert!(matches!(begun(&out, &["--blocks", "3"]).0.wait().unwrap().code(), Some(0 | 5)));
     let rates = |name: &str| {
         let cells = column(&out, name);
         cells.iter().map(|rate| rate.parse::<f64>().unwrap_or_else(|_| panic!("{name}: {rate:?}"))).collect::<Vec<_>>()
@@ -222,7 +226,7 @@ fn a_disk_that_fills_up_within_a_row_is_named_and_leaves_whole_trials_and_the_se
 fn a_session_that_is_still_running_is_not_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("session");
-    let mut running = begun(&out, "40");
+    let mut running = begun(&out, &["--blocks", "40"]);
     wait_for("a trial", || lines(&out.join("trials.csv")) >= 2);
     let resume = output(&["compare", "--resume", text(&out)]);
     assert_eq!((resume.status.code(), stderr(&resume).lines().count()), (Some(2), 1));
@@ -376,6 +380,24 @@ fn a_session_begun_by_another_user_shows_its_command_and_runs_only_if_trusted() 
     assert!(stderr(&trusted).contains("recorded with another"), "{}", stderr(&trusted));
     let alone = output(&["compare", "--trust"]);
     assert!(alone.status.code() == Some(2) && stderr(&alone).contains("--resume"), "{}", stderr(&alone));
+}
+
+#[test]
+fn a_guest_that_was_built_again_is_not_mixed_with_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, script) = (folder.path().join("session"), folder.path().join("guest.py"));
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers/guests/echo.py");
+    fs::copy(guest, &script).unwrap();
+    let words = format!("guest=python3 {} {{addr}} {{status_interval_ms}} {{max_connections}}", text(&script));
+    killed_with(&out, &["--command", &words]);
+    let files = about(&out)["configuration"]["guest_files"]["guest"].as_object().unwrap().clone();
+    let lengths: Vec<usize> = files.values().map(|checksum| checksum.as_str().unwrap().len()).collect();
+    assert_eq!(lengths, [64, 64], "of python3 and of the script: {files:?}");
+
+    append(&script, "# changed\n");
+    let refused = output(&["compare", "--resume", text(&out)]);
+    assert_eq!((refused.status.code(), stderr(&refused).lines().count()), (Some(2), 1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("recorded with another build of a guest"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The build of the running executable.
 
-use std::{path::Path, process::Command, sync::Once};
+use std::{fs, path::Path, process::Command, sync::Once};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -112,8 +112,14 @@ fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
 
 /// Checksum of the running executable, which a later build may have replaced at its path.
 fn checksum() -> Option<String> {
-    let executable = std::fs::read("/proc/self/exe").ok()?;
-    Some(Sha256::digest(executable).iter().map(|byte| format!("{byte:02x}")).collect())
+    file_checksum(Path::new("/proc/self/exe"))
+}
+
+/// SHA-256 of a file in hexadecimal digits; `None` if it cannot be read, or is too large for a program.
+pub fn file_checksum(file: &Path) -> Option<String> {
+    const BYTES_MAX: u64 = 1 << 30;
+    fs::metadata(file).ok().filter(|file| file.len() <= BYTES_MAX)?;
+    Some(Sha256::digest(fs::read(file).ok()?).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

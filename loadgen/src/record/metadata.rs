@@ -100,6 +100,10 @@ pub struct Configuration {
     /// Working folder at the start, to which commands of guests may be relative.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_folder: Option<String>,
+    /// SHA-256 of the files that each guest's command line names, by its label and the word: what was compared, if the
+    /// same path holds another build tomorrow.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub guest_files: BTreeMap<String, BTreeMap<String, String>>,
     /// The ceiling of the generator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceiling_rate_per_sec: Option<u64>,

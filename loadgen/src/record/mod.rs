@@ -30,7 +30,7 @@ mod session;
 mod words;
 
 pub use self::{
-    build::{Build, build},
+    build::{Build, build, file_checksum},
     column::{BriefLatency, Latency, Misbehaving, Shape},
     files::read as read_file,
     folder::{SessionFolder, host_name, is_running},

@@ -108,6 +108,7 @@ impl Session {
             ("plan", then.plan == configuration.plan),
             ("arms", then.arms == configuration.arms),
             ("cells", then.cells == configuration.cells),
+            ("build of a guest", then.guest_files == configuration.guest_files),
         ] {
             let folder = place.folder.display();
             ensure!(is_same, "{folder} was recorded with another {what}: begin a session of its own");

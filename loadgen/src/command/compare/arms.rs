@@ -1,5 +1,7 @@
 //! The arms of a comparison.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
         target::{Target, Template},
     },
     plan::Plan,
-    record::TargetKind,
+    record::{TargetKind, file_checksum, without_home},
 };
 
 /// A label, and the server or guest behind it.
@@ -57,6 +59,13 @@ impl Arm {
             Contestant::Server(_) => TargetKind::Server,
             Contestant::Guest(_) => TargetKind::Command,
         }
+    }
+
+    /// SHA-256 of the files that a guest's command line names, by the word; none of a server of this project.
+    pub(super) fn files(&self) -> Option<BTreeMap<String, String>> {
+        let Contestant::Guest(template) = &self.contestant else { return None };
+        let known = template.files().into_iter().filter_map(|(word, file)| Some((word, file_checksum(&file)?)));
+        Some(known.map(|(word, checksum)| (without_home(&word), checksum)).collect())
     }
 
     /// Whether it is the second run of another arm.

@@ -135,6 +135,7 @@ fn configuration(args: &CompareArgs, outline: &Outline, seed: u64) -> Result<Con
         blocks: Some(main.blocks),
         plan: Some(PlanRecord::of(&main.plan)),
         working_folder: working_folder.map(|folder| folder.to_string_lossy().into_owned()),
+        guest_files: main.arms.iter().filter_map(|arm| Some((arm.label.clone(), arm.files()?))).collect(),
         ceiling_rate_per_sec: Some(outline.calibration.ceiling_per_sec.round() as u64),
         ..outline.configuration.clone()
     })

@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -52,6 +53,21 @@ impl Template {
             [Part::Text(ref program)] if program == OWN_EXECUTABLE.as_bytes() => "loadgen fault-server".to_owned(),
             _ => String::from_utf8_lossy(&self.program()).into_owned(),
         }
+    }
+
+    /// The regular files that the words name, the program looked up as it will be, each with its word.
+    pub(crate) fn files(&self) -> Vec<(String, PathBuf)> {
+        let words = self.0.iter().enumerate().filter_map(|(index, word)| match &word[..] {
+            [Part::Text(text)] => Some((index, OsStr::from_bytes(text))),
+            _ => None,
+        });
+        let found = words.filter_map(|(index, word)| {
+            let is_looked_up = index == 0 && !word.as_bytes().contains(&b'/');
+            let folders = if is_looked_up { std::env::var_os("PATH")? } else { OsString::from(".") };
+            let file = std::env::split_paths(&folders).map(|folder| folder.join(word)).find(|file| file.is_file())?;
+            Some((word.to_string_lossy().into_owned(), file))
+        });
+        found.collect()
     }
 
     /// The first word, with placeholders as they are written.
@@ -187,6 +203,16 @@ mod tests {
         let words = words(text);
         let expected: [&[u8]; 3] = [b"./caf\xe9", b"127.0.0.1:0 \xff", "\u{e0}\u{85}".as_bytes()];
         assert_eq!(words, expected.map(OsStr::from_bytes));
+    }
+
+    #[test]
+    fn the_program_is_found_where_a_shell_finds_it_and_a_script_where_it_is() {
+        let names = |text: &str| -> Vec<String> {
+            Template::parse(text).unwrap().files().into_iter().map(|(word, _)| word).collect()
+        };
+        assert_eq!(names("sh Cargo.toml src --config=Cargo.toml {addr} nothing-there"), ["sh", "Cargo.toml"]);
+        assert_eq!(names("/bin/sh -c 'exec x'"), ["/bin/sh"]);
+        assert_eq!(names("Cargo.toml"), [""; 0], "a program without a slash is looked up in PATH");
     }
 
     #[test]
