@@ -57,8 +57,12 @@ pub const SERVERS: &[Server] = &[
         name: "threads",
         summary: "one blocking thread per connection plus a broadcaster",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("thread_per_connection.rs"),
+        lacks: &[],
+        source: concat!(
+            include_str!("thread_per_connection.rs"),
+            include_str!("thread_per_connection/connection.rs"),
+            include_str!("thread_per_connection/shortage.rs")
+        ),
         run: thread_per_connection::run,
     },
     Server {
