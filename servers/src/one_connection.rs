@@ -8,13 +8,14 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     os::{fd::AsFd, unix::net::UnixStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use protocol::{
     Counters, Outgoing, Schedule,
     limits::{ACCEPT_RETRY, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH},
     status::Status,
+    work::{Line, WORK_TURN},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -27,12 +28,14 @@ use crate::{
     linger::is_settled,
     listen::{Warning, announce, is_connection_error},
     shutdown,
+    work::Worker,
 };
 
 /// Serves `listener` from this thread, one connection at a time.
 pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters> {
     let mut server = Server {
         schedule: Schedule::new(clock::now_ns(), config.status_interval),
+        worker: Worker::new(&config.service),
         stop: stop_signal()?,
         buffer: vec![0; READ_BUFFER_BYTES].into(),
         counters: Counters::default(),
@@ -59,6 +62,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
 
 struct Server {
     schedule: Schedule,
+    worker: Worker,
     /// Readable once a signal has arrived.
     stop: UnixStream,
     buffer: Box<[u8]>,
@@ -77,7 +81,7 @@ impl Server {
     }
 
     fn echo_all(&mut self, mut stream: &TcpStream, outgoing: &mut Outgoing) -> io::Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let (mut buffer, mut line) = (std::mem::take(&mut self.buffer), Line::default());
         let result = loop {
             match self.wait(stream, Some((stream, &mut *outgoing))) {
                 Ok(true) => {}
@@ -87,7 +91,7 @@ impl Server {
             match stream.read(&mut buffer) {
                 Ok(0) => break Ok(()),
                 Ok(count) => {
-                    if let Err(error) = self.write(stream, outgoing, &buffer[..count]) {
+                    if let Err(error) = self.echo(stream, outgoing, &mut line, &buffer[..count]) {
                         break Err(error);
                     }
                 }
@@ -102,6 +106,32 @@ impl Server {
             self.linger(stream)?;
         }
         result
+    }
+
+    /// Works on the messages of `input` and writes them back, with ticks in between (W2).
+    fn echo(
+        &mut self,
+        stream: &TcpStream,
+        outgoing: &mut Outgoing,
+        line: &mut Line,
+        mut input: &[u8],
+    ) -> io::Result<()> {
+        let mut worked = Duration::ZERO;
+        while !input.is_empty() {
+            let (first, cost) = self.worker.first_line(line, input);
+            self.write(stream, outgoing, first)?;
+            input = &input[first.len()..];
+            worked += cost;
+            if worked >= WORK_TURN {
+                worked = Duration::ZERO;
+                self.tick(Some((stream, &mut *outgoing)))?;
+                if is_readable(&self.stop) {
+                    // Messages not yet begun are discarded: there may be seconds of work left (F4).
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Shuts down the sending side and discards input until the peer's FIN (F4).

@@ -18,6 +18,7 @@ use protocol::{
     Counters, Outgoing, Schedule,
     limits::{ACCEPT_RETRY, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::{Status, StatusLine},
+    work::{Line, WORK_TURN},
 };
 use signal_hook::flag;
 
@@ -26,6 +27,7 @@ use crate::{
     linger::{Stage, is_settled},
     listen::{Warning, announce, is_connection_error},
     shutdown,
+    work::Worker,
 };
 
 /// The pause of `sleep-loop`: as short as is common, and longer than most messages take.
@@ -43,6 +45,7 @@ pub(crate) fn run_sleepy(listener: TcpListener, config: &Config) -> io::Result<C
 
 fn run(listener: &TcpListener, config: &Config, pause: impl Fn()) -> io::Result<Counters> {
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
+    let worker = Worker::new(&config.service);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in shutdown::SIGNALS {
         flag::register(signal, Arc::clone(&stop))?;
@@ -53,6 +56,7 @@ fn run(listener: &TcpListener, config: &Config, pause: impl Fn()) -> io::Result<
         places: config.max_connections.get(),
         connections: Vec::new(),
         schedule,
+        worker,
         accept_again_ns: 0,
         warning: Warning::default(),
         buffer: vec![0; READ_BUFFER_BYTES].into(),
@@ -73,6 +77,7 @@ struct Server {
     places: usize,
     connections: Vec<Connection>,
     schedule: Schedule,
+    worker: Worker,
     accept_again_ns: u64,
     warning: Warning,
     buffer: Box<[u8]>,
@@ -83,6 +88,9 @@ struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
     stage: Stage,
+    line: Line,
+    /// Messages that were read and wait for the connection's next turn (W2).
+    waiting: Vec<u8>,
 }
 
 impl Server {
@@ -91,7 +99,13 @@ impl Server {
             match listener.accept() {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
                     self.counters.accepts += 1;
-                    self.connections.push(Connection { stream, outgoing: Outgoing::default(), stage: Stage::Open });
+                    self.connections.push(Connection {
+                        stream,
+                        outgoing: Outgoing::default(),
+                        stage: Stage::Open,
+                        line: Line::default(),
+                        waiting: Vec::new(),
+                    });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Ok(_) => {}
@@ -106,12 +120,18 @@ impl Server {
 
     /// One round: polls every connection and drops those that are over.
     fn visit_all(&mut self) {
-        let mut index = 0;
+        let (mut index, mut worked) = (0, Duration::ZERO);
         while let Some(connection) = self.connections.get_mut(index) {
-            match connection.visit(&mut self.buffer, &mut self.counters) {
+            let mut cost = Duration::ZERO;
+            match connection.visit(&self.worker, &mut cost, &mut self.buffer, &mut self.counters) {
                 Ok(true) => index += 1,
                 // An error concerns this connection alone (F2).
                 Ok(false) | Err(_) => self.close(index),
+            }
+            worked += cost;
+            if worked >= WORK_TURN {
+                worked = Duration::ZERO;
+                self.tick();
             }
         }
     }
@@ -140,6 +160,8 @@ impl Server {
         let until_ns = clock::now_ns() + SHUTDOWN_FLUSH.as_nanos() as u64;
         for connection in &mut self.connections {
             connection.stage = Stage::Leaving;
+            // There may be seconds of work left.
+            connection.waiting.clear();
             connection.outgoing.end_of_input(&mut self.counters);
         }
         while !self.connections.is_empty() && clock::now_ns() < until_ns {
@@ -153,11 +175,22 @@ impl Server {
 }
 
 impl Connection {
-    /// Writes pending output, then reads and echoes; false once the connection is over.
-    fn visit(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<bool> {
+    /// Writes pending output, then reads and echoes; false once the connection is over. Adds to `cost` what its messages
+    /// have cost.
+    fn visit(
+        &mut self,
+        worker: &Worker,
+        cost: &mut Duration,
+        buffer: &mut [u8],
+        counters: &mut Counters,
+    ) -> io::Result<bool> {
         let mut turn_bytes = 0;
+        if !self.waiting.is_empty() && self.write(&[], counters)? {
+            let waiting = std::mem::take(&mut self.waiting);
+            self.echo(worker, cost, &waiting, counters)?;
+        }
         // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
-        while self.write(&[], counters)? && turn_bytes < TURN_BYTES {
+        while self.write(&[], counters)? && self.waiting.is_empty() && turn_bytes < TURN_BYTES && *cost < WORK_TURN {
             if self.stage.is_over(&self.stream)? || (self.stage == Stage::Lingering && is_settled(&self.stream)) {
                 return Ok(false);
             }
@@ -169,7 +202,7 @@ impl Connection {
                 Ok(count) => {
                     turn_bytes += count;
                     if self.stage == Stage::Open {
-                        self.write(&buffer[..count], counters)?;
+                        self.echo(worker, cost, &buffer[..count], counters)?;
                     }
                     if count < buffer.len() {
                         return Ok(true);
@@ -181,6 +214,26 @@ impl Connection {
             }
         }
         Ok(true)
+    }
+
+    /// Works on the messages of `input` and writes them back. If the socket is full or the turn's work done, the rest
+    /// waits for the next turn.
+    fn echo(
+        &mut self,
+        worker: &Worker,
+        cost: &mut Duration,
+        mut input: &[u8],
+        counters: &mut Counters,
+    ) -> io::Result<()> {
+        let mut has_room = true;
+        while has_room && !input.is_empty() && *cost < WORK_TURN {
+            let (first, spent) = worker.first_line(&mut self.line, input);
+            *cost += spent;
+            has_room = self.write(first, counters)?;
+            input = &input[first.len()..];
+        }
+        self.waiting.extend_from_slice(input);
+        Ok(())
     }
 
     /// Writes pending output and `input`; if the socket is full, keeps the rest and returns false.

@@ -25,7 +25,6 @@ use rustix::{
 };
 
 use super::{Server, lock, shortage::Descriptor};
-use crate::work::Worker;
 
 /// Size of a reader's buffer: smaller than the event loop's single one, since there is one per connection.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -154,7 +153,7 @@ impl Connection {
             if server.stopping.load(Ordering::Relaxed) {
                 self.hang_up();
             } else {
-                self.echo(&server.worker, &mut line, buffer, patience)?;
+                self.echo(server, &mut line, buffer, patience)?;
             }
             self.read(buffer, patience)?;
             if buffer.is_empty() {
@@ -181,16 +180,17 @@ impl Connection {
 
     /// Works on the messages of `input` and writes them back. While the peer does not read this blocks, but only the
     /// connection's own thread.
-    fn echo(&self, worker: &Worker, line: &mut Line, mut input: &[u8], patience: Patience) -> Result<(), Errno> {
+    fn echo(&self, server: &Server, line: &mut Line, mut input: &[u8], patience: Patience) -> Result<(), Errno> {
         loop {
             // Without the lock, so that statuses are sent in the meantime (W2).
-            let (first, _) = worker.first_line(line, input);
+            let (first, _) = server.worker.first_line(line, input);
             lock(&self.writer).send(&self.stream, first, patience)?;
             if lock(&self.slot).line.is_some() {
                 self.deliver(patience)?;
             }
             input = &input[first.len()..];
-            if input.is_empty() {
+            // Messages not yet begun are discarded when the server stops: there may be seconds of work left (F4).
+            if input.is_empty() || server.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }
         }
