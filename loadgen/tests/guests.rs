@@ -1,57 +1,155 @@
-//! Guests: `--command` in verify, run and compare.
+//! Guests: `--command` in verify, run and compare. What this host cannot build or run is shown as ignored.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 
-fn loadgen(arguments: &[&str]) -> Output {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).current_dir(workspace).output().unwrap()
+/// A server of servers/guests, in one way of building it.
+struct Guest {
+    title: &'static str,
+    source: &'static str,
+    /// The compiler with its options; the output and the source follow.
+    build: &'static [&'static str],
+    /// A program that the compiler must translate, and the host run, before the guest can be expected to work.
+    probe: &'static str,
+    /// The clauses that it breaks by the nature of its runtime.
+    breaks: &'static [&'static str],
 }
 
+const GUESTS: [Guest; 3] = [
+    Guest {
+        title: "the guest in C",
+        source: "epoll.c",
+        build: &["cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2", "-o"],
+        probe: C_PROBE,
+        breaks: &[],
+    },
+    Guest {
+        title: "the guest in C, with sanitizers,",
+        source: "epoll.c",
+        build: &["cc", "-std=c11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o"],
+        probe: C_PROBE,
+        breaks: &[],
+    },
+    Guest {
+        title: "the guest in Go",
+        source: "echo.go",
+        build: &["go", "build", "-o"],
+        probe: "package main\n\nimport \"net\"\n\nfunc main() { new(net.ListenConfig).SetMultipathTCP(false) }\n",
+        // Its runtime has a thread of its own that watches the others.
+        breaks: &["I1"],
+    },
+];
+
+/// What the guest in C needs of the library and the kernel.
+const C_PROBE: &str = "#define _GNU_SOURCE
+#include <sys/epoll.h>
+#include <time.h>
+int main(void) {
+    struct epoll_event event;
+    return epoll_pwait2(epoll_create1(0), &event, 1, &(struct timespec){0}, 0);
+}
+";
+
+/// The guest in Python, which needs no building.
 const ECHO: &str = "python3 servers/guests/echo.py {addr} {status_interval_ms} {max_connections}";
 
-/// Whether the host has Python, in which the guest is written.
-fn has_python() -> bool {
-    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("SKIPPED: there is no python3 on this host, and the guest is written in it");
-    }
-    found
+fn main() {
+    let python = run(Command::new("python3").arg("--version"));
+    let with_python = |name: &str, test: fn()| {
+        let no_python = python.clone().err();
+        Trial::ignorable_test(name, move || {
+            if let Some(why) = no_python {
+                return Ok(Completion::ignored_with(why));
+            }
+            test();
+            Ok(Completion::Completed)
+        })
+    };
+    let mut trials = vec![
+        with_python("the guest in Python keeps every clause", || keeps_its_clauses(ECHO, &[])),
+        with_python("a check that needs an absent placeholder is skipped with the reason", an_absent_placeholder),
+        with_python("the guest is measured and compared like any other", measured_and_compared),
+        Trial::test("an invalid command is refused", || {
+            an_invalid_command();
+            Ok(())
+        }),
+    ];
+    trials.extend(GUESTS.iter().map(|guest| {
+        let name = format!("{} keeps its clauses", guest.title);
+        Trial::ignorable_test(name, || guest.check())
+    }));
+    let mut arguments = Arguments::from_args();
+    // Most checks wait for ticks, so more of them than CPUs can run at a time.
+    arguments.test_threads.get_or_insert(4);
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
-#[test]
-fn the_guest_keeps_every_clause() {
-    if !has_python() {
-        return;
+impl Guest {
+    fn check(&self) -> Result<Completion, Failed> {
+        let folder = tempfile::tempdir()?;
+        let (_, extension) = self.source.split_once('.').ok_or("a source without extension")?;
+        let (probe, probed) = (folder.path().join(format!("probe.{extension}")), folder.path().join("probed"));
+        fs::write(&probe, self.probe)?;
+        if let Err(why) = self.build(&probe, &probed).and_then(|()| run(&mut Command::new(probed))) {
+            return Ok(Completion::ignored_with(why));
+        }
+        let program = folder.path().join("guest");
+        self.build(&workspace().join("servers/guests").join(self.source), &program)?;
+        let command = format!("'{}' {{addr}} {{status_interval_ms}} {{max_connections}}", program.display());
+        keeps_its_clauses(&command, self.breaks);
+        Ok(Completion::Completed)
     }
-    let output = loadgen(&["verify", "--command", ECHO]);
+
+    fn build(&self, source: &Path, program: &Path) -> Result<(), String> {
+        run(Command::new(self.build[0]).args(&self.build[1..]).arg(program).arg(source))
+    }
+}
+
+/// Runs a command to its end; if it does not succeed, says so in one line.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
+    let words = String::from_utf8_lossy(&output.stderr).lines().collect::<Vec<_>>().join("; ");
+    if output.status.success() { Ok(()) } else { Err(format!("{program}: {}: {words}", output.status)) }
+}
+
+fn workspace() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn loadgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).current_dir(workspace()).output().unwrap()
+}
+
+fn keeps_its_clauses(command: &str, breaks: &[&str]) {
+    let output = loadgen(&["verify", "--command", command]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    // Only checks that the host does not support are skipped (a shortage of threads needs a user other than root).
-    let skipped = text.lines().filter(|line| line.contains(" skipped ")).all(|line| line.contains("RLIMIT_NPROC"));
-    assert!(text.lines().last().unwrap().contains(" 0 fail, 0 declared, ") && skipped, "{text}");
+    let lines = |word: &'static str| {
+        let found = text.lines().filter_map(move |line| line.split_once(' '));
+        found.filter(move |(_, rest)| rest.trim_start().starts_with(word))
+    };
+    assert!(lines("pass").count() > 30, "{text}");
+    assert!(lines("FAIL").all(|(clause, _)| breaks.contains(&clause)), "{text}");
+    // Only checks that do not apply are skipped: a shortage of threads needs a user other than root.
+    let applies = |rest: &str| !rest.contains("RLIMIT_NPROC") && !rest.contains("several threads");
+    assert!(lines("skipped").all(|(_, rest)| !applies(rest)), "{text}");
+    assert_eq!(output.status.code() == Some(0), lines("FAIL").next().is_none(), "{text}");
 }
 
-#[test]
-fn a_check_that_needs_an_absent_placeholder_is_skipped_with_the_reason() {
-    if !has_python() {
-        return;
-    }
+fn an_absent_placeholder() {
     let output = loadgen(&["verify", "--command", "python3 servers/guests/echo.py {addr} {status_interval_ms}"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.lines().any(|line| line.starts_with("F3  skipped") && line.contains("{max_connections}")), "{text}");
 }
 
-#[test]
-fn the_guest_is_measured_and_compared_like_any_other() {
-    if !has_python() {
-        return;
-    }
+fn measured_and_compared() {
     let load = ["--pacing", "timer", "--placement", "shared", "--connections", "4", "--rate", "200"];
     let windows = ["--idle", "0s", "--warmup", "0s", "--duration", "200ms"];
     let output = loadgen(&[&["run", "--json", "--command", ECHO], &load[..], &windows].concat());
@@ -74,8 +172,7 @@ fn the_guest_is_measured_and_compared_like_any_other() {
     assert_eq!(arms, ["guest", "mio", "mio#2"]);
 }
 
-#[test]
-fn an_invalid_command_is_refused() {
+fn an_invalid_command() {
     let cases = [
         ("", 2, "names no program"),
         ("server {adr}", 2, "{adr} is no placeholder"),
