@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
+mod connection_task;
 mod event_loop;
 mod linger;
 mod one_connection;
@@ -14,6 +15,7 @@ mod polling_loop;
 #[cfg(target_os = "linux")]
 mod raw_epoll;
 mod shutdown;
+mod task_and_channel;
 mod task_per_connection;
 mod thread_per_connection;
 mod work;
@@ -43,6 +45,9 @@ pub struct Server {
     pub run: fn(TcpListener, &Config) -> io::Result<Counters>,
 }
 
+/// The source of the servers on tokio that share one.
+const TOKIO: &str = concat!(include_str!("task_per_connection.rs"), include_str!("connection_task.rs"));
+
 /// Every server, in display order.
 pub const SERVERS: &[Server] = &[
     Server {
@@ -65,17 +70,33 @@ pub const SERVERS: &[Server] = &[
         name: "tokio",
         summary: "one task per connection on tokio's multi-thread runtime",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("task_per_connection.rs"),
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: TOKIO,
         run: task_per_connection::run_multi_thread,
     },
     Server {
         name: "tokio-current-thread",
         summary: "the same tasks on one thread",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("task_per_connection.rs"),
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: TOKIO,
         run: task_per_connection::run_current_thread,
+    },
+    Server {
+        name: "tokio-block-in-place",
+        summary: "the `tokio` server, but work of more than 100 us is handed over (`block_in_place`)",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: TOKIO,
+        run: task_per_connection::run_block_in_place,
+    },
+    Server {
+        name: "tokio-channel",
+        summary: "one task per connection on tokio, which statuses reach through `watch` channels",
+        violates: &[],
+        lacks: Feature::ALL,
+        source: include_str!("task_and_channel.rs"),
+        run: task_and_channel::run,
     },
     #[cfg(target_os = "linux")]
     Server {
