@@ -6,7 +6,8 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
+    future::{Future, poll_fn},
+    hash::{BuildHasher, RandomState},
     io::{self, ErrorKind},
     net::Shutdown,
     pin::Pin,
@@ -16,18 +17,19 @@ use std::{
 };
 
 use protocol::{
-    Counters, Outgoing,
-    limits::{LINGER_PAUSE, READ_BUFFER_BYTES, TURN_BYTES},
+    Counters, Outgoing, Service,
+    handshake::{Answer, Handshake, WELCOME},
+    limits::{LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::StatusLine,
     work::{Line, WORK_TURN},
 };
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
     task::yield_now,
-    time::timeout,
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use crate::{
@@ -50,8 +52,53 @@ impl Drop for Place {
 /// The life of a connection.
 // Parameters are dropped from the last to the first: the place is released after the stream is closed.
 pub(crate) async fn serve_client(place: Place, stream: TcpStream) {
-    Connection::open(stream, place).serve(Reader::default()).await;
+    // region: handshake
+    let mut stream = stream;
+    let Some(early) = admit(&place.server, &mut stream).await else { return };
+    // endregion
+    let mut reader = Reader::new(&place.server.service);
+    // region: handshake
+    reader.rest = early;
+    // endregion
+    Connection::open(stream, place).serve(reader).await;
 }
+
+// region: handshake
+/// Shakes hands, if that is wanted, and returns early input; `None` if the connection is to be closed.
+async fn admit(server: &Server, stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let Some(limit) = server.service.handshake else { return Some(Vec::new()) };
+    let mut stopping = server.stopping.subscribe();
+    let outcome = tokio::select! {
+        // In a box, so that a task is no larger without handshake.
+        outcome = timeout(limit, Box::pin(shake_hands(stream))) => outcome,
+        _ = stopping.wait_for(|stopping| *stopping) => return None,
+    };
+    match outcome {
+        Ok(Ok(early)) => return Some(early),
+        Ok(Err(_)) => lock(&server.registry).counters.handshakes_failed += 1,
+        Err(_) => lock(&server.registry).counters.handshakes_timed_out += 1,
+    }
+    None
+}
+
+/// Greets the client and waits for its acknowledgement; returns the input behind it (H4).
+async fn shake_hands(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut handshake = Handshake::new(RandomState::new().hash_one(0));
+    stream.write_all(&handshake.hello()).await?;
+    let mut buffer = [0; 1024];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        match handshake.receive(&buffer[..count]) {
+            Answer::Incomplete if count > 0 => {}
+            Answer::Complete(early) => {
+                stream.write_all(WELCOME).await?;
+                return Ok(early.to_vec());
+            }
+            Answer::Incomplete | Answer::Wrong => return Err(ErrorKind::InvalidData.into()),
+        }
+    }
+}
+// endregion
 
 /// A connection as its task and the broadcaster share it; closed when its task drops it.
 pub(crate) struct Connection {
@@ -75,7 +122,6 @@ pub(crate) struct Writer {
 }
 
 /// The part of a connection that only its task needs.
-#[derive(Default)]
 struct Reader {
     line: Line,
     /// Input that has been read and waits for the connection's next turn.
@@ -83,7 +129,51 @@ struct Reader {
     /// Bytes read and work done in this turn.
     turn_bytes: usize,
     turn_work: Duration,
+    // region: idle timeout
+    patience: Option<Patience>,
+    // endregion
 }
+
+impl Reader {
+    fn new(service: &Service) -> Self {
+        Self {
+            line: Line::default(),
+            rest: Vec::new(),
+            turn_bytes: 0,
+            turn_work: Duration::ZERO,
+            // region: idle timeout
+            patience: service.idle_timeout.map(Patience::new),
+            // endregion
+        }
+    }
+}
+
+// region: idle timeout
+/// A timer that input does not move: only when it fires is it set anew, to the end of the latest silence (T3).
+struct Patience {
+    limit: Duration,
+    last_input: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, last_input: Instant::now(), timer: Box::pin(sleep(limit)) }
+    }
+
+    /// Ready once the client has been silent for too long.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let end = self.last_input + self.limit;
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(end);
+        }
+    }
+}
+// endregion
 
 /// What a task did, or has to do next.
 enum Turn {
@@ -93,6 +183,10 @@ enum Turn {
     Ended,
     /// The server is stopping, and nothing is left to send.
     Stopped,
+    // region: idle timeout
+    /// The client has sent nothing for too long.
+    TimedOut,
+    // endregion
 }
 
 impl Connection {
@@ -117,9 +211,17 @@ impl Connection {
     /// Echoes until the peer's end of input, an error or shutdown; an error affects no other connection (F2).
     async fn serve(&self, mut reader: Reader) {
         loop {
-            match poll_fn(|context| self.poll_echo(&mut reader, context)).await {
+            match poll_fn(|context| self.poll_turn(&mut reader, context)).await {
                 Ok(Turn::Progress) => {}
                 Ok(Turn::Stopped) => break,
+                // region: idle timeout
+                Ok(Turn::TimedOut) => {
+                    let mut writer = lock(&self.writer);
+                    writer.counters.idle_timeouts = 1;
+                    writer.end_of_input();
+                    break;
+                }
+                // endregion
                 Ok(Turn::Ended) | Err(_) => return,
             }
             if reader.turn_bytes >= TURN_BYTES || reader.turn_work >= WORK_TURN {
@@ -127,8 +229,20 @@ impl Connection {
                 yield_now().await;
             }
         }
-        // An error merely ends the wait.
-        drop(self.linger().await);
+        // An error merely ends the wait, and so does a client that reads nothing.
+        drop(timeout(SHUTDOWN_FLUSH, self.linger()).await);
+    }
+
+    fn poll_turn(&self, reader: &mut Reader, context: &mut Context<'_>) -> Poll<io::Result<Turn>> {
+        let turn = self.poll_echo(reader, context);
+        // region: idle timeout
+        if turn.is_pending()
+            && let Some(patience) = &mut reader.patience
+        {
+            return patience.poll_end(context).map(|()| Ok(Turn::TimedOut));
+        }
+        // endregion
+        turn
     }
 
     /// Writes pending output or, if there is none, reads and echoes.
@@ -157,6 +271,11 @@ impl Connection {
                 return Poll::Ready(Ok(Turn::Ended));
             }
             drop(writer);
+            // region: idle timeout
+            if let Some(patience) = &mut reader.patience {
+                patience.last_input = Instant::now();
+            }
+            // endregion
             reader.turn_bytes += input.len();
             Poll::Ready(self.echo(reader, input))
         })
