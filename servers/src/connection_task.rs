@@ -225,8 +225,13 @@ impl Connection {
                 Ok(Turn::Ended) | Err(_) => return,
             }
             if reader.turn_bytes >= TURN_BYTES || reader.turn_work >= WORK_TURN {
-                (reader.turn_bytes, reader.turn_work) = (0, Duration::ZERO);
+                let worked = !std::mem::take(&mut reader.turn_work).is_zero();
+                reader.turn_bytes = 0;
                 yield_now().await;
+                // A worker runs the task that it has woken last before those that became ready while this one worked.
+                if worked {
+                    yield_now().await;
+                }
             }
         }
         // An error merely ends the wait, and so does a client that reads nothing.
@@ -283,9 +288,14 @@ impl Connection {
 
     /// Works on messages and echoes each, until the input or the turn is over.
     fn echo(&self, reader: &mut Reader, mut input: &[u8]) -> io::Result<Turn> {
+        let server = &self.place.server;
         while !input.is_empty() && reader.turn_work < WORK_TURN {
+            if server.has_due_status() {
+                reader.turn_work = WORK_TURN;
+                break;
+            }
             // Without the lock: the broadcaster waits for no work.
-            let (piece, cost) = self.place.server.work(&mut reader.line, input);
+            let (piece, cost) = server.work(&mut reader.line, input);
             reader.turn_work += cost;
             lock(&self.writer).write(piece)?;
             input = &input[piece.len()..];

@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     io, net,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,20 +59,12 @@ fn run(
     longest_in_task: Duration,
 ) -> io::Result<Counters> {
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
-    let runtime = runtime.event_interval(polls_per_event_check(&config.service)).enable_io().enable_time().build()?;
+    let runtime = runtime.enable_io().enable_time().build()?;
     let server = Arc::new(Server::new(config, longest_in_task));
     runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
     // Dropping tasks that did not finish in time counts the statuses they held.
     drop(runtime);
     Ok(std::mem::take(&mut lock(&server.registry).counters))
-}
-
-/// How many tasks the runtime polls before it looks for due timers and ready sockets: by default 61. If messages cost
-/// work, only as many as work for one turn together (W2).
-fn polls_per_event_check(service: &Service) -> u32 {
-    const DEFAULT: u128 = 61;
-    let polls = WORK_TURN.as_nanos().checked_div(service.work.mean().as_nanos()).unwrap_or(DEFAULT);
-    polls.clamp(1, DEFAULT) as u32
 }
 
 async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedule) -> io::Result<()> {
@@ -92,6 +87,7 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     broadcaster.abort();
     // Cancelled or finished: in either case no further connection is accepted and no further status sent.
     drop((acceptor.await, broadcaster.await));
+    server.next_due_ns.store(u64::MAX, Ordering::Relaxed);
     server.stopping.send_replace(true);
     for connection in server.connections(0, u64::MAX, usize::MAX) {
         lock(&connection.writer).stop();
@@ -103,9 +99,12 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
 /// What all tasks share.
 pub(crate) struct Server {
     pub(crate) service: Service,
+    has_work: bool,
     worker: Worker,
     /// Longer work is done outside of the runtime.
     longest_in_task: Duration,
+    /// When the next status is due: the broadcaster goes before further work.
+    next_due_ns: AtomicU64,
     max_connections: u32,
     places: Arc<Semaphore>,
     /// Notified when a connection has ended and its descriptor is free.
@@ -130,8 +129,10 @@ impl Server {
         let places = config.max_connections.get().min(Semaphore::MAX_PERMITS);
         Self {
             service: config.service,
+            has_work: !config.service.work.is_none(),
             worker: Worker::new(&config.service),
             longest_in_task,
+            next_due_ns: AtomicU64::new(u64::MAX),
             max_connections: u32::try_from(places).unwrap_or(u32::MAX),
             places: Arc::new(Semaphore::new(places)),
             freed: Notify::new(),
@@ -147,6 +148,13 @@ impl Server {
         let registry = lock(&self.registry);
         let present = registry.connections.range(first..end).filter_map(|(_, connection)| connection.upgrade());
         present.take(count).collect()
+    }
+
+    /// Whether a task should leave its work until the broadcaster had its turn.
+    ///
+    /// A runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
+    pub(crate) fn has_due_status(&self) -> bool {
+        self.has_work && clock::now_ns() >= self.next_due_ns.load(Ordering::Relaxed)
     }
 
     /// Works on the first line of `input`; returns what may be echoed, and its cost.
@@ -183,10 +191,12 @@ async fn accept_all(server: Arc<Server>, listener: TcpListener) {
 
 async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
     while let Some(due_ns) = schedule.next_due_ns() {
+        server.next_due_ns.store(due_ns, Ordering::Relaxed);
         // Not tokio's interval: MissedTickBehavior::Skip yields the oldest missed tick, but the protocol needs the newest.
         sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
         let emit_ns = clock::now_ns();
         let Some(tick) = schedule.take(emit_ns) else { continue };
+        server.next_due_ns.store(u64::MAX, Ordering::Relaxed);
         let (line, end) = {
             let mut registry = lock(&server.registry);
             registry.counters.ticks += 1;
