@@ -53,24 +53,29 @@ impl Drop for Place {
 // Parameters are dropped from the last to the first: the place is released after the stream is closed.
 pub(crate) async fn serve_client(place: Place, stream: TcpStream) {
     // region: handshake
-    let mut stream = stream;
-    let Some(early) = admit(&place.server, &mut stream).await else { return };
+    let (mut stream, mut early) = (stream, Vec::new());
+    if let Some(limit) = place.server.service.handshake {
+        // In a box, so that a task does not keep the room for it.
+        match Box::pin(admit(&place.server, &mut stream, limit)).await {
+            Some(input) => early = input,
+            None => return,
+        }
+    }
     // endregion
     let mut reader = Reader::new(&place.server.service);
     // region: handshake
     reader.rest = early;
     // endregion
-    Connection::open(stream, place).serve(reader).await;
+    // By reference, as every move into a future would take the room again.
+    Connection::open(stream, place).serve(&mut reader).await;
 }
 
 // region: handshake
-/// Shakes hands, if that is wanted, and returns early input; `None` if the connection is to be closed.
-async fn admit(server: &Server, stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let Some(limit) = server.service.handshake else { return Some(Vec::new()) };
+/// Shakes hands within `limit` and returns early input; `None` if the connection is to be closed.
+async fn admit(server: &Server, stream: &mut TcpStream, limit: Duration) -> Option<Vec<u8>> {
     let mut stopping = server.stopping.subscribe();
     let outcome = tokio::select! {
-        // In a box, so that a task is no larger without handshake.
-        outcome = timeout(limit, Box::pin(shake_hands(stream))) => outcome,
+        outcome = timeout(limit, shake_hands(stream)) => outcome,
         _ = stopping.wait_for(|stopping| *stopping) => return None,
     };
     match outcome {
@@ -209,9 +214,9 @@ impl Connection {
     }
 
     /// Echoes until the peer's end of input, an error or shutdown; an error affects no other connection (F2).
-    async fn serve(&self, mut reader: Reader) {
+    async fn serve(&self, reader: &mut Reader) {
         loop {
-            match poll_fn(|context| self.poll_turn(&mut reader, context)).await {
+            match poll_fn(|context| self.poll_turn(reader, context)).await {
                 Ok(Turn::Progress) => {}
                 Ok(Turn::Stopped) => break,
                 // region: idle timeout
@@ -234,8 +239,8 @@ impl Connection {
                 }
             }
         }
-        // An error merely ends the wait, and so does a client that reads nothing.
-        drop(timeout(SHUTDOWN_FLUSH, self.linger()).await);
+        // An error merely ends the wait, and so does a client that reads nothing. In a box, as above.
+        drop(Box::pin(timeout(SHUTDOWN_FLUSH, self.linger())).await);
     }
 
     fn poll_turn(&self, reader: &mut Reader, context: &mut Context<'_>) -> Poll<io::Result<Turn>> {
