@@ -94,7 +94,7 @@ pub const SERVERS: &[Server] = &[
         name: "tokio-channel",
         summary: "one task per connection on tokio, which statuses reach through `watch` channels",
         violates: &[],
-        lacks: Feature::ALL,
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
         source: include_str!("task_and_channel.rs"),
         run: task_and_channel::run,
     },

@@ -22,6 +22,7 @@ use protocol::{
     Counters, Outgoing, Schedule, Tick,
     limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::{Status, StatusLine},
+    work::{Line, WORK_TURN},
 };
 use socket2::SockRef;
 use tokio::{
@@ -39,6 +40,7 @@ use crate::{
     linger::is_settled,
     listen::{Warning, announce, is_connection_error},
     shutdown,
+    work::Worker,
 };
 
 /// Serves `listener` on the number of worker threads in `config`.
@@ -46,7 +48,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
     let workers = config.workers.get();
     let runtime = runtime::Builder::new_multi_thread().worker_threads(workers).enable_io().enable_time().build()?;
-    let server = Arc::new(Server::new(config.max_connections.get()));
+    let server = Arc::new(Server::new(config.max_connections.get(), Worker::new(&config.service)));
     runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
     // Dropping tasks that did not finish in time counts the statuses they held.
     drop(runtime);
@@ -81,6 +83,7 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
 }
 
 struct Server {
+    worker: Worker,
     max_connections: u32,
     places: Arc<Semaphore>,
     /// Notified when a connection has ended and its descriptor is free.
@@ -109,10 +112,11 @@ struct Latest {
 }
 
 impl Server {
-    fn new(max_connections: usize) -> Self {
+    fn new(max_connections: usize, worker: Worker) -> Self {
         let max_connections = u32::try_from(max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
         let channels = (max_connections as usize).div_ceil(FAN_OUT_CHUNK).min(CHANNELS_MAX);
         Self {
+            worker,
             max_connections,
             places: Arc::new(Semaphore::new(max_connections as usize)),
             freed: Notify::new(),
@@ -176,6 +180,11 @@ struct Connection {
     stream: TcpStream,
     outgoing: Outgoing,
     counters: Counters,
+    line: Line,
+    /// Input that has been read and waits for the connection's next turn.
+    rest: Vec<u8>,
+    /// Work done in this turn.
+    turn_work: Duration,
     /// Number of emitted statuses for which this connection is no longer accountable.
     emitted_seen: u64,
     // The last field, hence dropped after the stream is closed.
@@ -208,6 +217,9 @@ impl Connection {
             stream,
             outgoing: Outgoing::default(),
             counters: Counters { accepts: 1, ..Counters::default() },
+            line: Line::default(),
+            rest: Vec::new(),
+            turn_work: Duration::ZERO,
             emitted_seen,
             place,
         };
@@ -218,7 +230,7 @@ impl Connection {
     async fn serve(mut self, statuses: watch::Receiver<Latest>) {
         let mut next_status = pin!(next(statuses));
         let (mut ended, mut stopping, mut turn_bytes) = (false, false, 0);
-        while !(ended && self.outgoing.is_flushed()) {
+        while !(ended && self.rest.is_empty() && self.outgoing.is_flushed()) {
             // Neither branch loses data when the other completes first: each does its work within one poll.
             tokio::select! {
                 echoed = self.echo() => match echoed {
@@ -237,8 +249,8 @@ impl Connection {
             if ended {
                 self.outgoing.end_of_input(&mut self.counters);
             }
-            if turn_bytes >= TURN_BYTES {
-                turn_bytes = 0;
+            if turn_bytes >= TURN_BYTES || self.turn_work >= WORK_TURN {
+                (turn_bytes, self.turn_work) = (0, Duration::ZERO);
                 yield_now().await;
             }
         }
@@ -287,12 +299,28 @@ impl Connection {
             ready!(self.stream.poll_write_ready(context))?;
             return Poll::Ready(self.write(&[]).map(|()| None));
         }
+        if !self.rest.is_empty() {
+            let input = std::mem::take(&mut self.rest);
+            return Poll::Ready(self.work_and_write(&input).map(|()| None));
+        }
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             let input = buffer.filled();
-            Poll::Ready(self.write(input).map(|()| Some(input.len())))
+            Poll::Ready(self.work_and_write(input).map(|()| Some(input.len())))
         })
+    }
+
+    /// Works on messages and echoes each, until the input or the turn is over.
+    fn work_and_write(&mut self, mut input: &[u8]) -> io::Result<()> {
+        while !input.is_empty() && self.turn_work < WORK_TURN {
+            let (piece, cost) = self.place.server.worker.first_line(&mut self.line, input);
+            self.turn_work += cost;
+            self.write(piece)?;
+            input = &input[piece.len()..];
+        }
+        self.rest = input.to_vec();
+        Ok(())
     }
 
     /// Writes as much of the pending output and `input` as the socket accepts, and keeps the rest.
