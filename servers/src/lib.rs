@@ -18,6 +18,7 @@ mod shutdown;
 mod task_and_channel;
 mod task_per_connection;
 mod thread_per_connection;
+mod tokio_idiomatic;
 mod work;
 
 use std::{io, net::TcpListener, num::NonZeroUsize, time::Duration};
@@ -81,6 +82,14 @@ pub const SERVERS: &[Server] = &[
         lacks: &[],
         source: TOKIO,
         run: task_per_connection::run_current_thread,
+    },
+    Server {
+        name: "tokio-idiomatic",
+        summary: "one task per connection on tokio, written as most applications are",
+        violates: &[],
+        lacks: Feature::ALL,
+        source: include_str!("tokio_idiomatic.rs"),
+        run: tokio_idiomatic::run,
     },
     Server {
         name: "tokio-block-in-place",

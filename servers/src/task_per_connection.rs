@@ -209,10 +209,13 @@ async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
         let mut next = 0;
         loop {
             let chunk = server.connections(next, end, FAN_OUT_CHUNK);
-            let Some(last) = chunk.last() else { break };
-            next = last.id + 1;
+            let has_more = chunk.len() == FAN_OUT_CHUNK;
             for connection in chunk {
+                next = connection.id + 1;
                 lock(&connection.writer).send_status(StatusLine::clone(&line));
+            }
+            if !has_more {
+                break;
             }
             yield_now().await;
         }
