@@ -9,6 +9,7 @@ pub mod listen;
 
 mod connection_task;
 mod event_loop;
+mod lines;
 mod linger;
 mod one_connection;
 mod polling_loop;
@@ -147,21 +148,6 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
 }
 
-impl Server {
-    /// Lines of logic in its file, without blank lines, comments, imports and tests.
-    pub fn logic_lines(&self) -> usize {
-        let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
-        let mut importing = false;
-        let is_logic = |line: &&str| {
-            importing |= line.starts_with("use ");
-            let counts = !importing && !line.trim().is_empty() && !line.trim_start().starts_with("//");
-            importing &= !line.ends_with(';');
-            counts
-        };
-        code.lines().filter(is_logic).count()
-    }
-}
-
 /// A server's configuration, besides its listener.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -173,17 +159,4 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// What it does beside echoing and broadcasting. A server is never asked for what it lacks.
     pub service: Service,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_logic_is_counted() {
-        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
-        let server =
-            Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
-        assert_eq!(server.logic_lines(), 3);
-    }
 }
