@@ -17,7 +17,7 @@ use std::{
 };
 
 use protocol::{
-    Counters, Outgoing, Service,
+    Counters, Outgoing,
     handshake::{Answer, Handshake, WELCOME},
     limits::{LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
     status::StatusLine,
@@ -52,19 +52,19 @@ impl Drop for Place {
 /// The life of a connection.
 // Parameters are dropped from the last to the first: the place is released after the stream is closed.
 pub(crate) async fn serve_client(place: Place, stream: TcpStream) {
+    let mut reader = Reader::default();
     // region: handshake
-    let (mut stream, mut early) = (stream, Vec::new());
+    let mut stream = stream;
     if let Some(limit) = place.server.service.handshake {
         // In a box, so that a task does not keep the room for it.
         match Box::pin(admit(&place.server, &mut stream, limit)).await {
-            Some(input) => early = input,
+            Some(early) => reader.rest = early,
             None => return,
         }
     }
     // endregion
-    let mut reader = Reader::new(&place.server.service);
-    // region: handshake
-    reader.rest = early;
+    // region: idle timeout
+    reader.patience = place.server.service.idle_timeout.map(Patience::new);
     // endregion
     // By reference, as every move into a future would take the room again.
     Connection::open(stream, place).serve(&mut reader).await;
@@ -127,6 +127,7 @@ pub(crate) struct Writer {
 }
 
 /// The part of a connection that only its task needs.
+#[derive(Default)]
 struct Reader {
     line: Line,
     /// Input that has been read and waits for the connection's next turn.
@@ -137,20 +138,6 @@ struct Reader {
     // region: idle timeout
     patience: Option<Patience>,
     // endregion
-}
-
-impl Reader {
-    fn new(service: &Service) -> Self {
-        Self {
-            line: Line::default(),
-            rest: Vec::new(),
-            turn_bytes: 0,
-            turn_work: Duration::ZERO,
-            // region: idle timeout
-            patience: service.idle_timeout.map(Patience::new),
-            // endregion
-        }
-    }
 }
 
 // region: idle timeout
