@@ -7,15 +7,19 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
+mod connection_task;
 mod event_loop;
+mod lines;
 mod linger;
 mod one_connection;
 mod polling_loop;
 #[cfg(target_os = "linux")]
 mod raw_epoll;
 mod shutdown;
+mod task_and_channel;
 mod task_per_connection;
 mod thread_per_connection;
+mod tokio_idiomatic;
 mod work;
 
 use std::{io, net::TcpListener, num::NonZeroUsize, time::Duration};
@@ -43,6 +47,9 @@ pub struct Server {
     pub run: fn(TcpListener, &Config) -> io::Result<Counters>,
 }
 
+/// The source of the servers on tokio that share one.
+const TOKIO: &str = concat!(include_str!("task_per_connection.rs"), include_str!("connection_task.rs"));
+
 /// Every server, in display order.
 pub const SERVERS: &[Server] = &[
     Server {
@@ -69,17 +76,41 @@ pub const SERVERS: &[Server] = &[
         name: "tokio",
         summary: "one task per connection on tokio's multi-thread runtime",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("task_per_connection.rs"),
+        lacks: &[],
+        source: TOKIO,
         run: task_per_connection::run_multi_thread,
     },
     Server {
         name: "tokio-current-thread",
         summary: "the same tasks on one thread",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("task_per_connection.rs"),
+        lacks: &[],
+        source: TOKIO,
         run: task_per_connection::run_current_thread,
+    },
+    Server {
+        name: "tokio-idiomatic",
+        summary: "one task per connection on tokio, written as most applications are",
+        violates: &[],
+        lacks: Feature::ALL,
+        source: include_str!("tokio_idiomatic.rs"),
+        run: tokio_idiomatic::run,
+    },
+    Server {
+        name: "tokio-block-in-place",
+        summary: "the `tokio` server, but work of more than 100 us is handed over (`block_in_place`)",
+        violates: &[],
+        lacks: &[],
+        source: TOKIO,
+        run: task_per_connection::run_block_in_place,
+    },
+    Server {
+        name: "tokio-channel",
+        summary: "one task per connection on tokio, which statuses reach through `watch` channels",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: include_str!("task_and_channel.rs"),
+        run: task_and_channel::run,
     },
     #[cfg(target_os = "linux")]
     Server {
@@ -121,21 +152,6 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
 }
 
-impl Server {
-    /// Lines of logic in its file, without blank lines, comments, imports and tests.
-    pub fn logic_lines(&self) -> usize {
-        let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
-        let mut importing = false;
-        let is_logic = |line: &&str| {
-            importing |= line.starts_with("use ");
-            let counts = !importing && !line.trim().is_empty() && !line.trim_start().starts_with("//");
-            importing &= !line.ends_with(';');
-            counts
-        };
-        code.lines().filter(is_logic).count()
-    }
-}
-
 /// A server's configuration, besides its listener.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -147,17 +163,4 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// What it does beside echoing and broadcasting. A server is never asked for what it lacks.
     pub service: Service,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_logic_is_counted() {
-        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
-        let server =
-            Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
-        assert_eq!(server.logic_lines(), 3);
-    }
 }

@@ -1,63 +1,70 @@
-//! `tokio` and `tokio-current-thread`: one task per connection, on the multi-thread or the current-thread runtime.
+//! `tokio`, `tokio-current-thread` and `tokio-block-in-place`: one task per connection, on the multi-thread or the
+//! current-thread runtime.
 //!
-//! Statuses travel through `watch` channels, which keep only the latest. There are several, because a channel wakes all
-//! its tasks at once, and new input would queue behind every one of them; the broadcaster yields between channels (B5).
-//! A task reads into a buffer of its worker thread and writes from there at once, so that an idle task holds none;
-//! `readable().await` and `try_read` would need a second recvfrom per message. The future that waits for the next status
-//! is kept across echoes, since creating it takes the channel's locks.
+//! The broadcaster itself writes a status to every socket, under the connection's lock, and wakes a connection's task
+//! only if the socket is full. What a task does is in `connection_task.rs`.
 
 use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io::{self, ErrorKind},
-    net::{self, Shutdown},
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    collections::BTreeMap,
+    io, net,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use protocol::{
-    Counters, Outgoing, Schedule, Tick,
-    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, LINGER_PAUSE, READ_BUFFER_BYTES, SHUTDOWN_FLUSH, TURN_BYTES},
+    Counters, Schedule, Service,
+    limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, SHUTDOWN_FLUSH},
     status::{Status, StatusLine},
+    work::{Line, WORK_TURN},
 };
-use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
-    task::yield_now,
+    sync::{Notify, Semaphore, watch},
+    task::{block_in_place, yield_now},
     time::{sleep, timeout},
 };
 
 use crate::{
     Config, clock,
-    linger::is_settled,
+    connection_task::{Connection, Place, serve_client},
     listen::{Warning, announce, is_connection_error},
     shutdown,
+    work::Worker,
 };
 
 /// Serves `listener` on the number of worker threads in `config`.
 pub(crate) fn run_multi_thread(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
-    run(runtime::Builder::new_multi_thread().worker_threads(config.workers.get()), listener, config)
+    run(runtime::Builder::new_multi_thread().worker_threads(config.workers.get()), listener, config, Duration::MAX)
+}
+
+/// The same, but before a long work a worker thread hands its other tasks to another thread.
+pub(crate) fn run_block_in_place(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
+    run(runtime::Builder::new_multi_thread().worker_threads(config.workers.get()), listener, config, WORK_TURN)
 }
 
 /// Serves `listener` on this thread.
 pub(crate) fn run_current_thread(listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
-    run(&mut runtime::Builder::new_current_thread(), listener, config)
+    run(&mut runtime::Builder::new_current_thread(), listener, config, Duration::MAX)
 }
 
-fn run(runtime: &mut runtime::Builder, listener: net::TcpListener, config: &Config) -> io::Result<Counters> {
+fn run(
+    runtime: &mut runtime::Builder,
+    listener: net::TcpListener,
+    config: &Config,
+    longest_in_task: Duration,
+) -> io::Result<Counters> {
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
     let runtime = runtime.enable_io().enable_time().build()?;
-    let server = Arc::new(Server::new(config.max_connections.get()));
+    let server = Arc::new(Server::new(config, longest_in_task));
     runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
     // Dropping tasks that did not finish in time counts the statuses they held.
     drop(runtime);
-    Ok(std::mem::take(&mut lock(&server.state).counters))
+    Ok(std::mem::take(&mut lock(&server.registry).counters))
 }
 
 async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedule) -> io::Result<()> {
@@ -78,71 +85,94 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     }
     acceptor.abort();
     broadcaster.abort();
-    // Cancelled or finished: in either case no further connection is accepted and no further tick sent.
+    // Cancelled or finished: in either case no further connection is accepted and no further status sent.
     drop((acceptor.await, broadcaster.await));
-    for channel in &server.channels {
-        channel.send_modify(|latest| latest.stopping = true);
+    server.next_due_ns.store(u64::MAX, Ordering::Relaxed);
+    server.stopping.send_replace(true);
+    for connection in server.connections(0, u64::MAX, usize::MAX) {
+        lock(&connection.writer).stop();
     }
     drop(timeout(SHUTDOWN_FLUSH, server.places.acquire_many(server.max_connections)).await);
     Ok(())
 }
 
-struct Server {
+/// What all tasks share.
+pub(crate) struct Server {
+    pub(crate) service: Service,
+    has_work: bool,
+    worker: Worker,
+    /// Longer work is done outside of the runtime.
+    longest_in_task: Duration,
+    /// When the next status is due: the broadcaster goes before further work.
+    next_due_ns: AtomicU64,
     max_connections: u32,
     places: Arc<Semaphore>,
     /// Notified when a connection has ended and its descriptor is free.
-    freed: Notify,
-    /// Assigned to connections in turn.
-    channels: Vec<watch::Sender<Latest>>,
-    state: Mutex<State>,
+    pub(crate) freed: Notify,
+    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) registry: Mutex<Registry>,
 }
 
 #[derive(Default)]
-struct State {
-    active: u64,
-    accepted: usize,
-    /// Number of statuses so far; a channel receives the newest a little later.
-    emitted: u64,
-    counters: Counters,
-}
-
-/// The message to every connection: the newest status, or that the server is stopping.
-#[derive(Clone, Default)]
-struct Latest {
-    line: Option<StatusLine>,
-    /// Number of statuses so far, including this one, from which a receiver computes how many it missed.
-    emitted: u64,
-    stopping: bool,
+/// The open connections, and the counters of those that ended.
+pub(crate) struct Registry {
+    /// The open connections in the order of their beginning. Each belongs to its task, which closes it.
+    pub(crate) connections: BTreeMap<u64, Weak<Connection>>,
+    pub(crate) next_id: u64,
+    /// Number of statuses so far.
+    pub(crate) emitted: u64,
+    pub(crate) counters: Counters,
 }
 
 impl Server {
-    fn new(max_connections: usize) -> Self {
-        let max_connections = u32::try_from(max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        let channels = (max_connections as usize).div_ceil(FAN_OUT_CHUNK).min(CHANNELS_MAX);
+    fn new(config: &Config, longest_in_task: Duration) -> Self {
+        let places = config.max_connections.get().min(Semaphore::MAX_PERMITS);
         Self {
-            max_connections,
-            places: Arc::new(Semaphore::new(max_connections as usize)),
+            service: config.service,
+            has_work: !config.service.work.is_none(),
+            worker: Worker::new(&config.service),
+            longest_in_task,
+            next_due_ns: AtomicU64::new(u64::MAX),
+            max_connections: u32::try_from(places).unwrap_or(u32::MAX),
+            places: Arc::new(Semaphore::new(places)),
             freed: Notify::new(),
-            channels: (0..channels).map(|_| watch::Sender::default()).collect(),
-            state: Mutex::default(),
+            stopping: watch::Sender::new(false),
+            registry: Mutex::default(),
         }
     }
 
-    /// Counts a tick and its recipients.
-    fn emit(&self, tick: &Tick, emit_ns: u64) -> Latest {
-        let mut state = lock(&self.state);
-        state.counters.ticks += 1;
-        state.counters.ticks_skipped += tick.skipped;
-        state.emitted += 1;
-        let line = Status { active: state.active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line();
-        Latest { line: Some(line), emitted: state.emitted, stopping: false }
+    /// At most `count` connections with numbers from `first` up to `end`.
+    ///
+    /// They are dropped without the registry's lock, which a connection takes when it ends.
+    fn connections(&self, first: u64, end: u64, count: usize) -> Vec<Arc<Connection>> {
+        let registry = lock(&self.registry);
+        let present = registry.connections.range(first..end).filter_map(|(_, connection)| connection.upgrade());
+        present.take(count).collect()
+    }
+
+    /// Whether a task should leave its work until the broadcaster had its turn.
+    ///
+    /// A runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
+    pub(crate) fn has_due_status(&self) -> bool {
+        self.has_work && clock::now_ns() >= self.next_due_ns.load(Ordering::Relaxed)
+    }
+
+    /// Works on the first line of `input`; returns what may be echoed, and its cost.
+    pub(crate) fn work<'a>(&self, line: &mut Line, input: &'a [u8]) -> (&'a [u8], Duration) {
+        let (piece, cost) = self.service.work.first_line(line, input);
+        if cost > self.longest_in_task {
+            block_in_place(|| self.worker.spend(cost));
+        } else {
+            self.worker.spend(cost);
+        }
+        (piece, cost)
     }
 }
 
 async fn accept_all(server: Arc<Server>, listener: TcpListener) {
     let mut warning = Warning::default();
     // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&server.places).acquire_owned().await {
+    while let Ok(permit) = Arc::clone(&server.places).acquire_owned().await {
         let stream = loop {
             match listener.accept().await {
                 Ok((stream, _)) => break stream,
@@ -153,221 +183,46 @@ async fn accept_all(server: Arc<Server>, listener: TcpListener) {
                 }
             }
         };
-        // Counted and subscribed in one step, before the task runs, so that a tick's count is that of its recipients.
-        let place = Place { server: Arc::clone(&server), _permit: place };
-        let (connection, statuses) = Connection::new(stream, place);
-        tokio::spawn(connection.serve(statuses));
+        lock(&server.registry).counters.accepts += 1;
+        let place = Place { server: Arc::clone(&server), _permit: permit };
+        tokio::spawn(serve_client(place, stream));
     }
 }
 
 async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
     while let Some(due_ns) = schedule.next_due_ns() {
+        server.next_due_ns.store(due_ns, Ordering::Relaxed);
         // Not tokio's interval: MissedTickBehavior::Skip yields the oldest missed tick, but the protocol needs the newest.
         sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
         let emit_ns = clock::now_ns();
         let Some(tick) = schedule.take(emit_ns) else { continue };
-        let latest = server.emit(&tick, emit_ns);
-        let mut woken = 0;
-        for channel in server.channels.iter().filter(|channel| channel.receiver_count() > 0) {
-            channel.send_modify(|held| held.clone_from(&latest));
-            woken += channel.receiver_count();
-            if woken >= FAN_OUT_CHUNK {
-                woken = 0;
-                yield_now().await;
-            }
-        }
-    }
-}
-
-struct Connection {
-    stream: TcpStream,
-    outgoing: Outgoing,
-    counters: Counters,
-    /// Number of emitted statuses for which this connection is no longer accountable.
-    emitted_seen: u64,
-    // The last field, hence dropped after the stream is closed.
-    place: Place,
-}
-
-/// A connection's share of the limits, released on drop.
-struct Place {
-    server: Arc<Server>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.server.freed.notify_one();
-    }
-}
-
-impl Connection {
-    fn new(stream: TcpStream, place: Place) -> (Self, watch::Receiver<Latest>) {
-        let server = &place.server;
-        let mut state = lock(&server.state);
-        state.active += 1;
-        state.accepted += 1;
-        // The newest status does not count this connection, but its channel may not have received it yet.
-        let emitted_seen = state.emitted;
-        let statuses = server.channels[state.accepted % server.channels.len()].subscribe();
-        drop(state);
-        let connection = Self {
-            stream,
-            outgoing: Outgoing::default(),
-            counters: Counters { accepts: 1, ..Counters::default() },
-            emitted_seen,
-            place,
+        server.next_due_ns.store(u64::MAX, Ordering::Relaxed);
+        let (line, end) = {
+            let mut registry = lock(&server.registry);
+            registry.counters.ticks += 1;
+            registry.counters.ticks_skipped += tick.skipped;
+            registry.emitted += 1;
+            let active = registry.connections.len() as u64;
+            (Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line(), registry.next_id)
         };
-        (connection, statuses)
-    }
-
-    /// Echoes until the peer's end of input, an error or shutdown; an error affects no other connection (F2).
-    async fn serve(mut self, statuses: watch::Receiver<Latest>) {
-        let mut next_status = pin!(next(statuses));
-        let (mut ended, mut stopping, mut turn_bytes) = (false, false, 0);
-        while !(ended && self.outgoing.is_flushed()) {
-            // Neither branch loses data when the other completes first: each does its work within one poll.
-            tokio::select! {
-                echoed = self.echo() => match echoed {
-                    Ok(Some(0)) => ended = true,
-                    Ok(count) => turn_bytes += count.unwrap_or(0),
-                    Err(_) => return,
-                },
-                (latest, statuses) = &mut next_status, if !ended => {
-                    next_status.set(next(statuses));
-                    (ended, stopping) = (latest.stopping, latest.stopping);
-                    if self.take_status(latest).is_err() {
-                        return;
-                    }
-                }
-            }
-            if ended {
-                self.outgoing.end_of_input(&mut self.counters);
-            }
-            if turn_bytes >= TURN_BYTES {
-                turn_bytes = 0;
-                yield_now().await;
-            }
-        }
-        if stopping {
-            // An error merely ends the wait.
-            drop(self.linger().await);
-        }
-    }
-
-    /// Shuts down the sending side and discards input until the peer's FIN (F4).
-    async fn linger(&mut self) -> io::Result<()> {
-        if is_settled(&self.stream) {
-            return Ok(());
-        }
-        SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+        // Those counted are those with a lower number. Whoever ends before its turn accounts for the status itself.
+        let mut next = 0;
         loop {
-            match timeout(LINGER_PAUSE, poll_fn(|context| self.poll_drop(context))).await {
-                Ok(Ok(0)) => return Ok(()),
-                Ok(dropped) => _ = dropped?,
-                // The peer is silent; it may have acknowledged everything.
-                Err(_) if is_settled(&self.stream) => return Ok(()),
-                Err(_) => {}
+            let chunk = server.connections(next, end, FAN_OUT_CHUNK);
+            let has_more = chunk.len() == FAN_OUT_CHUNK;
+            for connection in chunk {
+                next = connection.id + 1;
+                lock(&connection.writer).send_status(StatusLine::clone(&line));
             }
-        }
-    }
-
-    /// Reads and discards input; returns the number of bytes, 0 at the end of input.
-    fn poll_drop(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
-    }
-
-    /// Writes pending output or, if there is none, reads and echoes.
-    ///
-    /// Returns the number of bytes read, 0 at the end of input; `None` if it only wrote.
-    async fn echo(&mut self) -> io::Result<Option<usize>> {
-        poll_fn(|context| self.poll_echo(context)).await
-    }
-
-    fn poll_echo(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
-        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
-        if !self.outgoing.is_flushed() {
-            ready!(self.stream.poll_write_ready(context))?;
-            return Poll::Ready(self.write(&[]).map(|()| None));
-        }
-        BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-            let input = buffer.filled();
-            Poll::Ready(self.write(input).map(|()| Some(input.len())))
-        })
-    }
-
-    /// Writes as much of the pending output and `input` as the socket accepts, and keeps the rest.
-    fn write(&mut self, mut input: &[u8]) -> io::Result<()> {
-        loop {
-            let next = self.outgoing.next(input);
-            if next.is_empty() {
-                return Ok(());
+            if !has_more {
+                break;
             }
-            match self.stream.try_write(next) {
-                Ok(count) => input = self.outgoing.sent(input, count, &mut self.counters),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.outgoing.keep(input, &mut self.counters);
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn take_status(&mut self, latest: Latest) -> io::Result<()> {
-        let missed = latest.emitted.saturating_sub(self.emitted_seen);
-        self.emitted_seen = latest.emitted.max(self.emitted_seen);
-        match latest.line {
-            Some(line) if missed > 0 => {
-                self.counters.statuses_replaced += missed - 1;
-                let blocked = !self.outgoing.is_flushed();
-                self.outgoing.offer(line, &mut self.counters);
-                if blocked { Ok(()) } else { self.write(&[]) }
-            }
-            _ => Ok(()),
+            yield_now().await;
         }
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.outgoing.abandon(&mut self.counters);
-        let mut state = lock(&self.place.server.state);
-        // Statuses that counted this connection but never reached it: the last one would still be held.
-        let missed = state.emitted - self.emitted_seen;
-        self.counters.statuses_replaced += missed.saturating_sub(1);
-        self.counters.statuses_dropped_at_eof += missed.min(1);
-        state.active -= 1;
-        state.counters.merge(&self.counters);
-    }
-}
-
-/// Waits for the next change and returns the receiver, so that the future can be kept and armed again.
-async fn next(mut statuses: watch::Receiver<Latest>) -> (Latest, watch::Receiver<Latest>) {
-    // The server owns the sender, which therefore outlives every connection.
-    drop(statuses.changed().await);
-    let latest = statuses.borrow_and_update().clone();
-    (latest, statuses)
-}
-
-// The runtime runs 61 tasks before it polls for I/O and resumes the broadcaster
-// (tokio::runtime::Builder::event_interval). A channel with more tasks would make the run queue grow despite the yields.
-const _: () = assert!(FAN_OUT_CHUNK < 61);
-
-/// Beyond some 30,000 connections, each channel has more than a chunk of them.
-const CHANNELS_MAX: usize = 1024;
-
-thread_local! {
-    /// Read buffer shared by the tasks of a worker, one at a time.
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks even if another task panicked while holding the lock: only that task's connection is over (F2).
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

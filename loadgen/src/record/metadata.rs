@@ -48,6 +48,9 @@ pub struct Metadata {
     /// Lines of logic of each server.
     #[serde(default)]
     pub logic_lines: BTreeMap<String, u64>,
+    /// The same, with the shared code that the server uses.
+    #[serde(default)]
+    pub logic_lines_with_shared: BTreeMap<String, u64>,
     /// Facts about the host.
     pub environment: Facts,
 }
@@ -348,6 +351,7 @@ impl Metadata {
             build: Build::default(),
             doctor: Vec::new(),
             logic_lines: BTreeMap::new(),
+            logic_lines_with_shared: BTreeMap::new(),
             environment: Facts::default(),
         }
     }

@@ -65,6 +65,9 @@ impl Session {
         let build = build();
         let environment = observe::Facts { host: place.host.clone(), ..observe::facts() };
         let named = |name: &str| name.to_owned();
+        let lines_of = |count: fn(&servers::Server) -> usize| {
+            servers::SERVERS.iter().map(|server| (named(server.name), count(server) as u64)).collect()
+        };
         let metadata = Metadata {
             schema_version: SCHEMA_VERSION,
             session_id: place.id.clone(),
@@ -78,7 +81,8 @@ impl Session {
             limits: preamble.limits.into_iter().map(|(name, limit)| (named(name), limit)).collect(),
             build: build.clone().with_checksum(),
             doctor: preamble.doctor.map_or_else(Vec::new, |look| look(&environment)),
-            logic_lines: servers::SERVERS.iter().map(|it| (named(it.name), it.logic_lines() as u64)).collect(),
+            logic_lines: lines_of(servers::Server::logic_lines),
+            logic_lines_with_shared: lines_of(servers::Server::logic_lines_with_shared),
             environment,
         };
         let mut files = Files::open(&place.folder, &GROWING)?;
