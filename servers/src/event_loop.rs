@@ -3,22 +3,18 @@
 //! An edge-triggered event reports only once that a socket became ready, so a socket that is not drained needs another
 //! reason to be visited: a connection that used up its turn goes to a run queue, one whose peer does not read is
 //! visited again when it becomes writable, and a listener with clients left in its backlog when a connection ends.
-//! The poll's timeout ends at the next tick.
+//! A timer wakes the poll for the next tick.
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind},
     net,
     time::Duration,
 };
 
-use mio::{
-    Events, Interest, Poll, Registry, Token,
-    event::Event,
-    net::{TcpListener, TcpStream},
-};
+use mio::{Events, Interest, Poll, Registry, Token, event::Event, net::TcpListener};
 use protocol::{
-    Counters, Outgoing, Schedule,
+    Counters, Schedule,
     limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
     status::{Status, StatusLine},
 };
@@ -32,8 +28,15 @@ use crate::{
     shutdown,
 };
 
+mod connection;
+mod timer;
+
+use connection::{Connection, Turn};
+use timer::Timer;
+
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
+const TIMER: Token = Token(usize::MAX - 2);
 
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
@@ -64,6 +67,8 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
             match event.token() {
                 LISTENER => server.backlog.has_clients = true,
                 SIGNALS => server.stop(clock::now_ns()),
+                // The clock is read below in any case.
+                TIMER => {}
                 token => server.on_ready(token, event),
             }
         }
@@ -83,6 +88,7 @@ struct Server {
     /// Connections accepted so far, and the serial number of the next one.
     accepted: u64,
     schedule: Schedule,
+    timer: Timer,
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<Token>,
@@ -93,21 +99,6 @@ struct Server {
     counters: Counters,
     /// If set, nothing more is accepted or echoed.
     stop: Option<Stop>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    outgoing: Outgoing,
-    serial: u64,
-    /// The last write found the socket full.
-    blocked: bool,
-    /// WRITABLE is registered (only while the socket is full).
-    watched: bool,
-    /// The connection is in the run queue.
-    queued: bool,
-    /// The end of input was reported, so a short read does not mean that the socket is drained.
-    closing: bool,
-    stage: Stage,
 }
 
 /// A fan-out under way, to the connections that were open when it began.
@@ -124,16 +115,6 @@ impl FanOut {
     }
 }
 
-/// The outcome of a connection's turn.
-enum Turn {
-    /// Nothing to do until the next event.
-    Drained,
-    /// The turn is used up, and there may be more to do.
-    Unfinished,
-    /// The connection is over.
-    Closed,
-}
-
 impl Server {
     fn new(listener: net::TcpListener, config: &Config, start_ns: u64, registry: Registry) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -142,6 +123,7 @@ impl Server {
         Ok(Self {
             listener: Some(listener),
             backlog: Backlog::new(config.max_connections.get()),
+            timer: Timer::new(&registry, TIMER)?,
             registry,
             connections: Slab::new(),
             accepted: 0,
@@ -160,11 +142,11 @@ impl Server {
     }
 
     /// How long the poll may wait: not at all if work is left, otherwise until the next event of the clock.
-    fn timeout(&self, now_ns: u64) -> Option<Duration> {
+    fn timeout(&mut self, now_ns: u64) -> Option<Duration> {
         if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
             return Some(Duration::ZERO);
         }
-        let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
+        let tick_ns = self.timer.set(self.schedule.next_due_ns().filter(|_| self.stop.is_none()));
         let look_ns = self.stop.map(|stop| stop.look_ns);
         let next_ns = [tick_ns, self.backlog.retry_ns, look_ns].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
@@ -288,17 +270,7 @@ impl Server {
             }
             self.accepted += 1;
             self.counters.accepts += 1;
-            let outgoing = Outgoing::default();
-            entry.insert(Connection {
-                stream,
-                outgoing,
-                serial,
-                blocked: false,
-                watched: false,
-                queued: false,
-                closing: false,
-                stage: Stage::Open,
-            });
+            entry.insert(Connection::new(stream, serial));
         }
     }
 
@@ -334,79 +306,6 @@ impl Server {
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.close(key));
         self.counters
-    }
-}
-
-impl Connection {
-    /// Writes pending output, then reads and echoes, until the input is drained, the socket full or the turn over.
-    fn drive(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<Turn> {
-        self.write(&[], counters)?;
-        let mut turn_bytes = 0;
-        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
-        while !self.blocked {
-            if self.stage.is_over(&self.stream)? {
-                return Ok(Turn::Closed);
-            }
-            if turn_bytes >= TURN_BYTES {
-                return Ok(Turn::Unfinished);
-            }
-            match self.stream.read(buffer) {
-                Ok(0) => {
-                    self.stage = Stage::Ended;
-                    self.outgoing.end_of_input(counters);
-                }
-                Ok(count) => {
-                    turn_bytes += count;
-                    if self.stage == Stage::Open {
-                        self.write(&buffer[..count], counters)?;
-                    }
-                    // A short read means drained (epoll(7)), unless the end of input is still to be read.
-                    if count < buffer.len() && !self.closing && !self.blocked {
-                        return Ok(Turn::Drained);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Drained),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Turn::Drained)
-    }
-
-    /// Writes pending output and `input`; if the socket is full, keeps the rest and sets `blocked`.
-    fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<()> {
-        self.blocked = false;
-        loop {
-            let next = self.outgoing.next(input);
-            if next.is_empty() {
-                return Ok(());
-            }
-            let asked = next.len();
-            let count = match self.stream.write(next) {
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            input = self.outgoing.sent(input, count, counters);
-            if count < asked {
-                self.outgoing.keep(input, counters);
-                self.blocked = true;
-                return Ok(());
-            }
-        }
-    }
-
-    /// Watches for writability while the socket is full, and no longer.
-    fn watch(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
-        if self.blocked != self.watched {
-            let writable = self.blocked.then_some(Interest::WRITABLE);
-            let interest = writable.map_or(Interest::READABLE, |writable| Interest::READABLE | writable);
-            // Registering again also reports room that became free in the meantime.
-            registry.reregister(&mut self.stream, token, interest)?;
-            self.watched = self.blocked;
-        }
-        Ok(())
     }
 }
 

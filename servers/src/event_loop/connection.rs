@@ -1,0 +1,119 @@
+//! One connection of the event loop: its turns, in which it is read and echoed.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+use protocol::{Counters, Outgoing, limits::TURN_BYTES};
+
+use crate::linger::Stage;
+
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) outgoing: Outgoing,
+    pub(super) serial: u64,
+    /// The last write found the socket full.
+    pub(super) blocked: bool,
+    /// WRITABLE is registered (only while the socket is full).
+    pub(super) watched: bool,
+    /// The connection is in the run queue.
+    pub(super) queued: bool,
+    /// The end of input was reported, so a short read does not mean that the socket is drained.
+    pub(super) closing: bool,
+    pub(super) stage: Stage,
+}
+
+/// The outcome of a connection's turn.
+pub(super) enum Turn {
+    /// Nothing to do until the next event.
+    Drained,
+    /// The turn is used up, and there may be more to do.
+    Unfinished,
+    /// The connection is over.
+    Closed,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, serial: u64) -> Self {
+        Self {
+            stream,
+            outgoing: Outgoing::default(),
+            serial,
+            blocked: false,
+            watched: false,
+            queued: false,
+            closing: false,
+            stage: Stage::Open,
+        }
+    }
+
+    /// Writes pending output, then reads and echoes, until the input is drained, the socket full or the turn over.
+    pub(super) fn drive(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<Turn> {
+        self.write(&[], counters)?;
+        let mut turn_bytes = 0;
+        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
+        while !self.blocked {
+            if self.stage.is_over(&self.stream)? {
+                return Ok(Turn::Closed);
+            }
+            if turn_bytes >= TURN_BYTES {
+                return Ok(Turn::Unfinished);
+            }
+            match self.stream.read(buffer) {
+                Ok(0) => {
+                    self.stage = Stage::Ended;
+                    self.outgoing.end_of_input(counters);
+                }
+                Ok(count) => {
+                    turn_bytes += count;
+                    if self.stage == Stage::Open {
+                        self.write(&buffer[..count], counters)?;
+                    }
+                    // A short read means drained (epoll(7)), unless the end of input is still to be read.
+                    if count < buffer.len() && !self.closing && !self.blocked {
+                        return Ok(Turn::Drained);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Drained),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Turn::Drained)
+    }
+
+    /// Writes pending output and `input`; if the socket is full, keeps the rest and sets `blocked`.
+    pub(super) fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<()> {
+        self.blocked = false;
+        loop {
+            let next = self.outgoing.next(input);
+            if next.is_empty() {
+                return Ok(());
+            }
+            let asked = next.len();
+            let count = match self.stream.write(next) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            input = self.outgoing.sent(input, count, counters);
+            if count < asked {
+                self.outgoing.keep(input, counters);
+                self.blocked = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Watches for writability while the socket is full, and no longer.
+    pub(super) fn watch(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
+        if self.blocked != self.watched {
+            let writable = self.blocked.then_some(Interest::WRITABLE);
+            let interest = writable.map_or(Interest::READABLE, |writable| Interest::READABLE | writable);
+            // Registering again also reports room that became free in the meantime.
+            registry.reregister(&mut self.stream, token, interest)?;
+            self.watched = self.blocked;
+        }
+        Ok(())
+    }
+}
