@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher, RandomState},
     io::{self, ErrorKind},
     net,
     time::Duration,
@@ -15,6 +16,7 @@ use std::{
 use mio::{Events, Interest, Poll, Registry, Token, event::Event, net::TcpListener};
 use protocol::{
     Counters, Schedule,
+    handshake::Handshake,
     limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
     status::{Status, StatusLine},
 };
@@ -23,6 +25,7 @@ use slab::Slab;
 
 use crate::{
     Config, clock,
+    deadlines::Deadlines,
     linger::{Stage, Stop, is_settled},
     listen::{Backlog, announce},
     shutdown,
@@ -40,6 +43,9 @@ const TIMER: Token = Token(usize::MAX - 2);
 
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
+
+/// Deadlines dealt with before I/O is served again.
+const DEADLINE_CHUNK: usize = 64;
 
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
@@ -74,6 +80,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
         }
         let now_ns = clock::now_ns();
         server.tick(now_ns);
+        server.expire(now_ns);
         server.accept(now_ns);
     }
     Ok(server.finish())
@@ -87,6 +94,16 @@ struct Server {
     connections: Slab<Connection>,
     /// Connections accepted so far, and the serial number of the next one.
     accepted: u64,
+    // region: handshake
+    /// Time for the handshake, in nanoseconds.
+    handshake_ns: Option<u64>,
+    /// When handshakes time out.
+    handshakes: Deadlines<Token>,
+    /// Connections in their handshake.
+    greeted: usize,
+    /// Connections whose handshake is over, so far.
+    opened: u64,
+    // endregion
     schedule: Schedule,
     timer: Timer,
     fan_out: Option<FanOut>,
@@ -105,13 +122,13 @@ struct Server {
 struct FanOut {
     line: StatusLine,
     cursor: usize,
-    before_serial: u64,
+    before: u64,
 }
 
 impl FanOut {
     /// Whether the fan-out counts the connection and has not reached it yet (B1).
     fn awaits(&self, key: usize, connection: &Connection) -> bool {
-        key >= self.cursor && connection.serial < self.before_serial
+        key >= self.cursor && connection.opened < self.before
     }
 }
 
@@ -127,6 +144,12 @@ impl Server {
             registry,
             connections: Slab::new(),
             accepted: 0,
+            // region: handshake
+            handshake_ns: config.service.handshake.map(|limit| limit.as_nanos() as u64),
+            handshakes: Deadlines::new(),
+            greeted: 0,
+            opened: 0,
+            // endregion
             schedule: Schedule::new(start_ns, config.status_interval),
             fan_out: None,
             turns: VecDeque::new(),
@@ -148,7 +171,7 @@ impl Server {
         }
         let tick_ns = self.timer.set(self.schedule.next_due_ns().filter(|_| self.stop.is_none()));
         let look_ns = self.stop.map(|stop| stop.look_ns);
-        let next_ns = [tick_ns, self.backlog.retry_ns, look_ns].into_iter().flatten().min()?;
+        let next_ns = [tick_ns, self.backlog.retry_ns, look_ns, self.next_deadline_ns()].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
     }
 
@@ -182,8 +205,18 @@ impl Server {
 
     fn take_turn(&mut self, key: usize) {
         let connection = &mut self.connections[key];
+        // region: handshake
+        let is_greeted = connection.handshake.is_some();
+        // endregion
         let turn = connection.drive(&mut self.buffer, &mut self.counters);
         let turn = turn.and_then(|turn| connection.watch(token(key, connection.serial), &self.registry).map(|()| turn));
+        // region: handshake
+        if is_greeted && connection.handshake.is_none() {
+            self.greeted -= 1;
+            self.open(key);
+        }
+        // endregion
+        let connection = &mut self.connections[key];
         match turn {
             Ok(Turn::Drained) => {}
             Ok(Turn::Unfinished) if connection.queued => {}
@@ -192,23 +225,28 @@ impl Server {
                 self.turns.push_back(token(key, connection.serial));
             }
             // An error concerns this connection alone (F2).
-            Ok(Turn::Closed) | Err(_) => self.close(key),
+            Ok(Turn::Closed) | Err(_) => {
+                // region: handshake
+                self.counters.handshakes_failed += u64::from(connection.handshake.is_some());
+                // endregion
+                self.close(key);
+            }
         }
     }
 
     fn close(&mut self, key: usize) {
         let mut connection = self.connections.remove(key);
+        // region: handshake
+        self.greeted -= usize::from(connection.handshake.is_some());
+        // endregion
         connection.outgoing.abandon(&mut self.counters);
         let is_awaited = self.fan_out.as_ref().is_some_and(|fan_out| fan_out.awaits(key, &connection));
         self.counters.statuses_dropped_at_eof += u64::from(is_awaited);
         self.backlog.freed();
     }
 
-    /// The connection of a token; `None` if it is gone, even if a successor has taken its slot.
-    fn key(&self, wanted: Token) -> Option<usize> {
-        let key = wanted.0 & KEY_MASK;
-        let connection = self.connections.get(key)?;
-        (token(key, connection.serial) == wanted).then_some(key)
+    fn key(&self, token: Token) -> Option<usize> {
+        find(&self.connections, token).map(|_| token.0 & KEY_MASK)
     }
 
     /// Begins the fan-out of a due tick or continues the current one, by one chunk, so that I/O is served in between (B5).
@@ -222,9 +260,13 @@ impl Server {
         {
             self.counters.ticks += 1;
             self.counters.ticks_skipped += tick.skipped;
-            let active = self.connections.len() as u64;
+            let active = self.connections.len();
+            // region: handshake
+            let active = active - self.greeted;
+            // endregion
+            let active = active as u64;
             let status = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns: now_ns };
-            self.fan_out = Some(FanOut { line: status.line(), cursor: 0, before_serial: self.accepted });
+            self.fan_out = Some(FanOut { line: status.line(), cursor: 0, before: self.opened });
         }
         let Some(mut fan_out) = self.fan_out.take() else { return };
         let mut left = FAN_OUT_CHUNK;
@@ -236,7 +278,7 @@ impl Server {
             }
             let key = fan_out.cursor;
             fan_out.cursor += 1;
-            if self.connections.get(key).is_some_and(|connection| connection.serial < fan_out.before_serial) {
+            if self.connections.get(key).is_some_and(|connection| connection.opened < fan_out.before) {
                 left -= 1;
                 self.send_status(key, &fan_out.line);
             }
@@ -268,10 +310,63 @@ impl Server {
                 self.backlog.refused(&error);
                 continue;
             }
+            let key = entry.key();
+            entry.insert(Connection::new(stream, serial));
             self.accepted += 1;
             self.counters.accepts += 1;
-            entry.insert(Connection::new(stream, serial));
+            // region: handshake
+            if let Some(limit_ns) = self.handshake_ns {
+                self.greet(key, limit_ns);
+                continue;
+            }
+            // endregion
+            self.open(key);
         }
+    }
+
+    // region: handshake
+    /// Begins a handshake, which must be over within `limit_ns`.
+    fn greet(&mut self, key: usize, limit_ns: u64) {
+        let handshake = Handshake::new(RandomState::new().hash_one(0));
+        let connection = &mut self.connections[key];
+        connection.handshake = Some(handshake);
+        self.greeted += 1;
+        let (token, is_sent) = (token(key, connection.serial), connection.send_at_once(&handshake.hello()).is_ok());
+        let connections = &self.connections;
+        self.handshakes.push(clock::now_ns() + limit_ns, token, |token| is_greeted(connections, token));
+        if !is_sent {
+            self.counters.handshakes_failed += 1;
+            self.close(key);
+        }
+    }
+    // endregion
+
+    /// Counts the connection, which receives statuses from here on (B1).
+    fn open(&mut self, key: usize) {
+        self.connections[key].opened = self.opened;
+        self.opened += 1;
+    }
+
+    /// When the first connection runs out of time.
+    fn next_deadline_ns(&mut self) -> Option<u64> {
+        // region: handshake
+        let connections = &self.connections;
+        let handshake_ns = self.handshakes.next_ns(|token| is_greeted(connections, token));
+        // endregion
+        handshake_ns
+    }
+
+    /// Closes connections that have run out of time, up to one chunk of them.
+    fn expire(&mut self, now_ns: u64) {
+        // region: handshake
+        for _ in 0..DEADLINE_CHUNK {
+            let Some(token) = self.handshakes.take(now_ns) else { break };
+            if let Some(key) = self.key(token).filter(|_| is_greeted(&self.connections, token)) {
+                self.counters.handshakes_timed_out += 1;
+                self.close(key);
+            }
+        }
+        // endregion
     }
 
     /// Stops accepting and echoing; queued output is still flushed (F4).
@@ -286,6 +381,12 @@ impl Server {
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(connection) = self.connections.get_mut(key) else { continue };
+            // region: handshake
+            if connection.handshake.is_some() {
+                self.close(key);
+                continue;
+            }
+            // endregion
             connection.stage = Stage::Leaving;
             connection.outgoing.end_of_input(&mut self.counters);
             self.drive(key);
@@ -315,3 +416,16 @@ const KEY_MASK: usize = 0xffff_ffff;
 fn token(key: usize, serial: u64) -> Token {
     Token(key | (serial as usize) << 32)
 }
+
+/// The connection of a token; `None` if it is gone, even if a successor has taken its slot.
+fn find(connections: &Slab<Connection>, wanted: Token) -> Option<&Connection> {
+    let key = wanted.0 & KEY_MASK;
+    connections.get(key).filter(|connection| token(key, connection.serial) == wanted)
+}
+
+// region: handshake
+/// Whether a connection is in its handshake.
+fn is_greeted(connections: &Slab<Connection>, token: Token) -> bool {
+    find(connections, token).is_some_and(|connection| connection.handshake.is_some())
+}
+// endregion

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
+mod deadlines;
 mod event_loop;
 mod linger;
 mod one_connection;
@@ -49,7 +50,7 @@ pub const SERVERS: &[Server] = &[
         name: "mio",
         summary: "one thread, one edge-triggered event loop on mio",
         violates: &[],
-        lacks: Feature::ALL,
+        lacks: &[Feature::Work, Feature::IdleTimeout],
         source: concat!(
             include_str!("event_loop.rs"),
             include_str!("event_loop/connection.rs"),

@@ -3,7 +3,11 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use mio::{Interest, Registry, Token, net::TcpStream};
-use protocol::{Counters, Outgoing, limits::TURN_BYTES};
+use protocol::{
+    Counters, Outgoing,
+    handshake::{Answer, Handshake, WELCOME},
+    limits::TURN_BYTES,
+};
 
 use crate::linger::Stage;
 
@@ -20,6 +24,12 @@ pub(super) struct Connection {
     /// The end of input was reported, so a short read does not mean that the socket is drained.
     pub(super) closing: bool,
     pub(super) stage: Stage,
+    // region: handshake
+    /// The handshake, until it is over.
+    pub(super) handshake: Option<Handshake>,
+    /// Its number among the connections that are open for statuses; before the handshake is over, beyond all of them.
+    pub(super) opened: u64,
+    // endregion
 }
 
 /// The outcome of a connection's turn.
@@ -43,6 +53,10 @@ impl Connection {
             queued: false,
             closing: false,
             stage: Stage::Open,
+            // region: handshake
+            handshake: None,
+            opened: u64::MAX,
+            // endregion
         }
     }
 
@@ -65,8 +79,12 @@ impl Connection {
                 }
                 Ok(count) => {
                     turn_bytes += count;
+                    let input = &buffer[..count];
+                    // region: handshake
+                    let input = self.shake_hands(input)?;
+                    // endregion
                     if self.stage == Stage::Open {
-                        self.write(&buffer[..count], counters)?;
+                        self.write(input, counters)?;
                     }
                     // A short read means drained (epoll(7)), unless the end of input is still to be read.
                     if count < buffer.len() && !self.closing && !self.blocked {
@@ -80,6 +98,28 @@ impl Connection {
         }
         Ok(Turn::Drained)
     }
+
+    // region: handshake
+    /// Takes the client's part of the handshake from its input; returns what is to be echoed.
+    fn shake_hands<'a>(&mut self, input: &'a [u8]) -> io::Result<&'a [u8]> {
+        let Some(handshake) = &mut self.handshake else { return Ok(input) };
+        match handshake.receive(input) {
+            Answer::Incomplete => Ok(&[]),
+            Answer::Wrong => Err(ErrorKind::InvalidData.into()),
+            Answer::Complete(behind) => {
+                self.send_at_once(WELCOME)?;
+                self.handshake = None;
+                Ok(behind)
+            }
+        }
+    }
+
+    /// Sends a line of the handshake. An empty socket has room for it.
+    pub(super) fn send_at_once(&mut self, line: &[u8]) -> io::Result<()> {
+        let count = self.stream.write(line)?;
+        if count == line.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
+    }
+    // endregion
 
     /// Writes pending output and `input`; if the socket is full, keeps the rest and sets `blocked`.
     pub(super) fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<()> {
