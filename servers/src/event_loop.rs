@@ -7,7 +7,6 @@
 
 use std::{
     collections::VecDeque,
-    hash::{BuildHasher, RandomState},
     io::{self, ErrorKind},
     net,
     time::Duration,
@@ -16,9 +15,9 @@ use std::{
 use mio::{Events, Interest, Poll, Registry, Token, event::Event, net::TcpListener};
 use protocol::{
     Counters, Schedule,
-    handshake::Handshake,
     limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
     status::{Status, StatusLine},
+    work::WORK_TURN,
 };
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
@@ -29,9 +28,11 @@ use crate::{
     linger::{Stage, Stop, is_settled},
     listen::{Backlog, announce},
     shutdown,
+    work::Worker,
 };
 
 mod connection;
+mod expiry;
 mod timer;
 
 use connection::{Connection, Turn};
@@ -43,9 +44,6 @@ const TIMER: Token = Token(usize::MAX - 2);
 
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
-
-/// Deadlines dealt with before I/O is served again.
-const DEADLINE_CHUNK: usize = 64;
 
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
@@ -109,10 +107,11 @@ struct Server {
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<Token>,
-    /// Work since the clock was read, in bytes.
+    /// What was done since the clock was read, in bytes.
     since_look: u64,
     /// Read buffer shared by all connections, so that an idle one holds none.
     buffer: Box<[u8]>,
+    worker: Worker,
     counters: Counters,
     /// If set, nothing more is accepted or echoed.
     stop: Option<Stop>,
@@ -155,6 +154,7 @@ impl Server {
             turns: VecDeque::new(),
             since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
+            worker: Worker::new(&config.service),
             counters: Counters::default(),
             stop: None,
         })
@@ -188,6 +188,10 @@ impl Server {
     /// Gives one turn to each connection in the run queue.
     fn take_turns(&mut self) {
         for _ in 0..self.turns.len() {
+            // When the time for stopping is up, what is left is dropped.
+            if !self.is_serving() {
+                return;
+            }
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
             self.connections[key].queued = false;
             self.drive(key);
@@ -196,19 +200,21 @@ impl Server {
 
     fn drive(&mut self, key: usize) {
         let before = self.counters.bytes_echoed;
-        self.take_turn(key);
-        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before);
+        let spent = self.take_turn(key);
+        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
         if self.since_look >= TURN_BYTES as u64 {
             self.tick(clock::now_ns());
         }
     }
 
-    fn take_turn(&mut self, key: usize) {
+    /// Drives a connection and returns the time spent on its messages.
+    fn take_turn(&mut self, key: usize) -> Duration {
+        let mut spent = Duration::ZERO;
         let connection = &mut self.connections[key];
         // region: handshake
         let is_greeted = connection.handshake.is_some();
         // endregion
-        let turn = connection.drive(&mut self.buffer, &mut self.counters);
+        let turn = connection.drive(&mut self.buffer, &self.worker, &mut spent, &mut self.counters);
         let turn = turn.and_then(|turn| connection.watch(token(key, connection.serial), &self.registry).map(|()| turn));
         // region: handshake
         if is_greeted && connection.handshake.is_none() {
@@ -232,6 +238,7 @@ impl Server {
                 self.close(key);
             }
         }
+        spent
     }
 
     fn close(&mut self, key: usize) {
@@ -324,49 +331,10 @@ impl Server {
         }
     }
 
-    // region: handshake
-    /// Begins a handshake, which must be over within `limit_ns`.
-    fn greet(&mut self, key: usize, limit_ns: u64) {
-        let handshake = Handshake::new(RandomState::new().hash_one(0));
-        let connection = &mut self.connections[key];
-        connection.handshake = Some(handshake);
-        self.greeted += 1;
-        let (token, is_sent) = (token(key, connection.serial), connection.send_at_once(&handshake.hello()).is_ok());
-        let connections = &self.connections;
-        self.handshakes.push(clock::now_ns() + limit_ns, token, |token| is_greeted(connections, token));
-        if !is_sent {
-            self.counters.handshakes_failed += 1;
-            self.close(key);
-        }
-    }
-    // endregion
-
     /// Counts the connection, which receives statuses from here on (B1).
     fn open(&mut self, key: usize) {
         self.connections[key].opened = self.opened;
         self.opened += 1;
-    }
-
-    /// When the first connection runs out of time.
-    fn next_deadline_ns(&mut self) -> Option<u64> {
-        // region: handshake
-        let connections = &self.connections;
-        let handshake_ns = self.handshakes.next_ns(|token| is_greeted(connections, token));
-        // endregion
-        handshake_ns
-    }
-
-    /// Closes connections that have run out of time, up to one chunk of them.
-    fn expire(&mut self, now_ns: u64) {
-        // region: handshake
-        for _ in 0..DEADLINE_CHUNK {
-            let Some(token) = self.handshakes.take(now_ns) else { break };
-            if let Some(key) = self.key(token).filter(|_| is_greeted(&self.connections, token)) {
-                self.counters.handshakes_timed_out += 1;
-                self.close(key);
-            }
-        }
-        // endregion
     }
 
     /// Stops accepting and echoing; queued output is still flushed (F4).
@@ -389,7 +357,9 @@ impl Server {
             // endregion
             connection.stage = Stage::Leaving;
             connection.outgoing.end_of_input(&mut self.counters);
-            self.drive(key);
+            if !connection.queued {
+                self.drive(key);
+            }
         }
     }
 
@@ -423,9 +393,7 @@ fn find(connections: &Slab<Connection>, wanted: Token) -> Option<&Connection> {
     connections.get(key).filter(|connection| token(key, connection.serial) == wanted)
 }
 
-// region: handshake
-/// Whether a connection is in its handshake.
-fn is_greeted(connections: &Slab<Connection>, token: Token) -> bool {
-    find(connections, token).is_some_and(|connection| connection.handshake.is_some())
+/// Work as the number of bytes that count as much: a turn's worth for a turn's worth.
+fn bytes_worth(work: Duration) -> u64 {
+    work.as_nanos() as u64 * TURN_BYTES as u64 / WORK_TURN.as_nanos() as u64
 }
-// endregion

@@ -50,10 +50,11 @@ pub const SERVERS: &[Server] = &[
         name: "mio",
         summary: "one thread, one edge-triggered event loop on mio",
         violates: &[],
-        lacks: &[Feature::Work, Feature::IdleTimeout],
+        lacks: &[Feature::IdleTimeout],
         source: concat!(
             include_str!("event_loop.rs"),
             include_str!("event_loop/connection.rs"),
+            include_str!("event_loop/expiry.rs"),
             include_str!("event_loop/timer.rs")
         ),
         run: event_loop::run,

@@ -1,19 +1,28 @@
 //! One connection of the event loop: its turns, in which it is read and echoed.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    mem,
+    time::Duration,
+};
 
 use mio::{Interest, Registry, Token, net::TcpStream};
 use protocol::{
     Counters, Outgoing,
     handshake::{Answer, Handshake, WELCOME},
     limits::TURN_BYTES,
+    work::{Line, WORK_TURN},
 };
 
-use crate::linger::Stage;
+use crate::{linger::Stage, work::Worker};
 
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) outgoing: Outgoing,
+    /// The message being received, as far as its work depends on it.
+    line: Line,
+    /// Input that waits for its work (W2). Nothing is read before it is used up. Usually empty, and not allocated.
+    unworked: Vec<u8>,
     pub(super) serial: u64,
     /// The last write found the socket full.
     pub(super) blocked: bool,
@@ -47,6 +56,8 @@ impl Connection {
         Self {
             stream,
             outgoing: Outgoing::default(),
+            line: Line::default(),
+            unworked: Vec::new(),
             serial,
             blocked: false,
             watched: false,
@@ -60,16 +71,29 @@ impl Connection {
         }
     }
 
-    /// Writes pending output, then reads and echoes, until the input is drained, the socket full or the turn over.
-    pub(super) fn drive(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<Turn> {
+    /// Writes pending output, then reads, works and echoes, until the input is drained, the socket full or the turn over.
+    /// The CPU time of the work is added to `spent`.
+    pub(super) fn drive(
+        &mut self,
+        buffer: &mut [u8],
+        worker: &Worker,
+        spent: &mut Duration,
+        counters: &mut Counters,
+    ) -> io::Result<Turn> {
         self.write(&[], counters)?;
+        if !self.unworked.is_empty() && !self.blocked {
+            let mut input = mem::take(&mut self.unworked);
+            let echoed = self.echo(&input, worker, spent, counters)?;
+            input.drain(..echoed);
+            self.unworked = if input.is_empty() { Vec::new() } else { input };
+        }
         let mut turn_bytes = 0;
         // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
         while !self.blocked {
-            if self.stage.is_over(&self.stream)? {
+            if self.unworked.is_empty() && self.stage.is_over(&self.stream)? {
                 return Ok(Turn::Closed);
             }
-            if turn_bytes >= TURN_BYTES {
+            if turn_bytes >= TURN_BYTES || *spent >= WORK_TURN {
                 return Ok(Turn::Unfinished);
             }
             match self.stream.read(buffer) {
@@ -84,10 +108,11 @@ impl Connection {
                     let input = self.shake_hands(input)?;
                     // endregion
                     if self.stage == Stage::Open {
-                        self.write(input, counters)?;
+                        let echoed = self.echo(input, worker, spent, counters)?;
+                        self.unworked.extend_from_slice(&input[echoed..]);
                     }
                     // A short read means drained (epoll(7)), unless the end of input is still to be read.
-                    if count < buffer.len() && !self.closing && !self.blocked {
+                    if count < buffer.len() && !self.closing && !self.blocked && self.unworked.is_empty() {
                         return Ok(Turn::Drained);
                     }
                 }
@@ -97,6 +122,25 @@ impl Connection {
             }
         }
         Ok(Turn::Drained)
+    }
+
+    /// Works on the messages in `input` and echoes each, until the socket is full or the turn over. Returns the number of
+    /// bytes that are done with.
+    fn echo(
+        &mut self,
+        input: &[u8],
+        worker: &Worker,
+        spent: &mut Duration,
+        counters: &mut Counters,
+    ) -> io::Result<usize> {
+        let mut rest = input;
+        while !rest.is_empty() && !self.blocked && *spent < WORK_TURN {
+            let (first, cost) = worker.first_line(&mut self.line, rest);
+            *spent += cost;
+            self.write(first, counters)?;
+            rest = &rest[first.len()..];
+        }
+        Ok(input.len() - rest.len())
     }
 
     // region: handshake
