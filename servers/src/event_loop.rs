@@ -45,6 +45,9 @@ const TIMER: Token = Token(usize::MAX - 2);
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
 
+/// Work on messages before the poll is asked again for further connections and signals.
+const PASS_WORK: Duration = WORK_TURN.saturating_mul(10);
+
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
 const EVENT_BYTES: u64 = TURN_BYTES as u64 / 64;
@@ -102,11 +105,19 @@ struct Server {
     /// Connections whose handshake is over, so far.
     opened: u64,
     // endregion
+    // region: idle timeout
+    /// How long a connection may be silent, in nanoseconds.
+    silence_ns: Option<u64>,
+    /// When silences may have lasted that long: input does not move these deadlines, they are corrected when they come.
+    silences: Deadlines<Token>,
+    // endregion
     schedule: Schedule,
     timer: Timer,
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<Token>,
+    /// Work on messages in this pass.
+    worked: Duration,
     /// What was done since the clock was read, in bytes.
     since_look: u64,
     /// Read buffer shared by all connections, so that an idle one holds none.
@@ -149,9 +160,14 @@ impl Server {
             greeted: 0,
             opened: 0,
             // endregion
+            // region: idle timeout
+            silence_ns: config.service.idle_timeout.map(|limit| limit.as_nanos() as u64),
+            silences: Deadlines::new(),
+            // endregion
             schedule: Schedule::new(start_ns, config.status_interval),
             fan_out: None,
             turns: VecDeque::new(),
+            worked: Duration::ZERO,
             since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             worker: Worker::new(&config.service),
@@ -180,16 +196,21 @@ impl Server {
         let connection = &mut self.connections[key];
         connection.closing |= event.is_read_closed() || event.is_error();
         // While the socket is full, input waits until there is room.
-        if !connection.queued && (!connection.blocked || event.is_writable() || event.is_error()) {
+        if connection.queued || connection.blocked && !event.is_writable() && !event.is_error() {
+            return;
+        }
+        if self.worked < PASS_WORK {
             self.drive(key);
+        } else {
+            self.queue(key);
         }
     }
 
-    /// Gives one turn to each connection in the run queue.
+    /// Gives one turn to each connection in the run queue, as far as the pass has time.
     fn take_turns(&mut self) {
+        self.worked = Duration::ZERO;
         for _ in 0..self.turns.len() {
-            // When the time for stopping is up, what is left is dropped.
-            if !self.is_serving() {
+            if self.worked >= PASS_WORK {
                 return;
             }
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
@@ -201,6 +222,7 @@ impl Server {
     fn drive(&mut self, key: usize) {
         let before = self.counters.bytes_echoed;
         let spent = self.take_turn(key);
+        self.worked += spent;
         self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
         if self.since_look >= TURN_BYTES as u64 {
             self.tick(clock::now_ns());
@@ -225,11 +247,7 @@ impl Server {
         let connection = &mut self.connections[key];
         match turn {
             Ok(Turn::Drained) => {}
-            Ok(Turn::Unfinished) if connection.queued => {}
-            Ok(Turn::Unfinished) => {
-                connection.queued = true;
-                self.turns.push_back(token(key, connection.serial));
-            }
+            Ok(Turn::Unfinished) => self.queue(key),
             // An error concerns this connection alone (F2).
             Ok(Turn::Closed) | Err(_) => {
                 // region: handshake
@@ -239,6 +257,15 @@ impl Server {
             }
         }
         spent
+    }
+
+    /// Puts a connection into the run queue, unless it is there.
+    fn queue(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.queued {
+            connection.queued = true;
+            self.turns.push_back(token(key, connection.serial));
+        }
     }
 
     fn close(&mut self, key: usize) {
@@ -335,6 +362,11 @@ impl Server {
     fn open(&mut self, key: usize) {
         self.connections[key].opened = self.opened;
         self.opened += 1;
+        // region: idle timeout
+        if let Some(limit_ns) = self.silence_ns {
+            self.watch_silence(key, limit_ns);
+        }
+        // endregion
     }
 
     /// Stops accepting and echoing; queued output is still flushed (F4).
@@ -342,6 +374,9 @@ impl Server {
         self.stop = Some(Stop::new(now_ns));
         self.listener = None;
         self.backlog.close();
+        // region: idle timeout
+        self.silences = Deadlines::new();
+        // endregion
         if let Some(fan_out) = self.fan_out.take() {
             let awaited = self.connections.iter().filter(|(key, connection)| fan_out.awaits(*key, connection));
             self.counters.statuses_dropped_at_eof += awaited.count() as u64;

@@ -50,7 +50,7 @@ pub const SERVERS: &[Server] = &[
         name: "mio",
         summary: "one thread, one edge-triggered event loop on mio",
         violates: &[],
-        lacks: &[Feature::IdleTimeout],
+        lacks: &[],
         source: concat!(
             include_str!("event_loop.rs"),
             include_str!("event_loop/connection.rs"),

@@ -14,7 +14,7 @@ use protocol::{
     work::{Line, WORK_TURN},
 };
 
-use crate::{linger::Stage, work::Worker};
+use crate::{clock, linger::Stage, work::Worker};
 
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
@@ -38,6 +38,10 @@ pub(super) struct Connection {
     pub(super) handshake: Option<Handshake>,
     /// Its number among the connections that are open for statuses; before the handshake is over, beyond all of them.
     pub(super) opened: u64,
+    // endregion
+    // region: idle timeout
+    /// When input was last read; `None` if the connection may be silent for ever.
+    pub(super) heard_ns: Option<u64>,
     // endregion
 }
 
@@ -67,6 +71,9 @@ impl Connection {
             // region: handshake
             handshake: None,
             opened: u64::MAX,
+            // endregion
+            // region: idle timeout
+            heard_ns: None,
             // endregion
         }
     }
@@ -103,6 +110,11 @@ impl Connection {
                 }
                 Ok(count) => {
                     turn_bytes += count;
+                    // region: idle timeout
+                    if let Some(heard_ns) = &mut self.heard_ns {
+                        *heard_ns = clock::now_ns();
+                    }
+                    // endregion
                     let input = &buffer[..count];
                     // region: handshake
                     let input = self.shake_hands(input)?;

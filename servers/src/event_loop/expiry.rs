@@ -32,13 +32,28 @@ impl Server {
     }
     // endregion
 
+    // region: idle timeout
+    /// Watches for the silence of a connection, which begins now.
+    pub(super) fn watch_silence(&mut self, key: usize, limit_ns: u64) {
+        let connection = &mut self.connections[key];
+        let now_ns = clock::now_ns();
+        connection.heard_ns = Some(now_ns);
+        let token = token(key, connection.serial);
+        self.silences.push(now_ns + limit_ns, token, |token| find(&self.connections, token).is_some());
+    }
+    // endregion
+
     /// When the first connection runs out of time.
     pub(super) fn next_deadline_ns(&mut self) -> Option<u64> {
-        // region: handshake
-        let connections = &self.connections;
-        let handshake_ns = self.handshakes.next_ns(|token| is_greeted(connections, token));
-        // endregion
-        handshake_ns
+        let deadlines = [
+            // region: handshake
+            self.handshakes.next_ns(|token| is_greeted(&self.connections, token)),
+            // endregion
+            // region: idle timeout
+            self.silences.next_ns(|token| find(&self.connections, token).is_some()),
+            // endregion
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Closes connections that have run out of time, up to one chunk of them.
@@ -48,6 +63,21 @@ impl Server {
             let Some(token) = self.handshakes.take(now_ns) else { break };
             if let Some(key) = self.key(token).filter(|_| is_greeted(&self.connections, token)) {
                 self.counters.handshakes_timed_out += 1;
+                self.close(key);
+            }
+        }
+        // endregion
+        // region: idle timeout
+        for _ in 0..DEADLINE_CHUNK {
+            let Some(token) = self.silences.take(now_ns) else { break };
+            let Some(connection) = find(&self.connections, token) else { continue };
+            let (Some(limit_ns), Some(heard_ns)) = (self.silence_ns, connection.heard_ns) else { continue };
+            // Whoever waits for a turn is not silent.
+            if heard_ns + limit_ns > now_ns || connection.queued {
+                let again_ns = (heard_ns + limit_ns).max(now_ns + 1);
+                self.silences.push(again_ns, token, |token| find(&self.connections, token).is_some());
+            } else if let Some(key) = self.key(token) {
+                self.counters.idle_timeouts += 1;
                 self.close(key);
             }
         }
