@@ -132,6 +132,7 @@ struct Server {
 struct FanOut {
     line: StatusLine,
     cursor: usize,
+    /// The number of connections that had been opened.
     before: u64,
 }
 

@@ -88,8 +88,13 @@ pub const SERVERS: &[Server] = &[
         name: "epoll",
         summary: "the algorithm of the `mio` server on bare epoll: shows what the mio library costs",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("raw_epoll.rs"),
+        lacks: &[],
+        source: concat!(
+            include_str!("raw_epoll.rs"),
+            include_str!("raw_epoll/connection.rs"),
+            include_str!("raw_epoll/expiry.rs"),
+            include_str!("raw_epoll/wait.rs")
+        ),
         run: raw_epoll::run,
     },
     Server {
