@@ -1,7 +1,11 @@
 //! Deadlines of connections, for a loop that sleeps until the first of them: a pure queue, without a clock.
+//!
+//! Handshakes and idle timeouts both need it, so its lines count for each.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+// region: handshake
+// region: idle timeout
 /// Entries below which the queue is not swept.
 const SWEEP_MIN: usize = 64;
 
@@ -51,6 +55,9 @@ impl<T: Copy + Ord> Deadlines<T> {
         self.queue.pop().map(|Reverse((_, of))| of)
     }
 }
+
+// endregion
+// endregion
 
 #[cfg(test)]
 mod tests {

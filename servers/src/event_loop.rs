@@ -15,8 +15,7 @@ use std::{
 use mio::{Events, Interest, Poll, Registry, Token, event::Event, net::TcpListener};
 use protocol::{
     Counters, Schedule,
-    limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
-    status::{Status, StatusLine},
+    limits::{READ_BUFFER_BYTES, TURN_BYTES},
     work::WORK_TURN,
 };
 use signal_hook_mio::v1_0::Signals;
@@ -33,9 +32,11 @@ use crate::{
 
 mod connection;
 mod expiry;
+mod fan_out;
 mod timer;
 
 use connection::{Connection, Turn};
+use fan_out::FanOut;
 use timer::Timer;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -126,21 +127,6 @@ struct Server {
     counters: Counters,
     /// If set, nothing more is accepted or echoed.
     stop: Option<Stop>,
-}
-
-/// A fan-out under way, to the connections that were open when it began.
-struct FanOut {
-    line: StatusLine,
-    cursor: usize,
-    /// The number of connections that had been opened.
-    before: u64,
-}
-
-impl FanOut {
-    /// Whether the fan-out counts the connection and has not reached it yet (B1).
-    fn awaits(&self, key: usize, connection: &Connection) -> bool {
-        key >= self.cursor && connection.opened < self.before
-    }
 }
 
 impl Server {
@@ -282,55 +268,6 @@ impl Server {
 
     fn key(&self, token: Token) -> Option<usize> {
         find(&self.connections, token).map(|_| token.0 & KEY_MASK)
-    }
-
-    /// Begins the fan-out of a due tick or continues the current one, by one chunk, so that I/O is served in between (B5).
-    fn tick(&mut self, now_ns: u64) {
-        self.since_look = 0;
-        if self.stop.is_some() {
-            return self.close_settled(now_ns);
-        }
-        if self.fan_out.is_none()
-            && let Some(tick) = self.schedule.take(now_ns)
-        {
-            self.counters.ticks += 1;
-            self.counters.ticks_skipped += tick.skipped;
-            let active = self.connections.len();
-            // region: handshake
-            let active = active - self.greeted;
-            // endregion
-            let active = active as u64;
-            let status = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns: now_ns };
-            self.fan_out = Some(FanOut { line: status.line(), cursor: 0, before: self.opened });
-        }
-        let Some(mut fan_out) = self.fan_out.take() else { return };
-        let mut left = FAN_OUT_CHUNK;
-        // Keys lie below the capacity, and a vacant slot costs next to nothing.
-        while fan_out.cursor < self.connections.capacity() {
-            if left == 0 {
-                self.fan_out = Some(fan_out);
-                return;
-            }
-            let key = fan_out.cursor;
-            fan_out.cursor += 1;
-            if self.connections.get(key).is_some_and(|connection| connection.opened < fan_out.before) {
-                left -= 1;
-                self.send_status(key, &fan_out.line);
-            }
-        }
-    }
-
-    fn send_status(&mut self, key: usize, line: &StatusLine) {
-        let connection = &mut self.connections[key];
-        connection.outgoing.offer(StatusLine::clone(line), &mut self.counters);
-        if connection.blocked {
-            return;
-        }
-        let sent = connection.write(&[], &mut self.counters);
-        let sent = sent.and_then(|()| connection.watch(token(key, connection.serial), &self.registry));
-        if sent.is_err() {
-            self.close(key);
-        }
     }
 
     /// Accepts clients from the backlog, as long as there is room.

@@ -55,7 +55,9 @@ pub const SERVERS: &[Server] = &[
             include_str!("event_loop.rs"),
             include_str!("event_loop/connection.rs"),
             include_str!("event_loop/expiry.rs"),
-            include_str!("event_loop/timer.rs")
+            include_str!("event_loop/fan_out.rs"),
+            include_str!("event_loop/timer.rs"),
+            include_str!("deadlines.rs")
         ),
         run: event_loop::run,
     },
@@ -93,7 +95,9 @@ pub const SERVERS: &[Server] = &[
             include_str!("raw_epoll.rs"),
             include_str!("raw_epoll/connection.rs"),
             include_str!("raw_epoll/expiry.rs"),
-            include_str!("raw_epoll/wait.rs")
+            include_str!("raw_epoll/fan_out.rs"),
+            include_str!("raw_epoll/timer.rs"),
+            include_str!("deadlines.rs")
         ),
         run: raw_epoll::run,
     },

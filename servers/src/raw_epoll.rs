@@ -4,7 +4,7 @@
 //! An edge-triggered event reports only once that a socket became ready, so a socket that is not drained needs another
 //! reason to be visited: a connection that used up its turn goes to a run queue, one whose peer does not read is
 //! visited again when it becomes writable, and a listener with clients left in its backlog when a connection ends.
-//! The poll's timeout ends at the next tick.
+//! A timer wakes the loop for the next tick.
 
 use std::{
     collections::VecDeque,
@@ -17,12 +17,15 @@ use std::{
 
 use protocol::{
     Counters, Schedule,
-    limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
-    status::{Status, StatusLine},
+    limits::{READ_BUFFER_BYTES, TURN_BYTES},
     work::WORK_TURN,
 };
 use rustix::{
-    event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
     fd::OwnedFd,
     io::Errno,
     net::{SocketFlags, accept_with},
@@ -41,13 +44,16 @@ use crate::{
 
 mod connection;
 mod expiry;
-mod wait;
+mod fan_out;
+mod timer;
 
 use connection::{Connection, Turn};
-use wait::Waiter;
+use fan_out::FanOut;
+use timer::Timer;
 
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
 
 /// Edge-triggered readability, with the peer's end of input.
 const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
@@ -74,19 +80,23 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     epoll::add(&epoll, &stop, EventData::new_u64(SIGNALS), READABLE)?;
     let mut server = Server::new(listener, config, start_ns, Arc::clone(&epoll))?;
 
-    let (mut waiter, mut events) = (Waiter::default(), Vec::with_capacity(1024));
+    let mut events = Vec::with_capacity(1024);
     announce(addr)?;
     while server.is_serving() {
-        match waiter.wait(&epoll, &mut events, server.timeout(clock::now_ns())) {
+        events.clear();
+        // Rounded up: a wait that ends before its time would have to be repeated.
+        match epoll::wait(&epoll, spare_capacity(&mut events), server.timeout(clock::now_ns()).as_ref()) {
             Err(Errno::INTR) => continue,
             result => result?,
-        }
+        };
         // Before the events, which skip connections that are queued again: one turn per connection and pass.
         server.take_turns();
         for event in &events {
             match event.data.u64() {
                 LISTENER => server.backlog.has_clients = true,
                 SIGNALS => server.stop(clock::now_ns()),
+                // The clock is read below in any case.
+                TIMER => {}
                 token => server.on_ready(token, event),
             }
         }
@@ -123,6 +133,7 @@ struct Server {
     silences: Deadlines<u64>,
     // endregion
     schedule: Schedule,
+    timer: Timer,
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<u64>,
@@ -138,21 +149,6 @@ struct Server {
     stop: Option<Stop>,
 }
 
-/// A fan-out under way, to the connections that were open when it began.
-struct FanOut {
-    line: StatusLine,
-    cursor: usize,
-    /// The number of connections that had been opened.
-    before: u64,
-}
-
-impl FanOut {
-    /// Whether the fan-out counts the connection and has not reached it yet (B1).
-    fn awaits(&self, key: usize, connection: &Connection) -> bool {
-        key >= self.cursor && connection.opened < self.before
-    }
-}
-
 impl Server {
     fn new(listener: TcpListener, config: &Config, start_ns: u64, epoll: Arc<OwnedFd>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -160,6 +156,7 @@ impl Server {
         Ok(Self {
             listener: Some(listener),
             backlog: Backlog::new(config.max_connections.get()),
+            timer: Timer::new(&epoll, TIMER)?,
             epoll,
             connections: Slab::new(),
             accepted: 0,
@@ -190,14 +187,14 @@ impl Server {
     }
 
     /// How long the poll may wait: not at all if work is left, otherwise until the next event of the clock.
-    fn timeout(&mut self, now_ns: u64) -> Option<Duration> {
+    fn timeout(&mut self, now_ns: u64) -> Option<Timespec> {
         if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
-            return Some(Duration::ZERO);
+            return Some(Timespec::default());
         }
-        let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
+        let tick_ns = self.timer.set(self.schedule.next_due_ns().filter(|_| self.stop.is_none()));
         let look_ns = self.stop.map(|stop| stop.look_ns);
         let next_ns = [tick_ns, self.backlog.retry_ns, look_ns, self.next_deadline_ns()].into_iter().flatten().min()?;
-        Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+        Duration::from_nanos(next_ns.saturating_sub(now_ns)).try_into().ok()
     }
 
     fn on_ready(&mut self, token: u64, event: &Event) {
@@ -291,55 +288,6 @@ impl Server {
 
     fn key(&self, token: u64) -> Option<usize> {
         find(&self.connections, token).map(|_| (token & KEY_MASK) as usize)
-    }
-
-    /// Begins the fan-out of a due tick or continues the current one, by one chunk, so that I/O is served in between (B5).
-    fn tick(&mut self, now_ns: u64) {
-        self.since_look = 0;
-        if self.stop.is_some() {
-            return self.close_settled(now_ns);
-        }
-        if self.fan_out.is_none()
-            && let Some(tick) = self.schedule.take(now_ns)
-        {
-            self.counters.ticks += 1;
-            self.counters.ticks_skipped += tick.skipped;
-            let active = self.connections.len();
-            // region: handshake
-            let active = active - self.greeted;
-            // endregion
-            let active = active as u64;
-            let status = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns: now_ns };
-            self.fan_out = Some(FanOut { line: status.line(), cursor: 0, before: self.opened });
-        }
-        let Some(mut fan_out) = self.fan_out.take() else { return };
-        let mut left = FAN_OUT_CHUNK;
-        // Keys lie below the capacity, and a vacant slot costs next to nothing.
-        while fan_out.cursor < self.connections.capacity() {
-            if left == 0 {
-                self.fan_out = Some(fan_out);
-                return;
-            }
-            let key = fan_out.cursor;
-            fan_out.cursor += 1;
-            if self.connections.get(key).is_some_and(|connection| connection.opened < fan_out.before) {
-                left -= 1;
-                self.send_status(key, &fan_out.line);
-            }
-        }
-    }
-
-    fn send_status(&mut self, key: usize, line: &StatusLine) {
-        let connection = &mut self.connections[key];
-        connection.outgoing.offer(StatusLine::clone(line), &mut self.counters);
-        if connection.blocked {
-            return;
-        }
-        let sent = connection.write(&[], &mut self.counters);
-        let sent = sent.and_then(|()| connection.watch(token(key, connection.serial), &self.epoll));
-        if sent.is_err() {
-            self.close(key);
-        }
     }
 
     /// Accepts clients from the backlog, as long as there is room.

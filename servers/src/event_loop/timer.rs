@@ -1,4 +1,5 @@
-//! Punctual ticks: a poll's own timeout is rounded up to whole milliseconds, a timer (timerfd_create(2)) is not.
+//! Punctual ticks. A poll's own timeout is rounded up to whole milliseconds, and the kernel allows itself a slack of one
+//! thousandth of it. A timer (timerfd_create(2)) has neither.
 
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, OwnedFd};
