@@ -133,17 +133,19 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
 }
 
 impl Server {
-    /// Lines of logic in its file, without blank lines, comments, imports and tests.
+    /// Lines of logic in its files, without blank lines, comments, imports and tests.
     pub fn logic_lines(&self) -> usize {
-        let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
-        let mut importing = false;
+        let (mut importing, mut testing) = (false, false);
         let is_logic = |line: &&str| {
             importing |= line.starts_with("use ");
-            let counts = !importing && !line.trim().is_empty() && !line.trim_start().starts_with("//");
+            testing |= *line == "#[cfg(test)]";
+            let is_code = !line.trim().is_empty() && !line.trim_start().starts_with("//");
+            let counts = is_code && !importing && !testing;
             importing &= !line.ends_with(';');
+            testing &= *line != "}";
             counts
         };
-        code.lines().filter(is_logic).count()
+        self.source.lines().filter(is_logic).count()
     }
 }
 
@@ -166,9 +168,9 @@ mod tests {
 
     #[test]
     fn only_logic_is_counted() {
-        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
+        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {\n    fn t() {\n    }\n}\n\n//! Another file.\n\nstatic S: u8 = 0;\n";
         let server =
             Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
-        assert_eq!(server.logic_lines(), 3);
+        assert_eq!(server.logic_lines(), 4);
     }
 }

@@ -4,7 +4,7 @@
 //! An edge-triggered event reports only once that a socket became ready, so a socket that is not drained needs another
 //! reason to be visited: a connection that used up its turn goes to a run queue, one whose peer does not read is
 //! visited again when it becomes writable, and a listener with clients left in its backlog when a connection ends.
-//! A timer wakes the loop for the next tick.
+//! A timer wakes the loop for the next tick or deadline.
 
 use std::{
     collections::VecDeque,
@@ -186,15 +186,20 @@ impl Server {
         self.stop.is_none_or(|stop| !self.connections.is_empty() && clock::now_ns() < stop.by_ns)
     }
 
-    /// How long the poll may wait: not at all if work is left, otherwise until the next event of the clock.
+    /// How long the poll may wait: not at all if work is left, otherwise until the timer rings for the next event of the
+    /// clock.
     fn timeout(&mut self, now_ns: u64) -> Option<Timespec> {
         if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
             return Some(Timespec::default());
         }
-        let tick_ns = self.timer.set(self.schedule.next_due_ns().filter(|_| self.stop.is_none()));
+        let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
         let look_ns = self.stop.map(|stop| stop.look_ns);
         let next_ns = [tick_ns, self.backlog.retry_ns, look_ns, self.next_deadline_ns()].into_iter().flatten().min()?;
-        Duration::from_nanos(next_ns.saturating_sub(now_ns)).try_into().ok()
+        if next_ns <= now_ns {
+            return Some(Timespec::default());
+        }
+        let left_ns = self.timer.set(next_ns, now_ns)? - now_ns;
+        Duration::from_nanos(left_ns).try_into().ok()
     }
 
     fn on_ready(&mut self, token: u64, event: &Event) {
