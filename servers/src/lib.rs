@@ -8,6 +8,7 @@ pub mod clock;
 pub mod listen;
 
 mod connection_task;
+mod deadlines;
 mod event_loop;
 mod lines;
 mod linger;
@@ -37,7 +38,7 @@ pub struct Server {
     pub violates: &'static [&'static str],
     /// The options of the specification that it does not have.
     pub lacks: &'static [Feature],
-    /// Its source text, from which lines are counted.
+    /// The source text of its files, from which lines are counted.
     pub source: &'static str,
     /// Sets up everything it needs (signal handlers above all), announces that it listens, serves the listener until
     /// SIGTERM or SIGINT, and returns its counters.
@@ -56,8 +57,15 @@ pub const SERVERS: &[Server] = &[
         name: "mio",
         summary: "one thread, one edge-triggered event loop on mio",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("event_loop.rs"),
+        lacks: &[],
+        source: concat!(
+            include_str!("event_loop.rs"),
+            include_str!("event_loop/connection.rs"),
+            include_str!("event_loop/expiry.rs"),
+            include_str!("event_loop/fan_out.rs"),
+            include_str!("event_loop/timer.rs"),
+            include_str!("deadlines.rs")
+        ),
         run: event_loop::run,
     },
     Server {
@@ -117,8 +125,15 @@ pub const SERVERS: &[Server] = &[
         name: "epoll",
         summary: "the algorithm of the `mio` server on bare epoll: shows what the mio library costs",
         violates: &[],
-        lacks: Feature::ALL,
-        source: include_str!("raw_epoll.rs"),
+        lacks: &[],
+        source: concat!(
+            include_str!("raw_epoll.rs"),
+            include_str!("raw_epoll/connection.rs"),
+            include_str!("raw_epoll/expiry.rs"),
+            include_str!("raw_epoll/fan_out.rs"),
+            include_str!("raw_epoll/timer.rs"),
+            include_str!("deadlines.rs")
+        ),
         run: raw_epoll::run,
     },
     Server {

@@ -38,14 +38,16 @@ impl Server {
     }
 }
 
-/// The lines of logic of a file.
+/// The lines of logic of one file or of several behind each other.
 fn logic(source: &str) -> impl Iterator<Item = &str> {
-    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let mut importing = false;
-    code.lines().filter(move |line| {
+    let (mut importing, mut testing) = (false, false);
+    source.lines().filter(move |line| {
         importing |= line.starts_with("use ");
-        let counts = !importing && !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        testing |= *line == "#[cfg(test)]";
+        let is_code = !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        let counts = is_code && !importing && !testing;
         importing &= !line.ends_with(';');
+        testing &= *line != "}";
         counts
     })
 }
@@ -123,9 +125,9 @@ mod tests {
 
     #[test]
     fn only_logic_is_counted() {
-        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
-        assert_eq!(server(source).logic_lines(), 3);
-        assert_eq!(server(source).logic_lines_with_shared(), 3);
+        let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {\n    fn t() {\n    }\n}\n\n//! Another file.\n\nstatic S: u8 = 0;\n";
+        assert_eq!(server(source).logic_lines(), 4);
+        assert_eq!(server(source).logic_lines_with_shared(), 4);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! An edge-triggered event reports only once that a socket became ready, so a socket that is not drained needs another
 //! reason to be visited: a connection that used up its turn goes to a run queue, one whose peer does not read is
 //! visited again when it becomes writable, and a listener with clients left in its backlog when a connection ends.
-//! The poll's timeout ends at the next tick.
+//! A timer wakes the loop for the next tick or deadline.
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Read, Write},
+    io,
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::Arc,
@@ -16,9 +16,9 @@ use std::{
 };
 
 use protocol::{
-    Counters, Outgoing, Schedule,
-    limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
-    status::{Status, StatusLine},
+    Counters, Schedule,
+    limits::{READ_BUFFER_BYTES, TURN_BYTES},
+    work::WORK_TURN,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -35,19 +35,34 @@ use slab::Slab;
 
 use crate::{
     Config, clock,
+    deadlines::Deadlines,
     linger::{Stage, Stop, is_settled},
     listen::{Backlog, announce},
     shutdown,
+    work::Worker,
 };
+
+mod connection;
+mod expiry;
+mod fan_out;
+mod timer;
+
+use connection::{Connection, Turn};
+use fan_out::FanOut;
+use timer::Timer;
 
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
 
 /// Edge-triggered readability, with the peer's end of input.
 const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
+
+/// Work on messages before the poll is asked again for further connections and signals.
+const PASS_WORK: Duration = WORK_TURN.saturating_mul(10);
 
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
@@ -68,9 +83,9 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     let mut events = Vec::with_capacity(1024);
     announce(addr)?;
     while server.is_serving() {
-        let timeout = server.timeout(clock::now_ns()).map(whole_milliseconds);
         events.clear();
-        match epoll::wait(&epoll, spare_capacity(&mut events), timeout.as_ref()) {
+        // Rounded up: a wait that ends before its time would have to be repeated.
+        match epoll::wait(&epoll, spare_capacity(&mut events), server.timeout(clock::now_ns()).as_ref()) {
             Err(Errno::INTR) => continue,
             result => result?,
         };
@@ -80,11 +95,14 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
             match event.data.u64() {
                 LISTENER => server.backlog.has_clients = true,
                 SIGNALS => server.stop(clock::now_ns()),
+                // The clock is read below in any case.
+                TIMER => {}
                 token => server.on_ready(token, event),
             }
         }
         let now_ns = clock::now_ns();
         server.tick(now_ns);
+        server.expire(now_ns);
         server.accept(now_ns);
     }
     Ok(server.finish())
@@ -98,56 +116,37 @@ struct Server {
     connections: Slab<Connection>,
     /// Connections accepted so far, and the serial number of the next one.
     accepted: u64,
+    // region: handshake
+    /// Time for the handshake, in nanoseconds.
+    handshake_ns: Option<u64>,
+    /// When handshakes time out.
+    handshakes: Deadlines<u64>,
+    /// Connections in their handshake.
+    greeted: usize,
+    /// Connections whose handshake is over, so far.
+    opened: u64,
+    // endregion
+    // region: idle timeout
+    /// How long a connection may be silent, in nanoseconds.
+    silence_ns: Option<u64>,
+    /// When silences may have lasted that long: input does not move these deadlines, they are corrected when they come.
+    silences: Deadlines<u64>,
+    // endregion
     schedule: Schedule,
+    timer: Timer,
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<u64>,
-    /// Work since the clock was read, in bytes.
+    /// Work on messages in this pass.
+    worked: Duration,
+    /// What was done since the clock was read, in bytes.
     since_look: u64,
     /// Read buffer shared by all connections, so that an idle one holds none.
     buffer: Box<[u8]>,
+    worker: Worker,
     counters: Counters,
     /// If set, nothing more is accepted or echoed.
     stop: Option<Stop>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    outgoing: Outgoing,
-    serial: u64,
-    /// The last write found the socket full.
-    blocked: bool,
-    /// EPOLLOUT is registered (only while the socket is full).
-    watched: bool,
-    /// The connection is in the run queue.
-    queued: bool,
-    /// The end of input was reported, so a short read does not mean that the socket is drained.
-    closing: bool,
-    stage: Stage,
-}
-
-/// A fan-out under way, to the connections that were open when it began.
-struct FanOut {
-    line: StatusLine,
-    cursor: usize,
-    before_serial: u64,
-}
-
-impl FanOut {
-    /// Whether the fan-out counts the connection and has not reached it yet (B1).
-    fn awaits(&self, key: usize, connection: &Connection) -> bool {
-        key >= self.cursor && connection.serial < self.before_serial
-    }
-}
-
-/// The outcome of a connection's turn.
-enum Turn {
-    /// Nothing to do until the next event.
-    Drained,
-    /// The turn is used up, and there may be more to do.
-    Unfinished,
-    /// The connection is over.
-    Closed,
 }
 
 impl Server {
@@ -157,14 +156,27 @@ impl Server {
         Ok(Self {
             listener: Some(listener),
             backlog: Backlog::new(config.max_connections.get()),
+            timer: Timer::new(&epoll, TIMER)?,
             epoll,
             connections: Slab::new(),
             accepted: 0,
+            // region: handshake
+            handshake_ns: config.service.handshake.map(|limit| limit.as_nanos() as u64),
+            handshakes: Deadlines::new(),
+            greeted: 0,
+            opened: 0,
+            // endregion
+            // region: idle timeout
+            silence_ns: config.service.idle_timeout.map(|limit| limit.as_nanos() as u64),
+            silences: Deadlines::new(),
+            // endregion
             schedule: Schedule::new(start_ns, config.status_interval),
             fan_out: None,
             turns: VecDeque::new(),
+            worked: Duration::ZERO,
             since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
+            worker: Worker::new(&config.service),
             counters: Counters::default(),
             stop: None,
         })
@@ -174,15 +186,20 @@ impl Server {
         self.stop.is_none_or(|stop| !self.connections.is_empty() && clock::now_ns() < stop.by_ns)
     }
 
-    /// How long the poll may wait: not at all if work is left, otherwise until the next event of the clock.
-    fn timeout(&self, now_ns: u64) -> Option<Duration> {
+    /// How long the poll may wait: not at all if work is left, otherwise until the timer rings for the next event of the
+    /// clock.
+    fn timeout(&mut self, now_ns: u64) -> Option<Timespec> {
         if self.fan_out.is_some() || !self.turns.is_empty() || self.backlog.is_ready(self.connections.len()) {
-            return Some(Duration::ZERO);
+            return Some(Timespec::default());
         }
         let tick_ns = self.schedule.next_due_ns().filter(|_| self.stop.is_none());
         let look_ns = self.stop.map(|stop| stop.look_ns);
-        let next_ns = [tick_ns, self.backlog.retry_ns, look_ns].into_iter().flatten().min()?;
-        Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+        let next_ns = [tick_ns, self.backlog.retry_ns, look_ns, self.next_deadline_ns()].into_iter().flatten().min()?;
+        if next_ns <= now_ns {
+            return Some(Timespec::default());
+        }
+        let left_ns = self.timer.set(next_ns, now_ns)? - now_ns;
+        Duration::from_nanos(left_ns).try_into().ok()
     }
 
     fn on_ready(&mut self, token: u64, event: &Event) {
@@ -191,14 +208,23 @@ impl Server {
         let (flags, failed) = (event.flags, EventFlags::ERR | EventFlags::HUP);
         connection.closing |= flags.intersects(failed | EventFlags::RDHUP);
         // While the socket is full, input waits until there is room.
-        if !connection.queued && (!connection.blocked || flags.intersects(failed | EventFlags::OUT)) {
+        if connection.queued || connection.blocked && !flags.intersects(failed | EventFlags::OUT) {
+            return;
+        }
+        if self.worked < PASS_WORK {
             self.drive(key);
+        } else {
+            self.queue(key);
         }
     }
 
-    /// Gives one turn to each connection in the run queue.
+    /// Gives one turn to each connection in the run queue, as far as the pass has time.
     fn take_turns(&mut self) {
+        self.worked = Duration::ZERO;
         for _ in 0..self.turns.len() {
+            if self.worked >= PASS_WORK {
+                return;
+            }
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
             self.connections[key].queued = false;
             self.drive(key);
@@ -207,87 +233,66 @@ impl Server {
 
     fn drive(&mut self, key: usize) {
         let before = self.counters.bytes_echoed;
-        self.take_turn(key);
-        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before);
+        let spent = self.take_turn(key);
+        self.worked += spent;
+        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
         if self.since_look >= TURN_BYTES as u64 {
             self.tick(clock::now_ns());
         }
     }
 
-    fn take_turn(&mut self, key: usize) {
+    /// Drives a connection and returns the time spent on its messages.
+    fn take_turn(&mut self, key: usize) -> Duration {
+        let mut spent = Duration::ZERO;
         let connection = &mut self.connections[key];
-        let turn = connection.drive(&mut self.buffer, &mut self.counters);
+        // region: handshake
+        let is_greeted = connection.handshake.is_some();
+        // endregion
+        let turn = connection.drive(&mut self.buffer, &self.worker, &mut spent, &mut self.counters);
         let turn = turn.and_then(|turn| connection.watch(token(key, connection.serial), &self.epoll).map(|()| turn));
+        // region: handshake
+        if is_greeted && connection.handshake.is_none() {
+            self.greeted -= 1;
+            self.open(key);
+        }
+        // endregion
+        let connection = &mut self.connections[key];
         match turn {
             Ok(Turn::Drained) => {}
-            Ok(Turn::Unfinished) if connection.queued => {}
-            Ok(Turn::Unfinished) => {
-                connection.queued = true;
-                self.turns.push_back(token(key, connection.serial));
-            }
+            Ok(Turn::Unfinished) => self.queue(key),
             // An error concerns this connection alone (F2).
-            Ok(Turn::Closed) | Err(_) => self.close(key),
+            Ok(Turn::Closed) | Err(_) => {
+                // region: handshake
+                self.counters.handshakes_failed += u64::from(connection.handshake.is_some());
+                // endregion
+                self.close(key);
+            }
+        }
+        spent
+    }
+
+    /// Puts a connection into the run queue, unless it is there.
+    fn queue(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.queued {
+            connection.queued = true;
+            self.turns.push_back(token(key, connection.serial));
         }
     }
 
     fn close(&mut self, key: usize) {
         let mut connection = self.connections.remove(key);
+        // region: handshake
+        self.greeted -= usize::from(connection.handshake.is_some());
+        // endregion
         connection.outgoing.abandon(&mut self.counters);
         let is_awaited = self.fan_out.as_ref().is_some_and(|fan_out| fan_out.awaits(key, &connection));
         self.counters.statuses_dropped_at_eof += u64::from(is_awaited);
         self.backlog.freed();
     }
 
-    /// The connection of a token; `None` if it is gone, even if a successor has taken its slot.
-    fn key(&self, wanted: u64) -> Option<usize> {
-        let key = (wanted & KEY_MASK) as usize;
-        let connection = self.connections.get(key)?;
-        (token(key, connection.serial) == wanted).then_some(key)
-    }
-
-    /// Begins the fan-out of a due tick or continues the current one, by one chunk, so that I/O is served in between (B5).
-    fn tick(&mut self, now_ns: u64) {
-        self.since_look = 0;
-        if self.stop.is_some() {
-            return self.close_settled(now_ns);
-        }
-        if self.fan_out.is_none()
-            && let Some(tick) = self.schedule.take(now_ns)
-        {
-            self.counters.ticks += 1;
-            self.counters.ticks_skipped += tick.skipped;
-            let active = self.connections.len() as u64;
-            let status = Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns: now_ns };
-            self.fan_out = Some(FanOut { line: status.line(), cursor: 0, before_serial: self.accepted });
-        }
-        let Some(mut fan_out) = self.fan_out.take() else { return };
-        let mut left = FAN_OUT_CHUNK;
-        // Keys lie below the capacity, and a vacant slot costs next to nothing.
-        while fan_out.cursor < self.connections.capacity() {
-            if left == 0 {
-                self.fan_out = Some(fan_out);
-                return;
-            }
-            let key = fan_out.cursor;
-            fan_out.cursor += 1;
-            if self.connections.get(key).is_some_and(|connection| connection.serial < fan_out.before_serial) {
-                left -= 1;
-                self.send_status(key, &fan_out.line);
-            }
-        }
-    }
-
-    fn send_status(&mut self, key: usize, line: &StatusLine) {
-        let connection = &mut self.connections[key];
-        connection.outgoing.offer(StatusLine::clone(line), &mut self.counters);
-        if connection.blocked {
-            return;
-        }
-        let sent = connection.write(&[], &mut self.counters);
-        let sent = sent.and_then(|()| connection.watch(token(key, connection.serial), &self.epoll));
-        if sent.is_err() {
-            self.close(key);
-        }
+    fn key(&self, token: u64) -> Option<usize> {
+        find(&self.connections, token).map(|_| (token & KEY_MASK) as usize)
     }
 
     /// Accepts clients from the backlog, as long as there is room.
@@ -304,20 +309,29 @@ impl Server {
                 self.backlog.refused(&error.into());
                 continue;
             }
+            let key = entry.key();
+            entry.insert(Connection::new(stream, serial));
             self.accepted += 1;
             self.counters.accepts += 1;
-            let outgoing = Outgoing::default();
-            entry.insert(Connection {
-                stream,
-                outgoing,
-                serial,
-                blocked: false,
-                watched: false,
-                queued: false,
-                closing: false,
-                stage: Stage::Open,
-            });
+            // region: handshake
+            if let Some(limit_ns) = self.handshake_ns {
+                self.greet(key, limit_ns);
+                continue;
+            }
+            // endregion
+            self.open(key);
         }
+    }
+
+    /// Counts the connection, which receives statuses from here on (B1).
+    fn open(&mut self, key: usize) {
+        self.connections[key].opened = self.opened;
+        self.opened += 1;
+        // region: idle timeout
+        if let Some(limit_ns) = self.silence_ns {
+            self.watch_silence(key, limit_ns);
+        }
+        // endregion
     }
 
     /// Stops accepting and echoing; queued output is still flushed (F4).
@@ -325,6 +339,9 @@ impl Server {
         self.stop = Some(Stop::new(now_ns));
         self.listener = None;
         self.backlog.close();
+        // region: idle timeout
+        self.silences = Deadlines::new();
+        // endregion
         if let Some(fan_out) = self.fan_out.take() {
             let awaited = self.connections.iter().filter(|(key, connection)| fan_out.awaits(*key, connection));
             self.counters.statuses_dropped_at_eof += awaited.count() as u64;
@@ -332,9 +349,17 @@ impl Server {
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(connection) = self.connections.get_mut(key) else { continue };
+            // region: handshake
+            if connection.handshake.is_some() {
+                self.close(key);
+                continue;
+            }
+            // endregion
             connection.stage = Stage::Leaving;
             connection.outgoing.end_of_input(&mut self.counters);
-            self.drive(key);
+            if !connection.queued {
+                self.drive(key);
+            }
         }
     }
 
@@ -355,78 +380,6 @@ impl Server {
     }
 }
 
-impl Connection {
-    /// Writes pending output, then reads and echoes, until the input is drained, the socket full or the turn over.
-    fn drive(&mut self, buffer: &mut [u8], counters: &mut Counters) -> io::Result<Turn> {
-        self.write(&[], counters)?;
-        let mut turn_bytes = 0;
-        // One read buffer is written before the next is read, which bounds the memory of a connection (F1).
-        while !self.blocked {
-            if self.stage.is_over(&self.stream)? {
-                return Ok(Turn::Closed);
-            }
-            if turn_bytes >= TURN_BYTES {
-                return Ok(Turn::Unfinished);
-            }
-            match self.stream.read(buffer) {
-                Ok(0) => {
-                    self.stage = Stage::Ended;
-                    self.outgoing.end_of_input(counters);
-                }
-                Ok(count) => {
-                    turn_bytes += count;
-                    if self.stage == Stage::Open {
-                        self.write(&buffer[..count], counters)?;
-                    }
-                    // A short read means drained (epoll(7)), unless the end of input is still to be read.
-                    if count < buffer.len() && !self.closing && !self.blocked {
-                        return Ok(Turn::Drained);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Drained),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Turn::Drained)
-    }
-
-    /// Writes pending output and `input`; if the socket is full, keeps the rest and sets `blocked`.
-    fn write(&mut self, mut input: &[u8], counters: &mut Counters) -> io::Result<()> {
-        self.blocked = false;
-        loop {
-            let next = self.outgoing.next(input);
-            if next.is_empty() {
-                return Ok(());
-            }
-            let asked = next.len();
-            let count = match self.stream.write(next) {
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            input = self.outgoing.sent(input, count, counters);
-            if count < asked {
-                self.outgoing.keep(input, counters);
-                self.blocked = true;
-                return Ok(());
-            }
-        }
-    }
-
-    /// Watches for writability while the socket is full, and no longer.
-    fn watch(&mut self, token: u64, epoll: &OwnedFd) -> io::Result<()> {
-        if self.blocked != self.watched {
-            let interest = if self.blocked { READABLE | EventFlags::OUT } else { READABLE };
-            // Registering again also reports room that became free in the meantime.
-            epoll::modify(epoll, &self.stream, EventData::new_u64(token), interest)?;
-            self.watched = self.blocked;
-        }
-        Ok(())
-    }
-}
-
 const KEY_MASK: u64 = 0xffff_ffff;
 
 /// A connection's slab key and, in the upper half, its serial number, so that a stale event never reaches a successor.
@@ -434,8 +387,13 @@ fn token(key: usize, serial: u64) -> u64 {
     key as u64 | serial << 32
 }
 
-/// Rounds up, as mio does: a wait that ends before the tick would have to be repeated.
-fn whole_milliseconds(timeout: Duration) -> Timespec {
-    let ms = timeout.as_nanos().div_ceil(1_000_000) as u64;
-    Timespec { tv_sec: (ms / 1_000) as _, tv_nsec: (ms % 1_000 * 1_000_000) as _ }
+/// The connection of a token; `None` if it is gone, even if a successor has taken its slot.
+fn find(connections: &Slab<Connection>, wanted: u64) -> Option<&Connection> {
+    let key = (wanted & KEY_MASK) as usize;
+    connections.get(key).filter(|connection| token(key, connection.serial) == wanted)
+}
+
+/// Work as the number of bytes that count as much: a turn's worth for a turn's worth.
+fn bytes_worth(work: Duration) -> u64 {
+    work.as_nanos() as u64 * TURN_BYTES as u64 / WORK_TURN.as_nanos() as u64
 }
