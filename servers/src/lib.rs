@@ -7,7 +7,11 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
+#[cfg(target_os = "linux")]
+mod census;
 mod event_loop;
+#[cfg(target_os = "linux")]
+mod event_loops;
 mod linger;
 mod one_connection;
 mod polling_loop;
@@ -52,6 +56,20 @@ pub const SERVERS: &[Server] = &[
         lacks: Feature::ALL,
         source: include_str!("event_loop.rs"),
         run: event_loop::run,
+    },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "mio-multi",
+        summary: "one event loop per worker thread, among which the first deals the connections",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: concat!(
+            include_str!("event_loops.rs"),
+            include_str!("event_loops/acceptor.rs"),
+            include_str!("event_loops/connection.rs"),
+            include_str!("census.rs")
+        ),
+        run: event_loops::run,
     },
     Server {
         name: "threads",
