@@ -17,6 +17,8 @@ mod one_connection;
 mod polling_loop;
 #[cfg(target_os = "linux")]
 mod raw_epoll;
+#[cfg(target_os = "linux")]
+mod runtime_per_core;
 mod shutdown;
 mod task_per_connection;
 mod thread_per_connection;
@@ -94,6 +96,19 @@ pub const SERVERS: &[Server] = &[
         lacks: Feature::ALL,
         source: include_str!("task_per_connection.rs"),
         run: task_per_connection::run_current_thread,
+    },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "tokio-per-core",
+        summary: "one current-thread runtime per worker thread, among which the first deals the connections",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: concat!(
+            include_str!("runtime_per_core.rs"),
+            include_str!("runtime_per_core/connection.rs"),
+            include_str!("census.rs")
+        ),
+        run: runtime_per_core::run,
     },
     #[cfg(target_os = "linux")]
     Server {
