@@ -275,7 +275,9 @@ impl EventLoop {
     }
 
     fn close(&mut self, key: usize) {
-        self.connections.remove(key).outgoing.abandon(&mut self.counters);
+        let mut connection = self.connections.remove(key);
+        connection.outgoing.abandon(&mut self.counters);
+        connection.place.leave();
     }
 
     /// The connection of a token; `None` if it is gone, even if a successor has taken its slot.
@@ -292,7 +294,7 @@ impl EventLoop {
             return self.close_settled(now_ns);
         }
         if self.fan_out.is_none() && self.due_ns.is_some_and(|due_ns| due_ns <= now_ns) {
-            let (is_new, due_ns) = self.census.tick(now_ns, &mut self.newest);
+            let (is_new, due_ns) = self.census.tick(&mut self.newest);
             self.set_timer(due_ns);
             self.fan_out = is_new.then_some(0);
         }

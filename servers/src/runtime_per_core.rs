@@ -251,7 +251,7 @@ impl Core {
         while let Some(due_ns) = next_ns {
             sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
             let is_new;
-            (is_new, next_ns) = self.census.tick(clock::now_ns(), &mut self.newest.borrow_mut());
+            (is_new, next_ns) = self.census.tick(&mut self.newest.borrow_mut());
             if is_new {
                 self.fan_out().await;
             }

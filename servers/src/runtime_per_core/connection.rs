@@ -166,7 +166,9 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.core.connections.borrow_mut().remove(self.key);
-        self.connection.borrow_mut().outgoing.abandon(&mut self.core.counters.borrow_mut());
+        let mut connection = self.connection.borrow_mut();
+        connection.outgoing.abandon(&mut self.core.counters.borrow_mut());
+        connection.place.leave();
         if self.core.stopping.get() {
             self.core.ended.notify_one();
         }
