@@ -7,15 +7,21 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
+#[cfg(target_os = "linux")]
+mod census;
 mod connection_task;
 mod deadlines;
 mod event_loop;
+#[cfg(target_os = "linux")]
+mod event_loops;
 mod lines;
 mod linger;
 mod one_connection;
 mod polling_loop;
 #[cfg(target_os = "linux")]
 mod raw_epoll;
+#[cfg(target_os = "linux")]
+mod runtime_per_core;
 mod shutdown;
 mod task_and_channel;
 mod task_per_connection;
@@ -68,6 +74,20 @@ pub const SERVERS: &[Server] = &[
         ),
         run: event_loop::run,
     },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "mio-multi",
+        summary: "one event loop per worker thread, among which the first deals the connections",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: concat!(
+            include_str!("event_loops.rs"),
+            include_str!("event_loops/acceptor.rs"),
+            include_str!("event_loops/connection.rs"),
+            include_str!("census.rs")
+        ),
+        run: event_loops::run,
+    },
     Server {
         name: "threads",
         summary: "one blocking thread per connection plus a broadcaster",
@@ -119,6 +139,19 @@ pub const SERVERS: &[Server] = &[
         lacks: &[Feature::Handshake, Feature::IdleTimeout],
         source: include_str!("task_and_channel.rs"),
         run: task_and_channel::run,
+    },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "tokio-per-core",
+        summary: "one current-thread runtime per worker thread, among which the first deals the connections",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: concat!(
+            include_str!("runtime_per_core.rs"),
+            include_str!("runtime_per_core/connection.rs"),
+            include_str!("census.rs")
+        ),
+        run: runtime_per_core::run,
     },
     #[cfg(target_os = "linux")]
     Server {

@@ -40,7 +40,7 @@ pub(crate) struct Held {
 impl Served {
     pub(crate) fn start(server: &Server, status_interval: Duration) -> Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-            .args(["serve", server.name, "--addr", "127.0.0.1:0", "--max-connections", "2000", "--workers", "2"])
+            .args(["serve", server.name, "--addr", "127.0.0.1:0", "--max-connections", "2000", "--workers", "3"])
             .arg("--status-interval")
             .arg(format!("{}ms", status_interval.as_millis()))
             .stdin(Stdio::null())
