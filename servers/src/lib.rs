@@ -7,6 +7,8 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
+#[cfg(target_os = "linux")]
+mod completion_loop;
 mod event_loop;
 mod linger;
 mod one_connection;
@@ -85,6 +87,19 @@ pub const SERVERS: &[Server] = &[
         lacks: Feature::ALL,
         source: include_str!("raw_epoll.rs"),
         run: raw_epoll::run,
+    },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "io-uring",
+        summary: "one thread, one completion queue on io_uring",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: concat!(
+            include_str!("completion_loop.rs"),
+            include_str!("completion_loop/connection.rs"),
+            include_str!("completion_loop/ring.rs"),
+        ),
+        run: completion_loop::run,
     },
     Server {
         name: "blocking",
