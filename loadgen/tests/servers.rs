@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
-use servers::SERVERS;
+use servers::available;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -80,7 +80,7 @@ fn survives_a_shortage(name: &str, stderr: Stdio) {
 
 #[test]
 fn a_log_line_that_cannot_be_written_affects_no_part_of_a_server() {
-    for server in SERVERS {
+    for server in available() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         survives_a_shortage(server.name, full.into());
         let (reader, writer) = std::io::pipe().unwrap();
@@ -91,7 +91,7 @@ fn a_log_line_that_cannot_be_written_affects_no_part_of_a_server() {
 
 #[test]
 fn a_server_without_its_resources_does_not_announce_that_it_listens() {
-    for server in SERVERS {
+    for server in available() {
         for descriptors in (4..40).step_by(3) {
             let mut child = start(server.name, &format!("ulimit -n {descriptors};"), Stdio::piped());
             let line = first_line(&mut child.0);

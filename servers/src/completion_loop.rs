@@ -76,7 +76,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
             let Some(completion) = server.io.ring.take() else { break };
             server.complete(&completion);
             if server.io.worked >= WORK_TURN {
-                server.tick(clock::now_ns());
+                break;
             }
         }
         let now_ns = clock::now_ns();
@@ -85,6 +85,11 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
         server.feed_starved();
     }
     Ok(server.finish())
+}
+
+/// Why this host cannot run the server, if it cannot.
+pub(crate) fn refusal() -> Option<String> {
+    Ring::new().err().map(|error| error.to_string())
 }
 
 struct Server {

@@ -132,7 +132,22 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
 }
 
+/// The servers that this host can run, in display order.
+pub fn available() -> impl Iterator<Item = &'static Server> {
+    SERVERS.iter().filter(|server| server.refusal().is_none())
+}
+
 impl Server {
+    /// Why this host cannot run the server, if it cannot: its kernel, or the container's filter of system calls, refuses
+    /// what the server is made of.
+    pub fn refusal(&self) -> Option<String> {
+        #[cfg(target_os = "linux")]
+        if self.name == "io-uring" {
+            return completion_loop::refusal();
+        }
+        None
+    }
+
     /// Lines of logic in its file, without blank lines, comments, imports and tests.
     pub fn logic_lines(&self) -> usize {
         let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
