@@ -17,6 +17,7 @@ use std::{
     io,
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -89,7 +90,10 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
 
 /// Why this host cannot run the server, if it cannot.
 pub(crate) fn refusal() -> Option<String> {
-    Ring::new().err().map(|error| error.to_string())
+    // Buffers are never freed, hence once.
+    static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
+    let set_up = || Ring::new().and_then(|ring| Buffers::new(&ring)).err().map(|error| error.to_string());
+    REFUSAL.get_or_init(set_up).clone()
 }
 
 struct Server {

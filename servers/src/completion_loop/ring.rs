@@ -16,10 +16,10 @@ use io_uring::{
 use rustix::{event::PollFlags, io::Errno, net::SendFlags};
 
 /// Operations that can be prepared before they have to be submitted.
-const SUBMISSIONS: u32 = 1024;
+const SUBMISSIONS: u32 = 256;
 
 /// Room for completions; the kernel keeps any that do not fit (IORING_FEAT_NODROP).
-const COMPLETIONS: u32 = 4096;
+const COMPLETIONS: u32 = 2048;
 
 /// Number of buffers that the kernel reads into, a power of two. One is in use from a read until its echo is sent.
 const BUFFERS: u16 = 256;
@@ -79,7 +79,7 @@ impl Ring {
         };
         // Linux 6.1 can defer; before, since 5.19, completions at least come with system calls only.
         let ring = build(true).or_else(|error| if is_unknown(&error) { build(false) } else { Err(error) });
-        ring.map(Self).map_err(|error| refusal(&error))
+        ring.map(Self).map_err(|error| refusal("io_uring_setup", &error))
     }
 
     /// Prepares to read from a socket into a buffer that the kernel chooses once there is input.
@@ -174,13 +174,15 @@ fn is_unknown(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::INVAL)
 }
 
-fn refusal(error: &io::Error) -> io::Error {
+fn refusal(call: &str, error: &io::Error) -> io::Error {
     let remedy = match Errno::from_io_error(error) {
         Some(Errno::PERM | Errno::ACCESS) => "; see kernel.io_uring_disabled, and the container's seccomp profile",
         Some(Errno::NOSYS | Errno::INVAL) => "; it needs Linux 5.19 or newer",
+        // Newer kernels count the memory of rings as locked, per user.
+        Some(Errno::NOMEM) => "; it needs locked memory, see ulimit -l",
         _ => "",
     };
-    io::Error::new(error.kind(), format!("this kernel refuses io_uring (io_uring_setup: {error}){remedy}"))
+    io::Error::new(error.kind(), format!("this kernel refuses io_uring ({call}: {error}){remedy}"))
 }
 
 /// The buffers that the kernel reads into (io_uring_register_buf_ring(3)).
@@ -214,7 +216,7 @@ impl Buffers {
         let mut buffers = Self { memory, entries: entries.cast(), tail: 0, free: 0 };
         // SAFETY: the entries are never freed.
         unsafe { ring.0.submitter().register_buf_ring_with_flags(entries as u64, BUFFERS, GROUP, 0) }
-            .map_err(|error| io::Error::new(error.kind(), format!("io_uring refuses buffers: {error}")))?;
+            .map_err(|error| refusal("io_uring_register", &error))?;
         (0..BUFFERS).for_each(|id| buffers.give_back(Filled { id, length: 0 }));
         Ok(buffers)
     }
@@ -261,13 +263,16 @@ mod tests {
 
     #[test]
     fn a_refusal_says_where_to_look() {
-        for (errno, remedy) in
-            [(Errno::PERM, "kernel.io_uring_disabled"), (Errno::NOSYS, "Linux 5.19"), (Errno::INVAL, "Linux 5.19")]
-        {
-            let words = refusal(&errno.into()).to_string();
+        for (errno, remedy) in [
+            (Errno::PERM, "kernel.io_uring_disabled"),
+            (Errno::NOSYS, "Linux 5.19"),
+            (Errno::INVAL, "Linux 5.19"),
+            (Errno::NOMEM, "ulimit -l"),
+        ] {
+            let words = refusal("io_uring_setup", &errno.into()).to_string();
             assert!(words.starts_with("this kernel refuses io_uring (io_uring_setup: "), "{words}");
             assert!(words.contains(remedy), "{words}");
         }
-        assert!(!refusal(&Errno::NOMEM.into()).to_string().contains(';'));
+        assert!(!refusal("io_uring_setup", &Errno::MFILE.into()).to_string().contains(';'));
     }
 }
