@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use servers::SERVERS;
+use servers::{SERVERS, available};
 use support::{Killed, wait_for};
 
 fn loadgen(arguments: &[&str]) -> Command {
@@ -52,7 +52,7 @@ const SHARED: [&str; 4] = ["--pacing", "timer", "--placement", "shared"];
 
 #[test]
 fn every_server_is_measured_end_to_end() {
-    for server in SERVERS {
+    for server in available() {
         // A server that serves a single connection at a time is measured with one.
         let connections = if server.violates.contains(&"F2") { "1" } else { "4" };
         let target = ["run", "--json", "--server", server.name, "--connections", connections];
@@ -370,7 +370,7 @@ fn children(parent: u32) -> Vec<String> {
 
 #[test]
 fn serve_works_with_nc() {
-    for server in SERVERS {
+    for server in available() {
         let mut command = loadgen(&["serve", server.name, "--addr", "127.0.0.1:0", "--status-interval", "20ms"]);
         let mut child = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut stdout = BufReader::new(child.0.stdout.take().unwrap());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
-use servers::SERVERS;
+use servers::available;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -24,7 +24,11 @@ impl Drop for Killed {
 
 /// A server with this stderr, started by a shell after `setup`.
 fn start(name: &str, shell: &str, stderr: Stdio) -> Killed {
-    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --status-interval 10ms");
+    start_with_interval("10ms", name, shell, stderr)
+}
+
+fn start_with_interval(interval: &str, name: &str, shell: &str, stderr: Stdio) -> Killed {
+    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --status-interval {interval}");
     let executable = env!("CARGO_BIN_EXE_loadgen");
     let mut command = Command::new("sh");
     command.args(["-c", &serve, executable]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
@@ -80,7 +84,7 @@ fn survives_a_shortage(name: &str, stderr: Stdio) {
 
 #[test]
 fn a_log_line_that_cannot_be_written_affects_no_part_of_a_server() {
-    for server in SERVERS {
+    for server in available() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         survives_a_shortage(server.name, full.into());
         let (reader, writer) = std::io::pipe().unwrap();
@@ -91,7 +95,7 @@ fn a_log_line_that_cannot_be_written_affects_no_part_of_a_server() {
 
 #[test]
 fn a_server_without_its_resources_does_not_announce_that_it_listens() {
-    for server in SERVERS {
+    for server in available() {
         for descriptors in (4..40).step_by(3) {
             let mut child = start(server.name, &format!("ulimit -n {descriptors};"), Stdio::piped());
             let line = first_line(&mut child.0);
@@ -107,6 +111,29 @@ fn a_server_without_its_resources_does_not_announce_that_it_listens() {
                 assert_eq!(end(child), Some(0), "{} with {descriptors} descriptors", server.name);
             }
         }
+    }
+}
+
+/// More clients than any server has buffers, or takes events at a time.
+#[test]
+fn after_a_standstill_every_one_of_many_clients_is_echoed() {
+    const CLIENTS: usize = 800;
+    // A server for one client at a time declares that it breaks F2.
+    for server in available().filter(|server| !server.violates.contains(&"F2")) {
+        let mut child = start_with_interval("0s", server.name, "", Stdio::null());
+        let line = first_line(&mut child.0);
+        let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&line)).collect();
+        clients.iter().for_each(greet);
+        let pid = Pid::from_child(&child.0);
+        for _ in 0..2 {
+            kill_process(pid, Signal::STOP).unwrap();
+            for mut client in &clients {
+                client.write_all(b"during the standstill\n").unwrap();
+            }
+            kill_process(pid, Signal::CONT).unwrap();
+            clients.iter().for_each(greet);
+        }
+        assert_eq!(end(child), Some(0), "{}", server.name);
     }
 }
 

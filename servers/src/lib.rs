@@ -9,6 +9,8 @@ pub mod listen;
 
 #[cfg(target_os = "linux")]
 mod census;
+#[cfg(target_os = "linux")]
+mod completion_loop;
 mod connection_task;
 mod deadlines;
 mod event_loop;
@@ -169,6 +171,19 @@ pub const SERVERS: &[Server] = &[
         ),
         run: raw_epoll::run,
     },
+    #[cfg(target_os = "linux")]
+    Server {
+        name: "io-uring",
+        summary: "one thread, one completion queue on io_uring",
+        violates: &[],
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
+        source: concat!(
+            include_str!("completion_loop.rs"),
+            include_str!("completion_loop/connection.rs"),
+            include_str!("completion_loop/ring.rs"),
+        ),
+        run: completion_loop::run,
+    },
     Server {
         name: "blocking",
         summary: "one connection at a time: the lower bound of latency",
@@ -198,6 +213,23 @@ pub const SERVERS: &[Server] = &[
 /// The server named `name`.
 pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
+}
+
+/// The servers that this host can run, in display order.
+pub fn available() -> impl Iterator<Item = &'static Server> {
+    SERVERS.iter().filter(|server| server.refusal().is_none())
+}
+
+impl Server {
+    /// Why this host cannot run the server, if it cannot: its kernel, or the container's filter of system calls, refuses
+    /// what the server is made of.
+    pub fn refusal(&self) -> Option<String> {
+        #[cfg(target_os = "linux")]
+        if self.name == "io-uring" {
+            return completion_loop::refusal();
+        }
+        None
+    }
 }
 
 /// A server's configuration, besides its listener.

@@ -96,7 +96,16 @@ impl Subject {
         self.violates.contains(&clause)
     }
 
+    /// Why this host cannot run the server, if it cannot.
+    fn refusal(&self) -> Option<String> {
+        let Candidate::Server { name, .. } = &self.candidate else { return None };
+        servers::by_name(name)?.refusal()
+    }
+
     pub(super) fn start(&self, options: Options) -> Result<Served> {
+        if let Some(refusal) = self.refusal() {
+            return Err(Skipped(refusal).into());
+        }
         let max_connections = options.max_connections.unwrap_or(MANY);
         let target = match &self.candidate {
             Candidate::Server { executable, name } => Target::Server(ServerCommand {
