@@ -25,7 +25,7 @@ fn no_wakeups(subject: &Subject) -> Result<()> {
 }
 
 fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
-    let server = subject.start(Options { workers: 1, ..BUSY })?;
+    let server = subject.start(Options { workers: Some(1), ..BUSY })?;
     let mut clients = greeted(&server, 10)?;
     let first = clients[0].status()?.tick;
     let (wakeups, _) = activity(&server, Duration::from_secs(1))?;
@@ -39,7 +39,7 @@ fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
 }
 
 /// Voluntary context switches over `length`, and CPU time as a share of it.
-fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
+pub(super) fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
     let process = server.process()?;
     let (before, begun) = (process.usage()?, Instant::now());
     thread::sleep(length);
@@ -48,7 +48,7 @@ fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
     Ok((wakeups, used.cpu_ns as f64 / begun.elapsed().as_nanos() as f64))
 }
 
-fn greeted(server: &Served, count: usize) -> Result<Vec<Client>> {
+pub(super) fn greeted(server: &Served, count: usize) -> Result<Vec<Client>> {
     let connect = |_| {
         let mut client = Client::connect(server.addr)?;
         client.greet()?;
