@@ -74,7 +74,7 @@ const LONG: [&str; 4] = [
 ];
 
 /// The servers that use `--workers`.
-const WITH_WORKERS: [&str; 1] = ["tokio"];
+const WITH_WORKERS: [&str; 3] = ["tokio", "mio-multi", "tokio-per-core"];
 
 impl Variant {
     fn trials(&'static self, server: &'static Server) -> Vec<Trial> {

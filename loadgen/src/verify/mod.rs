@@ -50,6 +50,11 @@ impl Check {
         Self { clause, name, rests_on: Some("F2"), run }
     }
 
+    /// A check that needs a server that sleeps.
+    const fn at_rest(clause: &'static str, name: &'static str, run: fn(&Subject) -> Result<()>) -> Self {
+        Self { clause, name, rests_on: Some("I1"), run }
+    }
+
     /// The option that turns its clause on, by the clause's letter.
     pub fn feature(&self) -> Option<Feature> {
         Feature::ALL.iter().copied().find(|feature| self.clause.starts_with(feature.letter()))
