@@ -9,6 +9,9 @@ use protocol::{Feature, Service, work::Work};
 use servers::{SERVERS, Server};
 
 fn main() {
+    for name in LONG {
+        assert!(checks().any(|check| check.name == name), "there is no such check: {name}");
+    }
     let plain = SERVERS.iter().flat_map(|server| {
         let about = checks().filter(|check| !server.violates.contains(&check.clause));
         let kept = about.map(|check| kept(server.name.to_owned(), server, check, subject(server)));
@@ -65,11 +68,14 @@ const VARIANTS: &[Variant] = &[
     },
 ];
 
-/// Checks that take seconds of CPU time and find with a variant nothing that others do not find as well.
-const LONG: [&str; 4] = [
+/// Checks that take long and find with a variant nothing that others do not find as well.
+const LONG: [&str; 7] = [
     "100 MiB of binary data in random pieces are echoed",
     "clients that do not read take bounded memory",
     "a close wakes an acceptor that waits out a shortage",
+    "beside 4 floods, an event loop serves all connections in turn",
+    "beside 4 floods, ticks are sent and not skipped",
+    "SIGTERM right after `listening on` is an ordinary shutdown",
     "echoed data arrives even if the client goes on sending",
 ];
 

@@ -118,6 +118,11 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
 }
 
 impl Server {
+    /// The first of the options that are asked for, but that it lacks.
+    pub fn lacking(&self, service: &Service) -> Option<Feature> {
+        service.features().find(|feature| self.lacks.contains(feature))
+    }
+
     /// Lines of logic in its file, without blank lines, comments, imports and tests.
     pub fn logic_lines(&self) -> usize {
         let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();

@@ -108,8 +108,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
 /// # Errors
 /// A usage error that names the first.
 pub(crate) fn ensure_has(name: &str, service: &Service) -> Result<()> {
-    let lacks = servers::by_name(name).map_or(&[][..], |server| server.lacks);
-    match service.features().find(|feature| lacks.contains(feature)) {
+    match servers::by_name(name).and_then(|server| server.lacking(service)) {
         None => Ok(()),
         Some(missing) => Err(Usage::from(anyhow!("{name} has no {}", missing.option()))),
     }

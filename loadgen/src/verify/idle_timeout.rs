@@ -63,7 +63,6 @@ fn last_byte(subject: &Subject) -> Result<()> {
                 doomed.client.expect(bytes)?;
             }
             closed_in_time(vec![doomed], time, subject.patience)?;
-            counts(server, 1)?;
             Ok(true)
         })?;
     }
@@ -190,6 +189,7 @@ fn no_wakeups(subject: &Subject) -> Result<()> {
 fn few_wakeups(subject: &Subject) -> Result<()> {
     const CLIENTS: u64 = 20;
     let server = subject.start(Options { workers: Some(1), ..timeout(Duration::from_secs(2)) })?;
+    server.pid()?;
     let time = time(&server)?;
     attempts(|| {
         let mut clients = Vec::new();
@@ -228,7 +228,7 @@ fn no_system_calls(subject: &Subject) -> Result<()> {
     };
     let (with, without) = (calls(timeout(LONG))?, calls(QUIET)?);
     ensure!(
-        with <= without + MESSAGES / 4 || subject.declares("I1"),
+        with <= without + MESSAGES / 4,
         "{MESSAGES} messages took {with} system calls with --idle-timeout and {without} without"
     );
     Ok(())
