@@ -66,11 +66,14 @@ fn a_wrong_value_is_answered_with_what_would_be_right() {
 }
 
 #[test]
-fn an_option_is_not_taken_for_the_value_of_another() {
-    let (code, text) = refused(&["serve", "mio", "--work", "--handshake", "5s"]);
-    assert!(code == 2 && text.contains("--work"), "{text}");
-    let (code, text) = refused(&["serve", "mio", "--idle-timeout"]);
-    assert!(code == 2 && text.contains("a value is required"), "{text}");
+fn a_missing_value_is_not_made_up() {
+    for arguments in [&["serve", "mio", "--work"][..], &["serve", "mio", "--idle-timeout"], &["verify", "--handshake"]]
+    {
+        let (code, text) = refused(arguments);
+        assert!(code == 2 && text.contains("a value is required"), "{text}");
+    }
+    // A value may begin with a hyphen, to be told that it is negative; the next option is still not a value.
+    assert_eq!(refused(&["serve", "mio", "--work", "--handshake", "5s"]).0, 2);
 }
 
 #[test]
