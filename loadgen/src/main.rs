@@ -6,12 +6,14 @@ use anyhow::Result;
 use loadgen::{
     cli::{Cli, Command},
     command::{capacity, compare, doctor, list, manual, report, run, verify},
+    error::Usage,
     exit::Exit,
     interrupt, selftest,
     selftest::fault_server,
     terminal::{self, Colour},
     text,
 };
+use servers::cli::ServeArgs;
 
 fn main() -> ExitCode {
     // A process started through /proc/self/exe would otherwise be named `exe` in process lists.
@@ -49,7 +51,7 @@ fn explain(error: &clap::Error) -> Result<Exit> {
 fn run_command(command: Command) -> Result<Exit> {
     match command {
         Command::List => list::list(),
-        Command::Serve(args) => servers::cli::serve(&args).map(|()| Exit::Ok),
+        Command::Serve(args) => serve(&args),
         Command::Run(args) => install_interrupt().and_then(|()| run::run(&args)),
         Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),
         Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
@@ -61,6 +63,11 @@ fn run_command(command: Command) -> Result<Exit> {
         Command::Man { folder } => manual::man(folder.as_deref()),
         Command::FaultServer(args) => fault_server::serve(&args),
     }
+}
+
+fn serve(args: &ServeArgs) -> Result<Exit> {
+    args.ensure_possible().map_err(Usage::from)?;
+    servers::cli::serve(args).map(|()| Exit::Ok)
 }
 
 fn install_interrupt() -> Result<()> {

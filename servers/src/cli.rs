@@ -55,19 +55,39 @@ pub struct ServeArgs {
     pub congestion: String,
 }
 
+impl ServeArgs {
+    /// Refuses an option that the server lacks: a usage error.
+    ///
+    /// # Errors
+    /// One line that names it.
+    pub fn ensure_possible(&self) -> anyhow::Result<()> {
+        match by_name(&self.name).and_then(|server| server.lacking(&self.service.service())) {
+            Some(missing) => bail!("{} has no {}", self.name, missing.option()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a server does beside echoing and broadcasting (SPEC.md, clauses W, H and T).
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ServiceArgs {
     /// CPU time that each message costs the server: 20us; or a share of the messages: 1%:20ms; or both: 2us,0.2%:20ms
-    #[arg(long, default_value = "0s", hide_default_value = true, value_name = "WORK", help_heading = "Service")]
+    #[arg(
+        long,
+        allow_hyphen_values = true,
+        default_value = "0s",
+        hide_default_value = true,
+        value_name = "WORK",
+        help_heading = "Service"
+    )]
     pub work: Work,
 
     /// Time that a client has to answer the server's hello, in a handshake before the first echo [default: no handshake]
-    #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Service")]
+    #[arg(long, allow_hyphen_values = true, value_name = "DURATION", value_parser = timeout, help_heading = "Service")]
     pub handshake: Option<Duration>,
 
     /// Time after which the server closes a connection that sends nothing [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Service")]
+    #[arg(long, allow_hyphen_values = true, value_name = "DURATION", value_parser = timeout, help_heading = "Service")]
     pub idle_timeout: Option<Duration>,
 }
 
@@ -102,9 +122,7 @@ impl Addrs {
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let server = by_name(&args.name).with_context(|| format!("there is no server {}", args.name))?;
     let service = args.service.service();
-    if let Some(missing) = service.features().find(|feature| server.lacks.contains(feature)) {
-        bail!("{} has no {}", server.name, missing.option());
-    }
+    args.ensure_possible()?;
     let descriptor_limit = listen::raise_descriptor_limit();
     ensure!(
         descriptor_limit >= DESCRIPTORS_MIN,

@@ -221,6 +221,11 @@ pub fn available() -> impl Iterator<Item = &'static Server> {
 }
 
 impl Server {
+    /// The first of the options that are asked for, but that it lacks.
+    pub fn lacking(&self, service: &Service) -> Option<Feature> {
+        service.features().find(|feature| self.lacks.contains(feature))
+    }
+
     /// Why this host cannot run the server, if it cannot: its kernel, or the container's filter of system calls, refuses
     /// what the server is made of.
     pub fn refusal(&self) -> Option<String> {

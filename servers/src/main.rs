@@ -17,11 +17,15 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match serve(&Cli::parse().args) {
+    /// As of any other usage error.
+    const USAGE: u8 = 2;
+    let args = Cli::parse().args;
+    let refused = args.ensure_possible().map_err(|error| (error, ExitCode::from(USAGE)));
+    match refused.and_then(|()| serve(&args).map_err(|error| (error, ExitCode::FAILURE))) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err((error, code)) => {
             servers::listen::log(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
+            code
         }
     }
 }

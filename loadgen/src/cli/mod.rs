@@ -12,7 +12,7 @@ use clap::{
     builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser},
 };
 use clap_complete::Shell;
-use servers::cli::ServeArgs;
+use servers::cli::{ServeArgs, ServiceArgs};
 
 pub use self::{
     capacity::CapacityArgs,
@@ -197,6 +197,8 @@ pub(crate) struct RecordArgs {
   loadgen verify --server mio
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
+  loadgen verify --target 127.0.0.1:9000 --handshake 5s    as it was started
+  loadgen verify --server tokio --work 20us    every check beside work
 
 Exit codes: 0 every clause passes, or fails as declared; 3 a clause fails
 undeclared, or passes although declared broken; 5 no clause could be checked,
@@ -213,6 +215,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DURATION", value_parser = units::status_interval, requires = "target",
           help_heading = "Target")]
     pub(crate) status_interval: Option<Duration>,
+
+    /// What a server is started with for the checks that do not choose it themselves; of a target, what it was started with.
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
 }
 
 impl VerifyArgs {

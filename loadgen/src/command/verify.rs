@@ -4,12 +4,16 @@ use anyhow::Result;
 
 use crate::{
     cli::{TargetChoice, VerifyArgs},
+    error::Usage,
     exit::Exit,
     interrupt,
-    measure::target::OWN_EXECUTABLE,
+    measure::{
+        launch::{ensure_has, ensure_service},
+        target::OWN_EXECUTABLE,
+    },
     terminal::print,
     text::{Text, Tone},
-    verify::{Candidate, Finding, Subject, checks, examine, reach, stale},
+    verify::{Candidate, Finding, Subject, checks, examine, reach, reach_afresh, stale},
 };
 
 /// Runs every check and prints what it found.
@@ -18,8 +22,10 @@ use crate::{
 /// If no address of the target answers, or the findings cannot be printed.
 pub fn verify(args: &VerifyArgs) -> Result<Exit> {
     let subject = subject(args)?;
-    if let Candidate::Address { addr, .. } = subject.candidate {
-        reach(addr)?;
+    match subject.candidate {
+        Candidate::Address { addr, .. } => reach(addr, subject.service.handshake.is_some())?,
+        _ if subject.service.handshake.is_some() => reach_afresh(&subject)?,
+        _ => {}
     }
     let mut findings = Vec::new();
     for check in checks() {
@@ -70,15 +76,21 @@ fn line(clause: &str, word: &str, tone: Tone, rest: &str) -> Text {
 }
 
 fn subject(args: &VerifyArgs) -> Result<Subject> {
-    Ok(match args.target() {
+    let service = args.service.service();
+    let subject = match args.target() {
         TargetChoice::Server(name) => {
+            ensure_has(&name, &service)?;
             let subject = Subject::server(OWN_EXECUTABLE.into(), &name);
             subject.unwrap_or_else(|| unreachable!("clap knows the names"))
         }
-        TargetChoice::Command(template) => Subject::guest(Candidate::Command(template)),
+        TargetChoice::Command(template) => {
+            ensure_service(&template, &service).map_err(Usage::from)?;
+            Subject::guest(Candidate::Command(template))
+        }
         TargetChoice::Address { place, pid } => {
             let (addr, status_interval) = (place.reach()?, args.status_interval);
             Subject::guest(Candidate::Address { addr, pid, status_interval })
         }
-    })
+    };
+    Ok(subject.with_service(service))
 }

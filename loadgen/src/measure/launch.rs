@@ -46,13 +46,9 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
 }
 
 /// A guest cannot do what it is not asked for.
-fn ensure_service(template: &Template, service: &Service) -> Result<()> {
+pub(crate) fn ensure_service(template: &Template, service: &Service) -> Result<()> {
     for feature in service.features() {
-        let placeholder = match feature {
-            Feature::Work => "work",
-            Feature::Handshake => "handshake_ms",
-            Feature::IdleTimeout => "idle_timeout_ms",
-        };
+        let placeholder = placeholder(feature);
         ensure!(
             template.takes(placeholder),
             "{} is not passed on to the command: it needs {{{placeholder}}} on its command line",
@@ -60,6 +56,15 @@ fn ensure_service(template: &Template, service: &Service) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The placeholder that tells a guest's command of a feature.
+pub(crate) fn placeholder(feature: Feature) -> &'static str {
+    match feature {
+        Feature::Work => "work",
+        Feature::Handshake => "handshake_ms",
+        Feature::IdleTimeout => "idle_timeout_ms",
+    }
 }
 
 /// Limit of connections for a server. A prepared plan has no more connections than there are descriptors.
@@ -83,9 +88,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     if serves_one(name) && plan.connections > 1 {
         return Err(Usage::from(anyhow!("{name} serves one connection at a time: ask for --connections 1")));
     }
-    if let Some(missing) = lacking(name, &plan.service) {
-        return Err(Usage::from(anyhow!("{name} has no {}", missing.option())));
-    }
+    ensure_has(name, &plan.service)?;
     Ok(ServerCommand {
         executable: OWN_EXECUTABLE.into(),
         name: name.to_owned(),
@@ -100,10 +103,15 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     })
 }
 
-/// What is asked for, but not one of the server's options.
-fn lacking(name: &str, service: &Service) -> Option<Feature> {
-    let server = servers::by_name(name)?;
-    service.features().find(|feature| server.lacks.contains(feature))
+/// A server of this project is not asked for an option that it lacks.
+///
+/// # Errors
+/// A usage error that names the first.
+pub(crate) fn ensure_has(name: &str, service: &Service) -> Result<()> {
+    match servers::by_name(name).and_then(|server| server.lacking(service)) {
+        None => Ok(()),
+        Some(missing) => Err(Usage::from(anyhow!("{name} has no {}", missing.option()))),
+    }
 }
 
 /// The fault server with these arguments on the CPUs that the plan gives its server.

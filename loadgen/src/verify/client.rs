@@ -8,17 +8,23 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use memchr::memchr;
-use protocol::status::{PREFIX, Status};
+use protocol::{
+    handshake::{ACK_BYTES, WELCOME, ack},
+    status::{PREFIX, Status},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Skipped;
 use crate::{engine::shortage, error::Interrupted, interrupt};
 
-/// The server's address, and the time limit of an operation.
+/// The server's address, and how to deal with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Endpoint {
     pub(super) addr: SocketAddr,
+    /// Time limit of an operation.
     pub(super) patience: Duration,
+    /// Connections begin with a handshake (H1 to H3).
+    pub(super) shakes_hands: bool,
 }
 
 /// Time limit of an operation. No check waits for it to pass, so it only has to be long enough for a slow host.
@@ -50,9 +56,58 @@ pub(super) struct Transcript {
 }
 
 impl Client {
+    /// A connection that is open: any handshake is over.
     pub(super) fn connect(to: Endpoint) -> Result<Self> {
+        let mut client = Self::knock(to)?;
+        if to.shakes_hands {
+            client.shake_hands()?;
+        }
+        Ok(client)
+    }
+
+    /// A connection that the server may not have accepted yet; any handshake is still to come.
+    pub(super) fn knock(to: Endpoint) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&to.addr, to.patience).map_err(|error| refused(to.addr, error))?;
         Self::new(stream, to.patience)
+    }
+
+    /// A client that has said what it can, and waits for the server; see [`served_at_last`](Self::served_at_last).
+    pub(super) fn wait_outside(to: Endpoint) -> Result<Self> {
+        let mut client = Self::knock(to)?;
+        if !to.shakes_hands {
+            client.send(b"hello\n")?;
+        }
+        Ok(client)
+    }
+
+    /// Waits for the server to serve a client that waited outside.
+    pub(super) fn served_at_last(&mut self, by: Endpoint) -> Result<()> {
+        if by.shakes_hands {
+            self.shake_hands()?;
+            self.send(b"hello\n")?;
+        }
+        self.expect_line(b"hello\n")
+    }
+
+    /// The client's part of the handshake.
+    pub(super) fn shake_hands(&mut self) -> Result<()> {
+        let ack = self.hello()?;
+        self.send(&ack)?;
+        self.welcome()
+    }
+
+    /// Reads the server's hello, which must come first, and returns the answer to it.
+    pub(super) fn hello(&mut self) -> Result<[u8; ACK_BYTES]> {
+        let line = self.line().context("no hello came, with which a handshake begins")?;
+        ack(&line).with_context(|| {
+            format!("expected `hello` with a token of 16 hexadecimal digits, received {}", show(&line))
+        })
+    }
+
+    pub(super) fn welcome(&mut self) -> Result<()> {
+        let line = self.line().context("no welcome came")?;
+        ensure!(line == WELCOME, "expected the welcome, received {}", show(&line));
+        Ok(())
     }
 
     /// With the smallest receive buffer that the kernel allows; otherwise the kernel buffers megabytes for a client that
@@ -68,7 +123,11 @@ impl Client {
             .map_err(|error| refused(to.addr, error))?;
         socket.set_recv_buffer_size(receive_bytes)?;
         socket.connect_timeout(&to.addr.into(), to.patience).map_err(|error| refused(to.addr, error))?;
-        Self::new(socket.into(), to.patience)
+        let mut client = Self::new(socket.into(), to.patience)?;
+        if to.shakes_hands {
+            client.shake_hands()?;
+        }
+        Ok(client)
     }
 
     fn new(stream: TcpStream, patience: Duration) -> Result<Self> {
@@ -93,6 +152,8 @@ impl Client {
         loop {
             let line = self.line()?;
             if Status::parse(&line).is_none() {
+                let is_hello = ack(&line).is_some();
+                ensure!(!is_hello, "it begins with a handshake, of which nothing was said here (--handshake)");
                 ensure!(line == wanted, "sent {}, received {}", show(wanted), show(&line));
                 return Ok(());
             }
@@ -151,6 +212,15 @@ impl Client {
         }
     }
 
+    /// Whether nothing has arrived so far.
+    pub(super) fn is_silent(&mut self) -> Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let silent = self.received.is_empty()
+            && self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false)?;
+        Ok(silent)
+    }
+
     pub(super) fn end_input(&self) -> Result<()> {
         self.stream.shutdown(Shutdown::Write).context("cannot shut down the sending side")
     }
@@ -185,13 +255,22 @@ impl Client {
     }
 
     pub(super) fn line(&mut self) -> Result<Vec<u8>> {
+        self.line_or_end()?.context("the connection ended")
+    }
+
+    /// The next line; `None` at the end of the stream, which must be by FIN.
+    pub(super) fn line_or_end(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(newline) = memchr(b'\n', &self.received) {
                 let rest = self.received.split_off(newline + 1);
-                return Ok(std::mem::replace(&mut self.received, rest));
+                return Ok(Some(std::mem::replace(&mut self.received, rest)));
             }
             ensure!(self.received.len() < LINE_BYTES_MAX, "received a line without end: {}", show(&self.received));
-            ensure!(self.fill()? > 0, "the connection ended inside a line: {}", show(&self.received));
+            if self.fill()? == 0 {
+                let received = &self.received;
+                ensure!(received.is_empty(), "the connection ended inside a line: {}", show(received));
+                return Ok(None);
+            }
         }
     }
 

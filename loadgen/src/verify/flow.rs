@@ -96,10 +96,7 @@ fn limit(subject: &Subject) -> Result<()> {
         client.greet()?;
     }
     // Their connects succeed through the kernel's backlog, and they are served as soon as others leave.
-    let mut waiting = (0..PLACES).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
-    for client in &mut waiting {
-        client.send(b"hello\n")?;
-    }
+    let mut waiting = (0..PLACES).map(|_| Client::wait_outside(server.addr)).collect::<Result<Vec<_>>>()?;
     for client in &mut served {
         client.greet()?;
     }
@@ -108,7 +105,7 @@ fn limit(subject: &Subject) -> Result<()> {
     }
     for (leaving, client) in served.into_iter().zip(&mut waiting) {
         drop(leaving);
-        client.expect_line(b"hello\n")?;
+        client.served_at_last(server.addr)?;
     }
     Ok(())
 }
@@ -118,10 +115,7 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
     const WAITING: usize = 5;
     let server = subject.start(QUIET)?;
     let mut served = short_of_descriptors(&server, ROOM)?;
-    let mut waiting = (0..WAITING).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
-    for client in &mut waiting {
-        client.send(b"hello\n")?;
-    }
+    let mut waiting = (0..WAITING).map(|_| Client::wait_outside(server.addr)).collect::<Result<Vec<_>>>()?;
     no_spinning(subject, &server.process()?)?;
     for client in &mut served {
         client.greet()?;
@@ -131,7 +125,7 @@ fn descriptor_shortage(subject: &Subject) -> Result<()> {
     }
     served.truncate(served.len() - WAITING);
     for client in &mut waiting {
-        client.expect_line(b"hello\n")?;
+        client.served_at_last(server.addr)?;
     }
     Ok(())
 }
@@ -151,14 +145,14 @@ fn close_ends_shortage(subject: &Subject) -> Result<()> {
         let mut waiting = waiting_client(&told, served_told.make_contiguous())?;
         let begun = Instant::now();
         drop(served_told.pop_front());
-        waiting.expect_line(b"hello\n")?;
+        waiting.served_at_last(told.addr)?;
         after_a_close.push(begun.elapsed().as_secs_f64());
         served_told.push_back(waiting);
 
         let mut waiting = waiting_client(&untold, &mut served_untold)?;
         let begun = Instant::now();
         leave_descriptors(untold.pid()?, 1)?;
-        waiting.expect_line(b"hello\n")?;
+        waiting.served_at_last(untold.addr)?;
         after_a_wait.push(begun.elapsed().as_secs_f64());
         served_untold.push(waiting);
 
@@ -178,8 +172,7 @@ fn close_ends_shortage(subject: &Subject) -> Result<()> {
 
 /// A client that waits for a server without free descriptors.
 fn waiting_client(short: &Served, served: &mut [Client]) -> Result<Client> {
-    let mut waiting = Client::connect(short.addr)?;
-    waiting.send(b"hello\n")?;
+    let waiting = Client::wait_outside(short.addr)?;
     // Once other clients have been served, the server has tried to accept.
     for client in served.iter_mut().take(3) {
         client.greet()?;
@@ -226,15 +219,12 @@ fn thread_shortage(subject: &Subject) -> Result<()> {
     // The user already has more than one thread, so the server can start no further one.
     let limit = getrlimit(Resource::Nproc);
     prlimit(Some(pid), Resource::Nproc, Rlimit { current: Some(1), ..limit })?;
-    let mut waiting = (0..3).map(|_| Client::connect(server.addr)).collect::<Result<Vec<_>>>()?;
-    for client in &mut waiting {
-        client.send(b"hello\n")?;
-    }
+    let mut waiting = (0..3).map(|_| Client::wait_outside(server.addr)).collect::<Result<Vec<_>>>()?;
     no_spinning(subject, &server.process()?)?;
     served.greet()?;
     prlimit(Some(pid), Resource::Nproc, limit)?;
     for client in &mut waiting {
-        client.expect_line(b"hello\n")?;
+        client.served_at_last(server.addr)?;
     }
     served.greet()
 }
@@ -247,14 +237,4 @@ fn no_spinning(subject: &Subject, process: &Process) -> Result<()> {
     // A reference model that never sleeps declares that (I1); this check is about others.
     ensure!(share < 0.3 || subject.declares("I1"), "{:.0} % of a CPU while clients wait", share * 100.0);
     Ok(())
-}
-
-impl Client {
-    /// Whether nothing has arrived so far.
-    fn is_silent(&mut self) -> Result<bool> {
-        self.stream.set_nonblocking(true)?;
-        let silent = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        self.stream.set_nonblocking(false)?;
-        Ok(silent)
-    }
 }

@@ -17,7 +17,12 @@ pub(super) const CHECKS: &[Check] = &[
 fn no_wakeups(subject: &Subject) -> Result<()> {
     let server = subject.start(QUIET)?;
     let _clients = greeted(&server, 50)?;
-    let (wakeups, cpu_share) = activity(&server, Duration::from_secs(2))?;
+    sleeps(&server)
+}
+
+/// Holds a server at rest to at most 2 wake-ups a second.
+pub(super) fn sleeps(server: &Served) -> Result<()> {
+    let (wakeups, cpu_share) = activity(server, Duration::from_secs(2))?;
     ensure!(wakeups <= 4, "{wakeups} wake-ups within 2 s");
     // A server that never sleeps never wakes up either.
     ensure!(cpu_share < 0.05, "{:.0} % of a CPU while idle", cpu_share * 100.0);
@@ -25,7 +30,7 @@ fn no_wakeups(subject: &Subject) -> Result<()> {
 }
 
 fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
-    let server = subject.start(Options { workers: 1, ..BUSY })?;
+    let server = subject.start(Options { workers: Some(1), ..BUSY })?;
     let mut clients = greeted(&server, 10)?;
     let first = clients[0].status()?.tick;
     let (wakeups, _) = activity(&server, Duration::from_secs(1))?;
@@ -39,7 +44,7 @@ fn few_wakeups_a_tick(subject: &Subject) -> Result<()> {
 }
 
 /// Voluntary context switches over `length`, and CPU time as a share of it.
-fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
+pub(super) fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
     let process = server.process()?;
     let (before, begun) = (process.usage()?, Instant::now());
     thread::sleep(length);
@@ -48,7 +53,7 @@ fn activity(server: &Served, length: Duration) -> Result<(u64, f64)> {
     Ok((wakeups, used.cpu_ns as f64 / begun.elapsed().as_nanos() as f64))
 }
 
-fn greeted(server: &Served, count: usize) -> Result<Vec<Client>> {
+pub(super) fn greeted(server: &Served, count: usize) -> Result<Vec<Client>> {
     let connect = |_| {
         let mut client = Client::connect(server.addr)?;
         client.greet()?;

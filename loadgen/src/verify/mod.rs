@@ -8,18 +8,23 @@ mod client;
 mod echo;
 mod floods;
 mod flow;
+mod handshake;
 mod idle;
+mod idle_timeout;
 mod shutdown;
 mod subject;
+mod timing;
+mod work;
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
+use protocol::Feature;
 
 use self::client::{Client, Endpoint};
 use crate::error::{Shortage, Unreachable};
 
-use subject::{BUSY, Options, QUIET, Served, Skipped};
+use subject::{BUSY, LONG, Options, PLAIN, QUIET, Served, Skipped};
 pub use subject::{Candidate, Subject};
 
 /// A check of one aspect of a clause.
@@ -44,6 +49,16 @@ impl Check {
     const fn together(clause: &'static str, name: &'static str, run: fn(&Subject) -> Result<()>) -> Self {
         Self { clause, name, rests_on: Some("F2"), run }
     }
+
+    /// A check that needs a server that sleeps.
+    const fn at_rest(clause: &'static str, name: &'static str, run: fn(&Subject) -> Result<()>) -> Self {
+        Self { clause, name, rests_on: Some("I1"), run }
+    }
+
+    /// The option that turns its clause on, by the clause's letter.
+    pub fn feature(&self) -> Option<Feature> {
+        Feature::ALL.iter().copied().find(|feature| self.clause.starts_with(feature.letter()))
+    }
 }
 
 /// The result of a check.
@@ -64,9 +79,9 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every check, in the order of the clauses.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [echo::CHECKS, broadcast::CHECKS, flow::CHECKS, floods::CHECKS, shutdown::CHECKS, idle::CHECKS]
-        .into_iter()
-        .flatten()
+    let always = [echo::CHECKS, broadcast::CHECKS, flow::CHECKS, floods::CHECKS, shutdown::CHECKS, idle::CHECKS];
+    let optional = [work::CHECKS, handshake::CHECKS, idle_timeout::CHECKS];
+    always.into_iter().chain(optional).flatten()
 }
 
 /// Runs one check against a server.
@@ -96,12 +111,23 @@ pub fn stale<'a>(subject: &'a Subject, findings: &[(&Check, Finding)]) -> Vec<&'
 }
 
 /// One echo of a line. If it fails, every check would, each after its own time limit.
-pub(crate) fn reach(addr: SocketAddr) -> Result<()> {
+pub(crate) fn reach(addr: SocketAddr, shakes_hands: bool) -> Result<()> {
     /// The time limit of a ramp without progress.
     const PATIENCE: Duration = Duration::from_secs(5);
-    let greeted = Client::connect(Endpoint { addr, patience: PATIENCE }).and_then(|mut client| client.greet());
+    let greeted =
+        Client::connect(Endpoint { addr, patience: PATIENCE, shakes_hands }).and_then(|mut client| client.greet());
     greeted.map_err(|error| match error.downcast::<Skipped>() {
         Ok(Skipped(why)) => Shortage(why).into(),
         Err(error) => Unreachable(format!("{addr}: the server does not echo: {error:#}")).into(),
     })
+}
+
+/// Whether a server that a check would start shakes hands, if it is to: one that does not would fail every check, each
+/// after its own time limit.
+pub(crate) fn reach_afresh(subject: &Subject) -> Result<()> {
+    let server = match subject.start(QUIET) {
+        Err(error) if error.is::<Skipped>() => return Ok(()),
+        started => started?,
+    };
+    reach(server.addr.addr, server.addr.shakes_hands)
 }
