@@ -95,6 +95,10 @@ impl Behaviour for Background {
         Err(EndCause::Completed)
     }
 
+    fn on_welcome(&mut self, client: &Client<BackgroundState>, now_ns: u64) {
+        self.tally(client.state.kind).record_welcome(client.started_ns, now_ns);
+    }
+
     fn reads_at_once(&self, client: &Client<BackgroundState>) -> bool {
         (client.state.kind, client.stage) != (CohortKind::SlowReader, Stage::Open)
     }
