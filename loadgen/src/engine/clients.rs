@@ -262,14 +262,18 @@ impl<B: Behaviour> Clients<B> {
             return Err(EndCause::unexpected_hello());
         }
         let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
-        let report = |found, now_ns| behaviour.on_found(stage, state, found, now_ns);
+        let mut is_corrupt = false;
+        let report = |found, now_ns| {
+            is_corrupt |= found == Found::Corrupt;
+            behaviour.on_found(stage, state, found, now_ns);
+        };
         let received = client.connection.verify(&mut self.writer, input, now_ns, report);
         let Received { done, in_sync, .. } = received;
         if let Some(stamps) = self.stamps.as_mut().filter(|_| done > 0) {
             stamps.record();
         }
         self.behaviour.on_done(done, now_ns);
-        if !in_sync {
+        if !in_sync || (is_welcome && is_corrupt) {
             return Err(EndCause::not_an_echo(input));
         }
         if is_welcome {
