@@ -16,7 +16,7 @@ use std::time::Duration;
 use protocol::Service;
 
 pub(crate) use self::{
-    cohorts::{CHURN_UNANSWERED, CohortKind, Cohorts},
+    cohorts::{CohortKind, Cohorts},
     host::HostArgs,
     payloads::Payloads,
     prepare::{Shape, prepare},

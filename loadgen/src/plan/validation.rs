@@ -36,6 +36,8 @@ pub(crate) struct HostLimits {
     pub(super) descriptors: Option<u64>,
     /// Connections from one address to another.
     pub(super) ports: Option<u64>,
+    /// How long a port of a connection that this process closed is in use.
+    pub(super) time_wait: Duration,
     /// Memory that the process may still take, in bytes.
     pub(super) memory_bytes: Option<u64>,
 }
@@ -46,6 +48,7 @@ impl HostLimits {
         Self {
             descriptors: observe::descriptor_limit(),
             ports: observe::ephemeral_ports(),
+            time_wait: observe::time_wait(),
             memory_bytes: observe::available_memory(),
         }
     }
@@ -62,7 +65,7 @@ impl Plan {
         self.check_load()?;
         self.check_threads()?;
         self.check_descriptors(limits.descriptors)?;
-        self.check_ports(limits.ports)?;
+        self.check_ports(limits.ports, limits.time_wait)?;
         footprint::check(self, limits.memory_bytes)
     }
 
@@ -157,7 +160,7 @@ impl Plan {
     }
 
     /// A server's address and one of the client's have as many connections between them as there are free ports.
-    fn check_ports(&self, ports: Option<u64>) -> Result<()> {
+    fn check_ports(&self, ports: Option<u64>, time_wait: Duration) -> Result<()> {
         ensure!(
             self.source_addresses > 0,
             "without a source address there is no connection: ask for --source-addresses 1 or more"
@@ -173,6 +176,14 @@ impl Plan {
             "{} connections ({}) need more ports than the {ports} of one address: ask for --source-addresses {needed}",
             self.all_connections(),
             self.connection_options()
+        );
+        let kept = self.cohorts.ports_in_time_wait(self.windows.warmup + self.windows.load, time_wait);
+        let needed = (self.all_connections() + kept).div_ceil(ports);
+        ensure!(
+            needed <= u64::from(self.source_addresses),
+            "--churn leaves {kept} ports in TIME_WAIT, and one address has {ports}: ask for --source-addresses \
+             {needed}{}",
+            if needed > u64::from(SOURCE_ADDRESSES_MAX) { ", or rather for a lower --churn" } else { "" }
         );
         Ok(())
     }
@@ -270,6 +281,31 @@ mod tests {
         let reason = refusal(few, |plan| plan.cohorts.slow_readers = 3);
         assert!(reason.contains("11 connections (--connections + --slow-readers)"), "{reason}");
         assert!(reason.contains("--source-addresses 2"), "{reason}");
+    }
+
+    #[test]
+    fn a_churn_that_uses_up_the_ports_is_refused() {
+        let minute = Duration::from_secs(60);
+        let limits = HostLimits { ports: Some(28_000), time_wait: minute, ..HostLimits::default() };
+        let churn = |plan: &mut Plan| {
+            plan.cohorts.churn_per_sec = 5_000.0;
+            (plan.windows.warmup, plan.windows.load) = (Duration::from_secs(1), Duration::from_secs(10));
+        };
+        let reason = refusal(limits, churn);
+        assert!(reason.contains("--churn leaves 36667 ports") && reason.contains("--source-addresses 2"), "{reason}");
+        let mut plan = plan();
+        churn(&mut plan);
+        plan.source_addresses = 2;
+        assert!(plan.check(&limits).is_ok());
+        plan.source_addresses = 1;
+        assert!(plan.check(&HostLimits { time_wait: Duration::from_secs(2), ..limits }).is_ok(), "they are used again");
+        plan.windows.load = Duration::from_secs(5);
+        assert!(plan.check(&limits).is_ok(), "it does not last");
+        let reason = refusal(limits, |plan| {
+            churn(plan);
+            plan.cohorts.churn_per_sec = 1e6;
+        });
+        assert!(reason.contains("a lower --churn"), "{reason}");
     }
 
     #[test]
