@@ -8,6 +8,7 @@ mod payloads;
 mod placement;
 mod prepare;
 mod rate;
+mod silence;
 pub mod units;
 mod validation;
 

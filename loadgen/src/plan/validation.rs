@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Load, Plan, Rate, footprint, units::show_bytes};
+use super::{Load, Plan, Rate, footprint, silence, units::show_bytes};
 use crate::observe;
 
 /// Descriptors that a process needs besides its connections.
@@ -16,6 +16,9 @@ const DRAIN_CONNECTIONS: u32 = 512;
 
 /// The most bytes of a burst: they are all in buffers of the kernel at the same time.
 const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+/// The most work of a burst, if it is done on one CPU: with more, the window would last for minutes.
+const DRAIN_WORK_MAX: Duration = Duration::from_secs(1);
 
 /// Descriptors that each further thread of the generator needs: its poll, its timer, copies of both.
 const THREAD_DESCRIPTORS: u64 = 4;
@@ -66,6 +69,7 @@ impl Plan {
         self.check_threads()?;
         self.check_descriptors(limits.descriptors)?;
         self.check_ports(limits.ports, limits.time_wait)?;
+        silence::check(self)?;
         footprint::check(self, limits.memory_bytes)
     }
 
@@ -84,8 +88,15 @@ impl Plan {
         let ports = limits.ports.map(|ports| (ports * u64::from(self.source_addresses)).saturating_sub(taken));
         let longest = self.payloads.sizes().iter().map(|(bytes, _)| *bytes).max().unwrap_or(0);
         let buffers = Some((DRAIN_BYTES_MAX / longest.max(1)) as u64);
-        let fit = [descriptors, ports, buffers].into_iter().flatten().min().unwrap_or(0);
+        let work = self.service.work.mean();
+        let working = (!work.is_zero()).then(|| (DRAIN_WORK_MAX.as_nanos() / work.as_nanos()).max(1) as u64);
+        let fit = [descriptors, ports, buffers, working].into_iter().flatten().min().unwrap_or(0);
         u32::try_from(fit).unwrap_or(u32::MAX).min(DRAIN_CONNECTIONS)
+    }
+
+    /// What the server works for the messages of a burst in the drain window, if it has one CPU for it.
+    pub(crate) fn drain_work(&self) -> Duration {
+        self.service.work.mean() * self.drain_connections()
     }
 
     fn check_payloads(&self) -> Result<()> {
@@ -323,6 +334,11 @@ mod tests {
         assert_eq!(drain(&plan, Some(70), None), 0);
         plan.payloads = Payloads::one(16 << 20);
         assert_eq!(drain(&plan, None, None), 4);
+        plan.payloads = Payloads::one(64);
+        for (work, connections) in [("20us", 512), ("20ms", 50), ("1%:200ms", 500), ("1s", 1)] {
+            plan.service.work = work.parse().unwrap();
+            assert_eq!(drain(&plan, None, None), connections, "{work}");
+        }
     }
 
     #[test]
