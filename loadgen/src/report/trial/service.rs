@@ -33,8 +33,8 @@ pub(super) fn outcome(plan: &Plan, trial: &Trial) -> Text {
         let cohorts = trial.load.as_ref().map(|load| &load.window.cohorts[CohortKind::Churn as usize]);
         if let Some(cohort) = cohorts.filter(|cohort| !cohort.welcome.is_empty()) {
             let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|quantile| point(&cohort.welcome, quantile));
-            items.push(format!("{} welcomes: p50 {p50} us", cohort.welcome.len()));
-            items.extend([format!("p95 {p95}"), format!("p99 {p99} after connect()")]);
+            items.push(format!("{} welcomes, after connect(): p50 {p50} us", cohort.welcome.len()));
+            items.extend([format!("p95 {p95}"), format!("p99 {p99}")]);
         }
         items.extend(counted(|it| it.handshakes_failed).map(|count| format!("{count} failed")));
         items.extend(counted(|it| it.handshakes_timed_out).map(|count| format!("{count} timed out")));
