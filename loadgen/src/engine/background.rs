@@ -21,7 +21,7 @@ use super::{
     end_cause::EndCause,
     tokens::{ConnectionId, EventSource, GENERATIONS},
 };
-use crate::plan::{CHURN_UNANSWERED, CohortKind, Cohorts};
+use crate::plan::{CohortKind, Cohorts};
 
 /// How often a slow reader reads, and how much.
 const SLOW_READ_INTERVAL_NS: u64 = 100_000_000;
@@ -95,6 +95,10 @@ impl Behaviour for Background {
         Err(EndCause::Completed)
     }
 
+    fn on_welcome(&mut self, client: &Client<BackgroundState>, now_ns: u64) {
+        self.tally(client.state.kind).record_welcome(client.started_ns, now_ns);
+    }
+
     fn reads_at_once(&self, client: &Client<BackgroundState>) -> bool {
         (client.state.kind, client.stage) != (CohortKind::SlowReader, Stage::Open)
     }
@@ -109,7 +113,8 @@ impl BackgroundClients {
     pub(crate) fn background(options: &Options, registry: Registry, wanted: Cohorts) -> Self {
         let background =
             Background { wanted, begun: 0, churn_next_ns: None, next_due_ns: None, tallies: Default::default() };
-        let capacity = wanted.slow_readers as usize + CHURN_UNANSWERED;
+        let churn = options.cohorts.churn_unanswered().div_ceil(options.threads as usize);
+        let capacity = wanted.slow_readers as usize + churn;
         Self::new(options, registry, background, capacity, BUFFER_BYTES)
     }
 
@@ -168,15 +173,17 @@ impl BackgroundClients {
         slow_readers.map(|client| client.state.next_send_ns).chain(self.behaviour.churn_next_ns).min()
     }
 
-    /// Opens the connections of the churn that are due, and skips those for which too many others are unanswered.
+    /// Opens the connection of the churn that is due, and skips those for which too many others are unanswered. Only one:
+    /// to connect takes some 30 us, and messages that come due meanwhile are sent before the next.
     fn churn(&mut self, now_ns: u64) {
         while let Some(due_ns) = self.behaviour.churn_next_ns.filter(|due_ns| *due_ns <= now_ns) {
-            if let Some(index) = (self.slow_readers()..self.clients.len()).find(|index| self.clients[*index].is_none())
-            {
-                self.begin(index, CohortKind::Churn, now_ns);
-            }
             let interval_ns = ((1e9 / self.behaviour.wanted.churn_per_sec) as u64).max(1);
             self.behaviour.churn_next_ns = Some(due_ns + interval_ns);
+            let free = (self.slow_readers()..self.clients.len()).find(|index| self.clients[*index].is_none());
+            if let Some(index) = free {
+                self.begin(index, CohortKind::Churn, now_ns);
+                return;
+            }
         }
     }
 

@@ -15,6 +15,8 @@ use super::{
     delay::Delay,
     echo_verifier::Found,
     end_cause::EndCause,
+    greeting,
+    in_flight::Sent,
     message::MessageWriter,
     sizes::SizeCycle,
     tokens::{ConnectionId, EventSource},
@@ -27,6 +29,8 @@ const TURN_READS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Connecting,
+    /// The handshake is not complete.
+    Greeting,
     /// The first message is in flight.
     Probing,
     /// The first message came back.
@@ -56,11 +60,21 @@ impl<S> Client<S> {
         Ok(Self { connection, stage: Stage::Connecting, started_ns, state })
     }
 
-    /// Handles the first event of the socket, after which the first message is sent.
+    /// Handles the first event of the socket. Without a handshake, the first message is sent then.
     pub(crate) fn finish_connect(&mut self) -> Result<(), EndCause> {
         self.connection.finish_connect()?;
-        self.stage = Stage::Probing;
+        self.stage = if self.connection.greeting().is_some() { Stage::Greeting } else { Stage::Probing };
         Ok(())
+    }
+
+    /// Goes on with the handshake. Once it is complete, returns the beginning of the stream behind it; then the first
+    /// message is sent.
+    pub(crate) fn greet<'a>(&mut self, input: &'a [u8]) -> Result<Option<&'a [u8]>, EndCause> {
+        let stream = self.connection.greet(input)?;
+        if stream.is_some() {
+            self.stage = Stage::Probing;
+        }
+        Ok(stream)
     }
 }
 
@@ -77,6 +91,9 @@ pub(crate) trait Behaviour {
 
     /// Messages are no longer in flight.
     fn on_done(&mut self, _count: usize, _now_ns: u64) {}
+
+    /// The handshake of a client is complete.
+    fn on_welcome(&mut self, _client: &Client<Self::State>, _now_ns: u64) {}
 
     /// A client had its first echo, and is open unless this fails.
     fn on_first_echo(&mut self, client: &Client<Self::State>, received: &Received<'_>) -> Result<(), EndCause>;
@@ -169,7 +186,7 @@ impl<B: Behaviour> Clients<B> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         if client.stage == Stage::Connecting {
             client.finish_connect()?;
-            return self.send(index, 1, clock::now_ns());
+            return if client.stage == Stage::Probing { self.send(index, 1, clock::now_ns()) } else { Ok(()) };
         }
         if event.is_writable() && !client.connection.has_room() {
             client.connection.flush(clock::now_ns(), &mut self.writer)?;
@@ -196,7 +213,7 @@ impl<B: Behaviour> Clients<B> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         let now_ns = self.behaviour.delay().waste(count, now_ns);
         self.behaviour.on_send(client, count, now_ns, now_ns);
-        client.connection.send(self.sizes.take(count), now_ns, now_ns, &mut self.writer)
+        client.connection.send(self.sizes.take(count), Sent::at(now_ns), &mut self.writer)
     }
 
     /// Reads until the socket is drained or the turn is over; returns when something was last received.
@@ -231,18 +248,37 @@ impl<B: Behaviour> Clients<B> {
     /// Reads once, at most `limit` bytes, and sends the replies; returns how many bytes were received, and when.
     pub(super) fn receive(&mut self, index: usize, limit: usize) -> Result<Option<(usize, u64)>, EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(None) };
+        let read = client.connection.read(&mut self.buffer[..limit], self.stamps.as_mut())?;
+        let Some((mut input, now_ns)) = read else { return Ok(None) };
+        let bytes = input.len();
+        let is_welcome = client.stage == Stage::Greeting;
+        if is_welcome {
+            match client.greet(input)? {
+                Some(stream) => input = stream,
+                None => return Ok(Some((bytes, now_ns))),
+            }
+            self.behaviour.on_welcome(client, now_ns);
+        } else if client.stage == Stage::Probing && greeting::begins_with_hello(input) {
+            return Err(EndCause::unexpected_hello());
+        }
         let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
-        let report = |found, now_ns| behaviour.on_found(stage, state, found, now_ns);
-        let (buffer, stamps) = (&mut self.buffer[..limit], self.stamps.as_mut());
-        let received = client.connection.receive(&mut self.writer, buffer, stamps, report)?;
-        let Some(received) = received else { return Ok(None) };
-        let Received { input, now_ns, done, in_sync } = received;
+        let mut is_corrupt = false;
+        let report = |found, now_ns| {
+            is_corrupt |= found == Found::Corrupt;
+            behaviour.on_found(stage, state, found, now_ns);
+        };
+        let received = client.connection.verify(&mut self.writer, input, now_ns, report);
+        let Received { done, in_sync, .. } = received;
+        if let Some(stamps) = self.stamps.as_mut().filter(|_| done > 0) {
+            stamps.record();
+        }
         self.behaviour.on_done(done, now_ns);
-        if !in_sync {
+        if !in_sync || (is_welcome && is_corrupt) {
             return Err(EndCause::not_an_echo(input));
         }
-        let bytes = input.len();
-        if done > 0 && stage == Stage::Probing {
+        if is_welcome {
+            self.send(index, 1, clock::now_ns())?;
+        } else if done > 0 && stage == Stage::Probing {
             self.behaviour.on_first_echo(client, &received)?;
             client.stage = Stage::Open;
         } else if done > 0 {

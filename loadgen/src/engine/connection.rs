@@ -16,6 +16,7 @@ use super::{
     arrival::ArrivalStamps,
     echo_verifier::{EchoVerifier, Found, Missing},
     end_cause::EndCause,
+    greeting::{Greeted, Greeting},
     in_flight::Sent,
     message::{MessageWriter, SizeIndex},
     tokens::{ConnectionId, EventSource},
@@ -32,6 +33,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 pub(crate) struct Connection {
     stream: TcpStream,
     id: ConnectionId,
+    /// The handshake, until it is complete.
+    greeting: Option<Box<Greeting>>,
     verifier: EchoVerifier,
     /// Messages that a full socket has not taken; `None` while it has room.
     unsent: Option<Box<Unsent>>,
@@ -71,7 +74,8 @@ impl Connection {
             Ok(stream)
         });
         let stream = stream.map_err(|error| EndCause::of("cannot connect", &error))?;
-        Ok(Self { stream, id, verifier: EchoVerifier::new(), unsent: None })
+        let greeting = options.handshake.then(Box::default);
+        Ok(Self { stream, id, greeting, verifier: EchoVerifier::new(), unsent: None })
     }
 
     /// The result of connecting, after the first event.
@@ -86,9 +90,19 @@ impl Connection {
         SockRef::from(&self.stream)
     }
 
+    /// The handshake, if it is not complete.
+    pub(crate) fn greeting(&self) -> Option<&Greeting> {
+        self.greeting.as_deref()
+    }
+
     /// Whether the socket has taken everything.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.is_none()
+    }
+
+    /// The number of the next message.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.verifier.next_sequence()
     }
 
     /// Messages of this window that have not come back.
@@ -96,12 +110,12 @@ impl Connection {
         self.verifier.outstanding()
     }
 
-    /// Sends messages with as few writes as possible, and queues those that a full socket does not take.
+    /// Sends messages that differ from `like` in their sizes only, with as few writes as possible, and queues those that a
+    /// full socket does not take.
     pub(crate) fn send(
         &mut self,
         sizes: impl Iterator<Item = SizeIndex>,
-        intended_ns: u64,
-        now_ns: u64,
+        like: Sent,
         writer: &mut MessageWriter,
     ) -> Result<(), EndCause> {
         let mut sizes = sizes.peekable();
@@ -109,7 +123,7 @@ impl Connection {
             writer.begin_batch();
             let mut first = None;
             while let Some(size) = sizes.next_if(|_| writer.batch().len() < WRITE_BYTES) {
-                let sequence = self.verifier.send(Sent { intended_ns, tried_ns: now_ns, size });
+                let sequence = self.verifier.send(Sent { size, ..like });
                 first.get_or_insert(sequence);
                 writer.append(self.id, sequence, size);
             }
@@ -122,7 +136,7 @@ impl Connection {
         }
         if let Some(unsent) = &mut self.unsent {
             for size in sizes {
-                let sequence = self.verifier.send(Sent { intended_ns, tried_ns: 0, size });
+                let sequence = self.verifier.send(Sent { tried_ns: 0, size, ..like });
                 unsent.queue.push_back((sequence, size));
             }
         }
@@ -137,7 +151,7 @@ impl Connection {
         if self.verifier.outstanding() == 0 || !self.has_room() || !writer.is_identified() {
             return Ok(());
         }
-        let sent = self.send([0].into_iter(), now_ns, now_ns, writer);
+        let sent = self.send([0].into_iter(), Sent::at(now_ns), writer);
         self.verifier.mark_newest();
         sent
     }
@@ -169,18 +183,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once and verifies what came; `None` if there is nothing to read. `stamps` are for a socket whose arrivals are
-    /// stamped.
+    /// Reads once; returns what came, and when. `None` if there is nothing to read. `stamps` are for a socket whose
+    /// arrivals are stamped.
     ///
     /// # Errors
     /// If the connection has failed or the server has closed it.
-    pub(crate) fn receive<'a>(
+    pub(crate) fn read<'a>(
         &mut self,
-        writer: &mut MessageWriter,
         buffer: &'a mut [u8],
         mut stamps: Option<&mut ArrivalStamps>,
-        mut report: impl FnMut(Found, u64),
-    ) -> Result<Option<Received<'a>>, EndCause> {
+    ) -> Result<Option<(&'a [u8], u64)>, EndCause> {
         let count = loop {
             let read = match &mut stamps {
                 None => self.stream.read(buffer),
@@ -195,15 +207,43 @@ impl Connection {
             }
         };
         let now_ns = clock::now_ns();
-        let input = &buffer[..count];
+        Ok(Some((&buffer[..count], now_ns)))
+    }
+
+    /// Goes on with the handshake; once it is complete, returns the beginning of the stream behind it.
+    ///
+    /// # Errors
+    /// If the input does not belong to a handshake, or the answer cannot be sent.
+    pub(crate) fn greet<'a>(&mut self, input: &'a [u8]) -> Result<Option<&'a [u8]>, EndCause> {
+        let Some(greeting) = &mut self.greeting else { return Ok(Some(input)) };
+        match greeting.receive(input)? {
+            Greeted::Incomplete => {}
+            Greeted::Hello(ack) => {
+                if write(&mut self.stream, &ack)? < ack.len() {
+                    return Err(EndCause::Closed("a fresh socket has no room for the handshake".to_owned()));
+                }
+            }
+            Greeted::Welcome(stream) => {
+                self.greeting = None;
+                return Ok(Some(stream));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Verifies what was read.
+    pub(crate) fn verify<'a>(
+        &mut self,
+        writer: &mut MessageWriter,
+        input: &'a [u8],
+        now_ns: u64,
+        mut report: impl FnMut(Found, u64),
+    ) -> Received<'a> {
         let before = self.verifier.outstanding();
         let mut messages = writer.messages_of(self.id);
         let in_sync = self.verifier.receive(&mut messages, input, &mut |found| report(found, now_ns)).is_ok();
         let done = before - self.verifier.outstanding();
-        if let Some(stamps) = stamps.filter(|_| done > 0) {
-            stamps.record();
-        }
-        Ok(Some(Received { input, now_ns, done, in_sync }))
+        Received { input, now_ns, done, in_sync }
     }
 
     /// Ends a window: messages of which the socket has taken no byte are dropped.

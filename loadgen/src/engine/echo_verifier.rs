@@ -95,6 +95,11 @@ impl EchoVerifier {
         sequence
     }
 
+    /// The number of the next message.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// Numbers and sizes of the messages from number `first` on that have not come back.
     pub(crate) fn sent_from(&self, first: u64) -> impl Iterator<Item = (u64, SizeIndex)> {
         let skipped = first.saturating_sub(self.expected());

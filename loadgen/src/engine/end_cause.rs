@@ -11,7 +11,7 @@ pub(crate) enum EndCause {
     Completed,
     /// The server refused or closed the connection, or left it without an answer.
     Closed(String),
-    /// The server does not echo.
+    /// The server does not echo, or its handshake is not the one that was asked for.
     NotAnEcho(String),
     /// This host could not carry the connection.
     Shortage(String),
@@ -31,9 +31,29 @@ impl EndCause {
 
     /// The server answered `input`, which is no echo.
     pub(crate) fn not_an_echo(input: &[u8]) -> Self {
-        let excerpt = String::from_utf8_lossy(&input[..input.len().min(48)]);
-        Self::NotAnEcho(format!("the server does not echo: it answered {excerpt:?}"))
+        Self::NotAnEcho(format!("the server does not echo: it answered {:?}", excerpt(input)))
     }
+
+    /// A handshake was asked for, and the server began with `input`.
+    pub(crate) fn no_hello(input: &[u8]) -> Self {
+        let what = "the server does not begin with a hello, as with --handshake, but with";
+        Self::NotAnEcho(format!("{what} {:?}", excerpt(input)))
+    }
+
+    /// The server sent `input` in return for the ack.
+    pub(crate) fn no_welcome(input: &[u8]) -> Self {
+        Self::NotAnEcho(format!("the server answered the ack of the handshake with {:?}", excerpt(input)))
+    }
+
+    /// No handshake was asked for.
+    pub(crate) fn unexpected_hello() -> Self {
+        Self::NotAnEcho("the server begins with a hello: it was started with --handshake, so ask for that".to_owned())
+    }
+}
+
+/// The beginning of what a server sent.
+fn excerpt(input: &[u8]) -> String {
+    String::from_utf8_lossy(&input[..input.len().min(48)]).into_owned()
 }
 
 #[cfg(test)]

@@ -12,9 +12,16 @@ pub(crate) struct Sent {
     /// When its first byte was handed to the kernel; 0 while it waits behind a full socket.
     pub(crate) tried_ns: u64,
     pub(crate) size: SizeIndex,
+    /// Costs the server no more than most; not set where that is not recorded.
+    pub(crate) is_light: bool,
 }
 
 impl Sent {
+    /// A message that is due and tried at this time.
+    pub(crate) fn at(now_ns: u64) -> Self {
+        Self { intended_ns: now_ns, tried_ns: now_ns, size: 0, is_light: false }
+    }
+
     /// Whether its first byte was handed to the kernel.
     pub(crate) fn was_tried(&self) -> bool {
         self.tried_ns != 0
@@ -78,7 +85,7 @@ mod tests {
                 if action == 0 {
                     prop_assert_eq!(in_flight.pop_newest(), queue.pop_back());
                 } else if action > 1 {
-                    let sent = Sent { intended_ns: number as u64, tried_ns: 0, size: 0 };
+                    let sent = Sent { intended_ns: number as u64, tried_ns: 0, size: 0, is_light: false };
                     in_flight.push(sent);
                     queue.push_back(sent);
                 } else {

@@ -15,7 +15,7 @@ use super::{
     delay::Delay,
     echo_verifier::Found,
     end_cause::EndCause,
-    message::SizeIndex,
+    in_flight::Sent,
     recorder::WindowRecorder,
     tokens::{ConnectionId, EventSource},
 };
@@ -83,7 +83,7 @@ impl Behaviour for Measured {
     fn on_send(&mut self, client: &Client<MeasuredState>, count: usize, intended_ns: u64, now_ns: u64) {
         match client.stage {
             Stage::Open => self.recorder.record_sent(count, intended_ns, now_ns),
-            Stage::Connecting | Stage::Probing => self.recorder.record_first_sent(now_ns),
+            Stage::Connecting | Stage::Greeting | Stage::Probing => self.recorder.record_first_sent(now_ns),
         }
     }
 
@@ -235,6 +235,24 @@ impl MeasuredClients {
         self.behaviour.recorder = recorder;
     }
 
+    /// Marks the slots of the next open loop whose messages are not heavy. Their texts are known before: the numbers of a
+    /// connection's messages follow each other.
+    pub(crate) fn mark_light<'a>(&mut self, slots: impl Iterator<Item = &'a mut Slot>, work: &protocol::work::Work) {
+        let next = |client: &Option<Client<_>>| client.as_ref().map_or(0, |client| client.connection.next_sequence());
+        let mut sequences: Vec<u64> = self.clients.iter().map(next).collect();
+        for slot in slots {
+            let sequence = &mut sequences[self.index_of(*slot)];
+            let mut messages = self.writer.messages_of(ConnectionId::measured(slot.connection));
+            let line = messages.text(*sequence, slot.size);
+            slot.is_light = line.strip_suffix(b"\n").is_some_and(|line| !work.is_heavy(line));
+            *sequence += 1;
+        }
+    }
+
+    fn index_of(&self, slot: Slot) -> usize {
+        (slot.connection / self.behaviour.step) as usize
+    }
+
     /// Begins an open loop.
     pub(crate) fn start_open_loop(&mut self, slots: Vec<Slot>, start_ns: u64) {
         self.behaviour.recorder.tally.counts.scheduled = slots.len() as u64;
@@ -268,19 +286,22 @@ impl MeasuredClients {
             self.behaviour.recorder.tally.counts.handled += 1;
             // Before the first write attempt, so that the delay is send lag and no part of the service time.
             now_ns = self.behaviour.delay.waste(1, now_ns);
-            self.send_slot((slot.connection / self.behaviour.step) as usize, slot.size, intended_ns, now_ns);
+            self.send_slot(slot, intended_ns, now_ns);
             now_ns = clock::now_ns();
         }
         true
     }
 
-    fn send_slot(&mut self, index: usize, size: SizeIndex, intended_ns: u64, now_ns: u64) {
+    fn send_slot(&mut self, slot: Slot, intended_ns: u64, now_ns: u64) {
+        let index = self.index_of(slot);
         let Some(client) = &mut self.clients[index] else { return };
         if client.connection.has_room() {
             self.behaviour.recorder.tally.record_send(intended_ns, now_ns);
         }
         self.behaviour.on_send(client, 1, intended_ns, now_ns);
-        let sent = client.connection.send([size].into_iter(), intended_ns, now_ns, &mut self.writer);
+        let Slot { size, is_light, .. } = slot;
+        let like = Sent { intended_ns, tried_ns: now_ns, size, is_light };
+        let sent = client.connection.send([size].into_iter(), like, &mut self.writer);
         if let Err(cause) = sent {
             self.end(index, cause);
         }

@@ -13,6 +13,7 @@
 //! | `drain` | the clients that wait for a server that stands still |
 //! | `clients` | the life cycle that all clients share |
 //! | `connection` | one socket: send, queue, receive |
+//! | `greeting` | the client's side of the handshake |
 //! | `echo_verifier`, `in_flight`, `message`, `sizes` | the messages and the verification of their echoes |
 //! | `window`, `recorder`, `tally`, `littles_law`, `broadcast` | what is recorded |
 //! | `schedule` | when messages are due |
@@ -31,6 +32,7 @@ mod delay;
 mod drain;
 mod echo_verifier;
 mod end_cause;
+mod greeting;
 mod in_flight;
 mod littles_law;
 mod measured;
@@ -54,6 +56,7 @@ pub(crate) use broadcast::ReceivedTick;
 pub(crate) use drain::BurstClients;
 use hdrhistogram::Histogram;
 pub(crate) use options::Options;
+use protocol::work::Work;
 pub(crate) use schedule::{Slot, Workload};
 use servers::clock;
 pub(crate) use window::Window;
@@ -164,6 +167,15 @@ impl Engine {
     /// If polling fails.
     pub(crate) fn end_bursts(&mut self, clients: BurstClients) -> io::Result<Window> {
         clients.finish(&mut self.ticks_seen)
+    }
+
+    /// Marks the slots whose messages cost the server no more than most, if this is its work. To be called before the
+    /// open loop of these slots and after every other, since a message's cost depends on its number.
+    pub(crate) fn mark_light(&mut self, slots: &mut [Slot], work: &Work) {
+        let threads = self.shards.len();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            shard.mark_light(slots.iter_mut().filter(|slot| slot.connection as usize % threads == index), work);
+        }
     }
 
     /// Sends every slot when it is due, for the length of `window`; then waits for the messages in flight.

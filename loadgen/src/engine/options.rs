@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) nodelay: bool,
     /// TCP_CONGESTION on the client's side.
     pub(crate) congestion: Option<String>,
+    /// The server begins with a handshake.
+    pub(crate) handshake: bool,
     /// How the next slot is waited for.
     pub(crate) pacing: Pacing,
     /// Threads, each with its part of the connections; at least 1.

@@ -57,6 +57,9 @@ impl WindowRecorder {
         self.tally.record_echo(sent.intended_ns, sent.tried_ns, now_ns);
         let response_ns = now_ns.saturating_sub(sent.intended_ns);
         self.responses.push(Response { intended_ns: sent.intended_ns, response_ns });
+        if sent.is_light {
+            self.tally.record_light(response_ns);
+        }
     }
 
     /// A message of a closed loop came back.
@@ -106,7 +109,7 @@ mod tests {
     const SECOND_NS: u64 = 1_000_000_000;
 
     fn sent(intended_ns: u64) -> Sent {
-        Sent { intended_ns, tried_ns: intended_ns + 2, size: 0 }
+        Sent { intended_ns, tried_ns: intended_ns + 2, size: 0, is_light: false }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Slot {
     pub(crate) connection: u32,
     /// Index of the payload size.
     pub(crate) size: u16,
+    /// Costs the server no more than most; never set unless its work has shares ([`Engine::mark_light`](super::Engine)).
+    pub(crate) is_light: bool,
 }
 
 /// What an open loop sends.
@@ -66,7 +68,7 @@ impl Workload<'_> {
                 [_] => 0,
                 _ => self.payloads.pick(random.random()),
             };
-            slots.push(Slot { due_ns: due_ns as u64, connection, size });
+            slots.push(Slot { due_ns: due_ns as u64, connection, size, is_light: false });
         }
     }
 }
@@ -86,8 +88,8 @@ mod tests {
     fn constant_arrivals_are_evenly_spaced_and_use_the_connections_in_turn() {
         let slots = slots(1, Arrivals::Constant, &Rate::Steady(1_000.0), SECOND, 3);
         assert_eq!(slots.len(), 1_000);
-        assert_eq!(slots[999], Slot { due_ns: 999_000_000, connection: 0, size: 0 });
-        assert_eq!(slots[1], Slot { due_ns: 1_000_000, connection: 1, size: 0 });
+        assert_eq!(slots[999], Slot { due_ns: 999_000_000, connection: 0, size: 0, is_light: false });
+        assert_eq!(slots[1], Slot { due_ns: 1_000_000, connection: 1, size: 0, is_light: false });
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{io, mem, sync::Arc, time::Duration};
 
 use hdrhistogram::Histogram;
+use protocol::work::Work;
 use servers::clock;
 
 use super::{
@@ -202,6 +203,11 @@ impl Shard {
     pub(crate) fn end_bursts(&mut self) -> io::Result<ShardWindow> {
         self.measured.end_sending(clock::now_ns());
         self.finish(Pacing::Timer)
+    }
+
+    /// [`MeasuredClients::mark_light`].
+    pub(crate) fn mark_light<'a>(&mut self, slots: impl Iterator<Item = &'a mut Slot>, work: &Work) {
+        self.measured.mark_light(slots, work);
     }
 
     /// Takes the slots of the next open loop, and allocates what their responses will need before its window begins.

@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) response_in_fanout: Histogram<u64>,
     /// The responses of all other messages, if there was a tick.
     pub(crate) response_outside_fanout: Histogram<u64>,
+    /// The responses of messages that cost no more than most, if the server's work has shares.
+    pub(crate) response_light: Histogram<u64>,
     /// A status's emission - its due time, in nanoseconds, once per tick.
     pub(crate) status_emit_lag: Histogram<u64>,
     /// A status's arrival - its due time, in nanoseconds, once per connection.
@@ -118,6 +120,7 @@ impl Tally {
             send_lag: fine(),
             response_in_fanout: fine(),
             response_outside_fanout: fine(),
+            response_light: fine(),
             status_emit_lag: fine(),
             status_delivery: fine(),
             status_spread: fine(),
@@ -188,6 +191,11 @@ impl Tally {
         record_interval(histogram, 0, response_ns);
     }
 
+    /// Records a response once more, of a message that cost the server no more than most.
+    pub(crate) fn record_light(&mut self, response_ns: u64) {
+        record_interval(&mut self.response_light, 0, response_ns);
+    }
+
     /// Adds what another thread recorded in the same window.
     pub(crate) fn add(&mut self, other: &Self) {
         for (sum, part) in self.histograms_mut().into_iter().zip(other.histograms()) {
@@ -202,13 +210,14 @@ impl Tally {
         self.counts.add(&other.counts);
     }
 
-    fn histograms(&self) -> [&Histogram<u64>; 9] {
+    fn histograms(&self) -> [&Histogram<u64>; 10] {
         [
             &self.response,
             &self.service,
             &self.send_lag,
             &self.response_in_fanout,
             &self.response_outside_fanout,
+            &self.response_light,
             &self.status_emit_lag,
             &self.status_delivery,
             &self.status_spread,
@@ -216,13 +225,14 @@ impl Tally {
         ]
     }
 
-    fn histograms_mut(&mut self) -> [&mut Histogram<u64>; 9] {
+    fn histograms_mut(&mut self) -> [&mut Histogram<u64>; 10] {
         [
             &mut self.response,
             &mut self.service,
             &mut self.send_lag,
             &mut self.response_in_fanout,
             &mut self.response_outside_fanout,
+            &mut self.response_light,
             &mut self.status_emit_lag,
             &mut self.status_delivery,
             &mut self.status_spread,

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use protocol::Service;
 
 use crate::{
     engine::Engine,
@@ -126,7 +127,9 @@ impl Calibration {
 
 /// Echoes per second in a closed loop of depth 1; or the resource that this host lacks for the connections.
 fn closed_loop_rate(plan: &Plan, running: &Running, connections: u32, window: Duration) -> Result<Result<f64, String>> {
-    let plan = Plan { connections, threads: plan.threads.min(connections), ..plan.clone() };
+    let threads = plan.threads.min(connections);
+    // The null server does nothing but echo.
+    let plan = Plan { connections, threads, service: Service::default(), ..plan.clone() };
     with_engine(&plan, running, |options| {
         let (mut engine, _) = Engine::connect(options)?;
         if let Some(shortage) = engine.first_shortage() {

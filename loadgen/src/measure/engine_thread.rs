@@ -88,6 +88,7 @@ fn options(plan: &Plan, running: &Running) -> Options {
         payloads: plan.payloads.clone(),
         nodelay: plan.nodelay,
         congestion: Some(plan.congestion.clone()),
+        handshake: plan.service.handshake.is_some(),
         pacing: plan.pacing,
         threads: plan.threads,
         cpus: if pinned { plan.placement.loadgen_cpus.clone() } else { Vec::new() },

@@ -117,5 +117,6 @@ pub(crate) fn ensure_has(name: &str, service: &Service) -> Result<()> {
 /// The fault server with these arguments on the CPUs that the plan gives its server.
 pub(crate) fn fault_server(plan: &Plan, arguments: &[&str]) -> Result<Target> {
     let template = Template::own(&[&["fault-server"], arguments].concat());
-    guest(&template, plan).map(Target::Command)
+    // It does nothing but echo, and fail in a known way.
+    guest(&template, &Plan { service: Service::default(), ..plan.clone() }).map(Target::Command)
 }

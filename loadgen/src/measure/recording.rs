@@ -248,6 +248,7 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.send_lag_ns = Latency::of(&tally.send_lag);
     row.response_in_fanout_ns = Latency::of(&tally.response_in_fanout);
     row.response_outside_fanout_ns = Latency::of(&tally.response_outside_fanout);
+    row.response_light_ns = Latency::of(&tally.response_light);
     row.status_emit_lag_ns = Latency::of(&tally.status_emit_lag);
     row.status_delivery_ns = Latency::of(&tally.status_delivery);
     row.status_spread_ns = Latency::of(&tally.status_spread);
@@ -265,6 +266,7 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     host_activity(row, &load.surroundings);
     if !plan.cohorts.is_empty() {
         let of = |kind: CohortKind| misbehaving(&window.cohorts[kind as usize]);
+        row.welcome_ns = Latency::of(&window.cohorts[CohortKind::Churn as usize].welcome);
         (row.slow_reader, row.churn, row.flooder) =
             (of(CohortKind::SlowReader), of(CohortKind::Churn), of(CohortKind::Flooder));
     }
@@ -340,6 +342,8 @@ fn series(window: &Window, length: Duration) -> Series<'_> {
         ("status_emit_lag", &tally.status_emit_lag, false),
         ("status_delivery", &tally.status_delivery, false),
         ("status_spread", &tally.status_spread, false),
+        ("response_light", &tally.response_light, true),
+        ("welcome", &window.cohorts[CohortKind::Churn as usize].welcome, true),
     ];
     let measured =
         measured.map(|(metric, histogram, is_fine)| Distribution { metric: metric.to_owned(), histogram, is_fine });

@@ -201,7 +201,10 @@ impl<'a> Measurement<'a> {
             let warmup = self.send(&slots, windows.warmup)?;
             self.warmups.push(warmup);
         }
-        let slots = self.slots(windows.load, self.plan.seed);
+        let mut slots = self.slots(windows.load, self.plan.seed);
+        if self.plan.service.work.has_shares() {
+            self.engine.mark_light(&mut slots, &self.plan.service.work);
+        }
         self.progress.enter(Phase::Load);
         Ok(self.loaded(|measurement| measurement.send(&slots, windows.load))?)
     }

@@ -1,6 +1,6 @@
 //! Linux: CPU clocks, /proc and affinity masks.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use nix::{
     sys::time::TimeSpec,
@@ -203,6 +203,18 @@ pub fn ephemeral_ports() -> Option<u64> {
     let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u64>().ok());
     let (first, last) = (bounds.next()?, bounds.next()?);
     Some(last.saturating_sub(first) + 1)
+}
+
+/// How long a port is kept in TIME_WAIT before connect(2) may use it again over loopback: a second or two if the kernel
+/// reuses such ports (tcp_tw_reuse in ip-sysctl.rst; 2, its default, is over loopback), else a minute.
+pub fn time_wait() -> Duration {
+    let is_on = |name: &str| {
+        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+        matches!(value.trim(), "1" | "2")
+    };
+    // Kernels before 6.14 count whole seconds.
+    let reused = is_on("tcp_tw_reuse") && is_on("tcp_timestamps");
+    if reused { Duration::from_secs(2) } else { Duration::from_secs(60) }
 }
 
 /// Pins the calling thread, and threads and processes that it starts, to these CPUs; does nothing if `cpus` is empty.

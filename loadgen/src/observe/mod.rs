@@ -9,7 +9,8 @@
 //! * `available_cpus()`, `pin_thread(cpus)`, `yield_to_others()`, `cpu_quota()`: where and when threads may run;
 //! * `available_memory()`: how much this process may still allocate;
 //! * `descriptor_limit()`: the number of descriptors that this process may open;
-//! * `ephemeral_ports()`: the number of connections from one address to one server;
+//! * `ephemeral_ports()`, `time_wait()`: the number of connections from one address to one server, and how soon one that
+//!   was closed makes room for another;
 //! * `motion(pid)`, `leader_motion(pid)`: whether a process runs, stands still or has ended;
 //! * `facts()`, `host()`, `boot_id()`: properties and identity of the host, for a record.
 //!
@@ -40,7 +41,7 @@ pub use facts::Facts;
 pub use foreign::{ForeignTime, ThreadTimes};
 pub use imp::{
     Process, Syscalls, available_cpus, available_memory, boot_id, cpu_quota, descriptor_limit, ephemeral_ports, facts,
-    host, machine, own_cpu_ns, pin_thread, thread_usage, yield_to_others,
+    host, machine, own_cpu_ns, pin_thread, thread_usage, time_wait, yield_to_others,
 };
 pub use motion::{Motion, leader_motion, motion};
 pub use relatives::{group, listening};

@@ -8,6 +8,7 @@ mod payloads;
 mod placement;
 mod prepare;
 mod rate;
+mod silence;
 pub mod units;
 mod validation;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use protocol::Service;
 
 pub(crate) use self::{
-    cohorts::{CHURN_UNANSWERED, CohortKind, Cohorts},
+    cohorts::{CohortKind, Cohorts},
     host::HostArgs,
     payloads::Payloads,
     prepare::{Shape, prepare},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Load, Plan, Rate, footprint, units::show_bytes};
+use super::{Load, Plan, Rate, footprint, silence, units::show_bytes};
 use crate::observe;
 
 /// Descriptors that a process needs besides its connections.
@@ -16,6 +16,9 @@ const DRAIN_CONNECTIONS: u32 = 512;
 
 /// The most bytes of a burst: they are all in buffers of the kernel at the same time.
 const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+/// The most work of a burst, if it is done on one CPU: with more, the window would last for minutes.
+const DRAIN_WORK_MAX: Duration = Duration::from_secs(1);
 
 /// Descriptors that each further thread of the generator needs: its poll, its timer, copies of both.
 const THREAD_DESCRIPTORS: u64 = 4;
@@ -36,6 +39,8 @@ pub(crate) struct HostLimits {
     pub(super) descriptors: Option<u64>,
     /// Connections from one address to another.
     pub(super) ports: Option<u64>,
+    /// How long a port of a connection that this process closed is in use.
+    pub(super) time_wait: Duration,
     /// Memory that the process may still take, in bytes.
     pub(super) memory_bytes: Option<u64>,
 }
@@ -46,6 +51,7 @@ impl HostLimits {
         Self {
             descriptors: observe::descriptor_limit(),
             ports: observe::ephemeral_ports(),
+            time_wait: observe::time_wait(),
             memory_bytes: observe::available_memory(),
         }
     }
@@ -62,7 +68,8 @@ impl Plan {
         self.check_load()?;
         self.check_threads()?;
         self.check_descriptors(limits.descriptors)?;
-        self.check_ports(limits.ports)?;
+        self.check_ports(limits.ports, limits.time_wait)?;
+        silence::check(self)?;
         footprint::check(self, limits.memory_bytes)
     }
 
@@ -81,8 +88,15 @@ impl Plan {
         let ports = limits.ports.map(|ports| (ports * u64::from(self.source_addresses)).saturating_sub(taken));
         let longest = self.payloads.sizes().iter().map(|(bytes, _)| *bytes).max().unwrap_or(0);
         let buffers = Some((DRAIN_BYTES_MAX / longest.max(1)) as u64);
-        let fit = [descriptors, ports, buffers].into_iter().flatten().min().unwrap_or(0);
+        let work = self.service.work.mean();
+        let working = (!work.is_zero()).then(|| (DRAIN_WORK_MAX.as_nanos() / work.as_nanos()).max(1) as u64);
+        let fit = [descriptors, ports, buffers, working].into_iter().flatten().min().unwrap_or(0);
         u32::try_from(fit).unwrap_or(u32::MAX).min(DRAIN_CONNECTIONS)
+    }
+
+    /// What the server works for the messages of a burst in the drain window, if it has one CPU for it.
+    pub(crate) fn drain_work(&self) -> Duration {
+        self.service.work.mean() * self.drain_connections()
     }
 
     fn check_payloads(&self) -> Result<()> {
@@ -157,7 +171,7 @@ impl Plan {
     }
 
     /// A server's address and one of the client's have as many connections between them as there are free ports.
-    fn check_ports(&self, ports: Option<u64>) -> Result<()> {
+    fn check_ports(&self, ports: Option<u64>, time_wait: Duration) -> Result<()> {
         ensure!(
             self.source_addresses > 0,
             "without a source address there is no connection: ask for --source-addresses 1 or more"
@@ -173,6 +187,14 @@ impl Plan {
             "{} connections ({}) need more ports than the {ports} of one address: ask for --source-addresses {needed}",
             self.all_connections(),
             self.connection_options()
+        );
+        let kept = self.cohorts.ports_in_time_wait(self.windows.warmup + self.windows.load, time_wait);
+        let needed = (self.all_connections() + kept).div_ceil(ports);
+        ensure!(
+            needed <= u64::from(self.source_addresses),
+            "--churn leaves {kept} ports in TIME_WAIT, and one address has {ports}: ask for --source-addresses \
+             {needed}{}",
+            if needed > u64::from(SOURCE_ADDRESSES_MAX) { ", or rather for a lower --churn" } else { "" }
         );
         Ok(())
     }
@@ -273,6 +295,31 @@ mod tests {
     }
 
     #[test]
+    fn a_churn_that_uses_up_the_ports_is_refused() {
+        let minute = Duration::from_secs(60);
+        let limits = HostLimits { ports: Some(28_000), time_wait: minute, ..HostLimits::default() };
+        let churn = |plan: &mut Plan| {
+            plan.cohorts.churn_per_sec = 5_000.0;
+            (plan.windows.warmup, plan.windows.load) = (Duration::from_secs(1), Duration::from_secs(10));
+        };
+        let reason = refusal(limits, churn);
+        assert!(reason.contains("--churn leaves 36667 ports") && reason.contains("--source-addresses 2"), "{reason}");
+        let mut plan = plan();
+        churn(&mut plan);
+        plan.source_addresses = 2;
+        assert!(plan.check(&limits).is_ok());
+        plan.source_addresses = 1;
+        assert!(plan.check(&HostLimits { time_wait: Duration::from_secs(2), ..limits }).is_ok(), "they are used again");
+        plan.windows.load = Duration::from_secs(5);
+        assert!(plan.check(&limits).is_ok(), "it does not last");
+        let reason = refusal(limits, |plan| {
+            churn(plan);
+            plan.cohorts.churn_per_sec = 1e6;
+        });
+        assert!(reason.contains("a lower --churn"), "{reason}");
+    }
+
+    #[test]
     fn the_drain_has_as_many_connections_as_fit_beside_the_others() {
         let mut plan = plan();
         let drain = |plan: &Plan, descriptors, ports| {
@@ -287,6 +334,11 @@ mod tests {
         assert_eq!(drain(&plan, Some(70), None), 0);
         plan.payloads = Payloads::one(16 << 20);
         assert_eq!(drain(&plan, None, None), 4);
+        plan.payloads = Payloads::one(64);
+        for (work, connections) in [("20us", 512), ("20ms", 50), ("1%:200ms", 500), ("1s", 1)] {
+            plan.service.work = work.parse().unwrap();
+            assert_eq!(drain(&plan, None, None), connections, "{work}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The summary of one trial: some 25 lines of 80 columns.
 
+mod service;
+
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -30,12 +32,14 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
     let plan = entry.plan;
     let mut text = Text::from(configuration(entry.arm, plan));
+    text.push(service::asked_for(plan));
     text.push(placement(entry));
     let Ok((trial, assessment)) = entry.measured else { return text };
     text.push("\n");
     text.push(validity(assessment, trial));
     if trial.load.is_none() {
         text.push(counts(plan, trial));
+        text.push(service::outcome(plan, trial));
         text.push(drain(trial));
     }
     if let Some(load) = &trial.load {
@@ -43,6 +47,7 @@ pub(crate) fn trial(entry: &Entry<'_>, files: Option<&Path>) -> Text {
         text.push(latency(plan, &load.window.tally));
         text.push(misbehaving(plan, trial, load));
         text.push(throughput(entry, trial, load));
+        text.push(service::outcome(plan, trial));
         text.push(drain(trial));
         text.push(generator(entry, load));
         text.push(server(entry, load));
@@ -151,6 +156,9 @@ fn latency(plan: &Plan, tally: &Tally) -> Text {
         rows.push(interval("response", &tally.service, &tally.response));
     } else if open {
         rows.push(points("response", &tally.response));
+    }
+    if !tally.response_light.is_empty() {
+        rows.push(points("echo, light", &tally.response_light));
     }
     rows.push(points("service", &tally.service));
     if open {
@@ -282,12 +290,17 @@ fn misbehaving(plan: &Plan, trial: &Trial, load: &Loaded) -> Text {
         let tally = &load.window.cohorts[kind as usize];
         if count > 0.0 {
             let count = show_count(count);
-            let mut items = vec![
-                format!("{count} {name}: {} messages sent", tally.sent),
+            let opened = (kind == CohortKind::Churn).then(|| format!("{count} {name}: {} opened", tally.opened));
+            let sent = format!("{} messages sent", tally.sent);
+            let mut items = match opened {
+                Some(opened) => vec![opened, sent],
+                None => vec![format!("{count} {name}: {sent}")],
+            };
+            items.extend([
                 format!("{} echoed", tally.echoed),
                 format!("{} wrong", tally.wrong),
                 format!("{} closed by the server", tally.closed),
-            ];
+            ]);
             items.extend((tally.short > 0).then(|| format!("{} not connected by this host", tally.short)));
             text.push(listed("beside", &items));
         }

@@ -83,6 +83,11 @@ impl Work {
         self.mean().is_zero()
     }
 
+    /// Whether shares of the messages have a cost of their own.
+    pub fn has_shares(&self) -> bool {
+        self.shares[0].ppm > 0
+    }
+
     /// The mean over many different messages.
     pub fn mean(&self) -> Duration {
         let shares: Duration = self.shares.iter().map(|share| share.cost * share.ppm).sum();
@@ -252,6 +257,7 @@ mod tests {
         assert_eq!(parse("20us"), Work::each(us(20)));
         assert_eq!(parse("1%:20ms"), Work::default().with_share(10_000, us(20_000)));
         assert_eq!(parse("2us,0.2%:20ms,5%:1ms").mean(), us(2) * 948 / 1_000 + us(40) + us(50));
+        assert!(parse("1%:20ms").has_shares() && !parse("20us").has_shares() && !parse("0s").has_shares());
         assert!(parse("0s").is_none() && parse("50%:0s").is_none() && !parse("1%:1us").is_none());
         for text in ["0s", "20us", "1%:20ms", "2us,0.2%:20ms", "1s", "100%:3us", "1us500ns,0.0001%:1s"] {
             assert_eq!(parse(text).to_string(), text);

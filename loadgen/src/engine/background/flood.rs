@@ -14,8 +14,8 @@ use crate::{
     engine::{
         Options,
         clients::{Client, Stage},
-        connection::Received,
         end_cause::EndCause,
+        in_flight::Sent,
         message::MessageWriter,
         sizes::SizeCycle,
         tokens::{ConnectionId, EventSource},
@@ -154,19 +154,19 @@ impl Flooders {
         let count = match client.stage {
             Stage::Connecting => {
                 client.finish_connect()?;
-                1
+                usize::from(client.stage == Stage::Probing)
             }
             _ if !client.state.writable => 0,
             _ if !client.connection.has_room() => {
                 client.connection.flush(now_ns, &mut self.writer)?;
                 0
             }
-            Stage::Probing => 0,
+            Stage::Greeting | Stage::Probing => 0,
             Stage::Open => (PIECE_BYTES / self.writer.bytes_max()).max(1),
         };
         if count > 0 {
             self.tally.sent += count as u64;
-            client.connection.send(self.sizes.take(count), now_ns, now_ns, &mut self.writer)?;
+            client.connection.send(self.sizes.take(count), Sent::at(now_ns), &mut self.writer)?;
         }
         client.state.writable = client.connection.has_room();
         if client.state.readable { self.read(index) } else { Ok(()) }
@@ -175,16 +175,27 @@ impl Flooders {
     fn read(&mut self, index: usize) -> Result<(), EndCause> {
         let Some(client) = &mut self.clients[index] else { return Ok(()) };
         let (tally, capacity) = (&mut self.tally, self.buffer.len());
-        let report = |found, now_ns| tally.record(found, now_ns);
-        let received = client.connection.receive(&mut self.writer, &mut self.buffer, None, report)?;
+        let read = client.connection.read(&mut self.buffer, None)?;
         // A short read has drained the socket (epoll(7)), unless the end is still to be read.
-        let more = |received: &Received<'_>| received.input.len() == capacity || client.state.closing;
-        client.state.readable = received.as_ref().is_some_and(more);
-        let Some(received) = received else { return Ok(()) };
+        client.state.readable = read.is_some_and(|(input, _)| input.len() == capacity || client.state.closing);
+        let Some((mut input, now_ns)) = read else { return Ok(()) };
+        let is_welcome = client.stage == Stage::Greeting;
+        if is_welcome {
+            match client.greet(input)? {
+                Some(stream) => input = stream,
+                None => return Ok(()),
+            }
+        }
+        let report = |found, now_ns| tally.record(found, now_ns);
+        let received = client.connection.verify(&mut self.writer, input, now_ns, report);
         if !received.in_sync {
             return Err(EndCause::not_an_echo(received.input));
         }
-        if received.done > 0 && client.stage == Stage::Probing {
+        if is_welcome {
+            self.tally.sent += 1;
+            client.connection.send(self.sizes.take(1), Sent::at(now_ns), &mut self.writer)?;
+            client.state.writable = client.connection.has_room();
+        } else if received.done > 0 && client.stage == Stage::Probing {
             client.stage = Stage::Open;
             self.tally.record_opened(client.started_ns, received.now_ns);
         }
@@ -201,6 +212,7 @@ impl Readiness {
 }
 
 fn has_work(client: &Flooder) -> bool {
-    let may_write = client.state.writable && (client.stage != Stage::Probing || !client.connection.has_room());
+    let waits = matches!(client.stage, Stage::Greeting | Stage::Probing);
+    let may_write = client.state.writable && (!waits || !client.connection.has_room());
     client.state.readable || may_write
 }

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent};
+use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent, tally};
 
 /// What one kind of background client experienced in a window.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub(crate) struct CohortTally {
     pub(crate) service: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
     pub(crate) connect: Histogram<u64>,
+    /// connect() until the server's welcome, in nanoseconds; none without a handshake, nor of flooders.
+    pub(crate) welcome: Histogram<u64>,
     /// Connections that were opened and had their first echo.
     pub(crate) opened: u64,
     /// Messages sent.
@@ -33,9 +35,9 @@ impl Default for CohortTally {
     fn default() -> Self {
         // The bounds are constants that the crate accepts.
         let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("valid bounds");
-        let (service, connect) = (histogram(), histogram());
+        let (service, connect, welcome) = (histogram(), histogram(), tally::histogram(3));
         let (opened, sent, echoed, statuses, wrong, closed, short) = Default::default();
-        Self { service, connect, opened, sent, echoed, statuses, wrong, closed, short, shortage: None }
+        Self { service, connect, welcome, opened, sent, echoed, statuses, wrong, closed, short, shortage: None }
     }
 }
 
@@ -59,6 +61,11 @@ impl CohortTally {
         let _ = self.connect.record(now_ns.saturating_sub(started_ns).max(1));
     }
 
+    /// The handshake of a connection is complete.
+    pub(crate) fn record_welcome(&mut self, started_ns: u64, now_ns: u64) {
+        let _ = self.welcome.record(now_ns.saturating_sub(started_ns).max(1));
+    }
+
     /// A connection has ended, or could not be opened.
     pub(crate) fn record_end(&mut self, cause: EndCause) {
         match cause {
@@ -76,6 +83,7 @@ impl CohortTally {
         // Both have the same bounds, and no value is beyond them.
         self.service.add(&other.service).expect("histograms of the same bounds");
         self.connect.add(&other.connect).expect("histograms of the same bounds");
+        tally::add(&mut self.welcome, &other.welcome);
         self.opened += other.opened;
         self.sent += other.sent;
         self.echoed += other.echoed;

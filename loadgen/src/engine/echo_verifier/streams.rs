@@ -60,7 +60,7 @@ fn begin(payloads: &Payloads, sizes: &[SizeIndex]) -> (EchoVerifier, MessageWrit
 }
 
 fn sent(index: usize, size: SizeIndex) -> Sent {
-    Sent { intended_ns: index as u64 + 1, tried_ns: index as u64 + 1, size }
+    Sent { intended_ns: index as u64 + 1, tried_ns: index as u64 + 1, size, is_light: false }
 }
 
 /// Feeds a stream in pieces. Returns the findings, and the missing messages unless the stream was desynchronized.

@@ -46,7 +46,7 @@ impl Peer {
 }
 
 fn sent(index: u64) -> Sent {
-    Sent { intended_ns: index + 1, tried_ns: index + 1, size: 0 }
+    Sent { intended_ns: index + 1, tried_ns: index + 1, size: 0, is_light: false }
 }
 
 fn echo(index: u64) -> Found {

@@ -68,7 +68,7 @@ impl Listing {
 
     fn send(&mut self, size: SizeIndex, is_marker: bool) {
         let sequence = self.next_sequence;
-        let sent = Sent { intended_ns: sequence + 1, tried_ns: sequence + 1, size };
+        let sent = Sent { intended_ns: sequence + 1, tried_ns: sequence + 1, size, is_light: false };
         assert_eq!(self.verifier.send(sent), sequence);
         if is_marker {
             self.verifier.mark_newest();

@@ -15,10 +15,12 @@ impl MeasuredClients {
     /// Ends the ramp: connections that have not answered count as failed.
     pub(crate) fn give_up_unanswered(&mut self) {
         for index in 0..self.clients.len() {
-            let what = match self.clients[index].as_ref().map(|client| client.stage) {
-                Some(Stage::Connecting) => "the connection is not answered",
-                Some(Stage::Probing) => "the connection is accepted but nothing is echoed",
-                Some(Stage::Open) | None => continue,
+            let Some(client) = &self.clients[index] else { continue };
+            let what = match (client.stage, client.connection.greeting()) {
+                (Stage::Connecting, _) => "the connection is not answered",
+                (Stage::Greeting, Some(greeting)) => greeting.why_incomplete(),
+                (Stage::Greeting, None) | (Stage::Probing, _) => "the connection is accepted but nothing is echoed",
+                (Stage::Open, _) => continue,
             };
             self.end(index, EndCause::Closed(what.to_owned()));
         }

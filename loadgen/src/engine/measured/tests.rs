@@ -17,6 +17,7 @@ fn clients() -> MeasuredClients {
         payloads: Payloads::one(64),
         nodelay: true,
         congestion: None,
+        handshake: false,
         pacing: Pacing::Timer,
         threads: 1,
         cpus: Vec::new(),
@@ -37,13 +38,13 @@ fn counts(clients: &mut MeasuredClients) -> Counts {
 }
 
 fn slot(due_ns: u64) -> Slot {
-    Slot { due_ns, connection: 1, size: 0 }
+    Slot { due_ns, connection: 1, size: 0, is_light: false }
 }
 
 #[test]
 fn the_first_echo_of_a_connection_belongs_to_no_window() {
     let mut clients = clients();
-    let sent = Sent { intended_ns: 1, tried_ns: 2, size: 0 };
+    let sent = Sent { intended_ns: 1, tried_ns: 2, size: 0, is_light: false };
     let mut state = MeasuredState::default();
     for found in [Found::Echo(sent), Found::Reordered(sent), Found::Duplicate] {
         clients.behaviour.on_found(Stage::Probing, &mut state, found, 9);
@@ -122,6 +123,37 @@ fn slots_are_sent_when_they_are_due_and_those_after_the_end_are_dropped() {
     clients.drop_schedule();
     let expected = Counts { scheduled: 2, handled: 2, ..Counts::default() };
     assert_eq!((clients.next_due_ns(), counts(&mut clients)), (None, expected));
+}
+
+#[test]
+fn a_slot_is_light_if_the_server_will_find_its_message_light() {
+    let mut clients = clients();
+    let work: protocol::work::Work = "1us,40%:1ms".parse().unwrap();
+    let mut slots: Vec<Slot> = (0..200).map(|number| Slot { connection: number % 3 % 2, ..slot(0) }).collect();
+    clients.mark_light(slots.iter_mut(), &work);
+    let mut sequences = [0; 2];
+    for slot in &slots {
+        let sequence = &mut sequences[slot.connection as usize];
+        clients.writer.begin_batch();
+        clients.writer.append(ConnectionId::measured(slot.connection), *sequence, 0);
+        let line = clients.writer.batch().strip_suffix(b"\n").unwrap();
+        assert_eq!(slot.is_light, work.cost(line) == Duration::from_micros(1));
+        *sequence += 1;
+    }
+    let light = slots.iter().filter(|slot| slot.is_light).count();
+    assert!((80..160).contains(&light), "{light}");
+}
+
+#[test]
+fn only_light_messages_are_recorded_as_such() {
+    let mut clients = clients();
+    clients.start_open_loop(Vec::new(), 0);
+    for (is_light, now_ns) in [(true, 9), (false, 1_000)] {
+        let sent = Sent { intended_ns: 1, tried_ns: 2, size: 0, is_light };
+        clients.behaviour.on_found(Stage::Open, &mut MeasuredState::default(), Found::Echo(sent), now_ns);
+    }
+    let tally = clients.take_record().finish().0;
+    assert_eq!((tally.response_light.len(), tally.response_light.max(), tally.response.max()), (1, 8, 999));
 }
 
 #[test]

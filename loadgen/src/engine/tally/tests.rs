@@ -13,6 +13,7 @@ enum Record {
     Tick { due_ns: u64, emit_ns: u64 },
     Spread { first_ns: u64, last_ns: u64 },
     Interference { in_fanout: bool, response_ns: u64 },
+    Light { response_ns: u64 },
 }
 
 impl Record {
@@ -26,6 +27,7 @@ impl Record {
             Self::Tick { due_ns, emit_ns } => tally.record_tick(due_ns, emit_ns),
             Self::Spread { first_ns, last_ns } => tally.record_spread(first_ns, last_ns),
             Self::Interference { in_fanout, response_ns } => tally.record_interference(in_fanout, response_ns),
+            Self::Light { response_ns } => tally.record_light(response_ns),
         }
     }
 }
@@ -33,7 +35,7 @@ impl Record {
 /// Records of every kind, within and beyond a window of three seconds; some times run backwards.
 fn record() -> impl Strategy<Value = Record> {
     let times = [0..4_000_000_000_u64, 0..4_000_000_000, 0..4_000_000_000];
-    (0..8_u8, times, any::<bool>()).prop_map(|(kind, [first, second, third], in_fanout)| match kind {
+    (0..9_u8, times, any::<bool>()).prop_map(|(kind, [first, second, third], in_fanout)| match kind {
         0 => Record::Echo { intended_ns: first, tried_ns: second, received_ns: third },
         1 => Record::ClosedEcho { tried_ns: first, received_ns: second },
         2 => Record::Send { intended_ns: first, tried_ns: second },
@@ -41,6 +43,7 @@ fn record() -> impl Strategy<Value = Record> {
         4 => Record::Status { due_ns: first, received_ns: second },
         5 => Record::Tick { due_ns: first, emit_ns: second },
         6 => Record::Spread { first_ns: first, last_ns: second },
+        7 => Record::Light { response_ns: first },
         _ => Record::Interference { in_fanout, response_ns: first },
     })
 }
@@ -53,6 +56,7 @@ fn recorded(tally: &Tally) -> Vec<(&'static str, u64)> {
         ("send_lag", &tally.send_lag),
         ("response_in_fanout", &tally.response_in_fanout),
         ("response_outside_fanout", &tally.response_outside_fanout),
+        ("response_light", &tally.response_light),
         ("status_emit_lag", &tally.status_emit_lag),
         ("status_delivery", &tally.status_delivery),
         ("status_spread", &tally.status_spread),
@@ -79,7 +83,7 @@ type Case<'a> = (Record, &'a [(&'a str, u64)], &'a Counts);
 fn every_time_is_recorded_in_its_own_histogram() {
     let (echo, status) = (Counts { echoed: 1, ..Counts::default() }, Counts { statuses: 1, ..Counts::default() });
     let none = Counts::default();
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 10] = [
         (
             Record::Echo { intended_ns: 100, tried_ns: 400, received_ns: 900 },
             &[("response", 800), ("service", 500)],
@@ -93,6 +97,7 @@ fn every_time_is_recorded_in_its_own_histogram() {
         (Record::Spread { first_ns: 20, last_ns: 50 }, &[("status_spread", 30)], &none),
         (Record::Interference { in_fanout: true, response_ns: 11 }, &[("response_in_fanout", 11)], &none),
         (Record::Interference { in_fanout: false, response_ns: 11 }, &[("response_outside_fanout", 11)], &none),
+        (Record::Light { response_ns: 11 }, &[("response_light", 11)], &none),
     ];
     for (record, times, counts) in cases {
         let mut tally = Tally::default();

@@ -12,7 +12,7 @@ use crate::{
     measure::target::Stoppable,
 };
 
-/// Limit for the echoes of a burst.
+/// Limit for the echoes of a burst, and some time for the server's work.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long what came between two bursts is received.
@@ -67,13 +67,15 @@ impl Measurement<'_> {
 
     fn bursts(&mut self, stoppable: &Stoppable, clients: &mut BurstClients, drained: &mut Drained) -> io::Result<()> {
         let mut took_ns = FIRST_BURST_NS;
+        // By chance more messages than on average may be heavy.
+        let patience = PATIENCE + 3 * drained.connections * self.plan.service.work.mean();
         for _ in 0..drained.bursts_wanted {
             self.settle(clients, took_ns)?;
             if clients.is_interrupted() || interrupt::requested() {
                 return Ok(());
             }
             let begun_ns = clock::now_ns();
-            match burst(stoppable, clients)? {
+            match burst(stoppable, clients, patience)? {
                 Burst::Counted(ns) => drained.rates_per_sec.push(f64::from(drained.connections) * 1e9 / ns as f64),
                 Burst::Last(reason) => {
                     drained.reason = reason;
@@ -98,7 +100,7 @@ impl Measurement<'_> {
 }
 
 /// One burst: from the moment at which the server goes on until the last echo has come.
-fn burst(stoppable: &Stoppable, clients: &mut BurstClients) -> io::Result<Burst> {
+fn burst(stoppable: &Stoppable, clients: &mut BurstClients, patience: Duration) -> io::Result<Burst> {
     let standstill = match stoppable.stop() {
         Ok(standstill) => standstill,
         // Of a server that ended and of a signal the trial tells already.
@@ -110,11 +112,11 @@ fn burst(stoppable: &Stoppable, clients: &mut BurstClients) -> io::Result<Burst>
         return Ok(Burst::Last(Some("the server answered while its process stood still: it has others".to_owned())));
     }
     let continued_ns = standstill.end();
-    let last_ns = clients.spin_for_echoes(continued_ns + PATIENCE.as_nanos() as u64)?;
+    let last_ns = clients.spin_for_echoes(continued_ns + patience.as_nanos() as u64)?;
     Ok(match last_ns {
         _ if !clients.are_complete() => Burst::Last(Some("the server closed connections".to_owned())),
         _ if clients.is_interrupted() => Burst::Last(None),
-        None => Burst::Last(Some(format!("not every echo came within {} s", PATIENCE.as_secs()))),
+        None => Burst::Last(Some(format!("not every echo came within {} s", patience.as_secs()))),
         // The next one would not fit either.
         Some(_) if !whole => Burst::Last(Some("a message does not fit into the buffers of a connection".to_owned())),
         Some(last_ns) => Burst::Counted(last_ns.saturating_sub(continued_ns).max(1)),
