@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use protocol::{Feature, Service};
 
 use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template, serves_one};
@@ -47,19 +47,24 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
 
 /// A guest cannot do what it is not asked for.
 fn ensure_service(template: &Template, service: &Service) -> Result<()> {
-    for feature in service.features() {
-        let placeholder = match feature {
-            Feature::Work => "work",
-            Feature::Handshake => "handshake_ms",
-            Feature::IdleTimeout => "idle_timeout_ms",
-        };
-        ensure!(
-            template.takes(placeholder),
-            "{} is not passed on to the command: it needs {{{placeholder}}} on its command line",
-            feature.option()
-        );
+    if let Some(feature) = not_passed_on(template, service) {
+        let placeholder = placeholder(feature);
+        bail!("{} is not passed on to the command: it needs {{{placeholder}}} on its command line", feature.option());
     }
     Ok(())
+}
+
+/// What is asked for, but has no place on the command line of a guest.
+pub(crate) fn not_passed_on(template: &Template, service: &Service) -> Option<Feature> {
+    service.features().find(|feature| !template.takes(placeholder(*feature)))
+}
+
+fn placeholder(feature: Feature) -> &'static str {
+    match feature {
+        Feature::Work => "work",
+        Feature::Handshake => "handshake_ms",
+        Feature::IdleTimeout => "idle_timeout_ms",
+    }
 }
 
 /// Limit of connections for a server. A prepared plan has no more connections than there are descriptors.
@@ -101,7 +106,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
 }
 
 /// What is asked for, but not one of the server's options.
-fn lacking(name: &str, service: &Service) -> Option<Feature> {
+pub(crate) fn lacking(name: &str, service: &Service) -> Option<Feature> {
     let server = servers::by_name(name)?;
     service.features().find(|feature| server.lacks.contains(feature))
 }

@@ -141,6 +141,9 @@ pub struct DroppedCell {
 pub struct PilotEntry {
     /// Label of the arm.
     pub arm: String,
+    /// CPU time that each message cost it; `None` of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<String>,
     /// The highest rate that it sustained, in messages per second.
     #[serde(serialize_with = "whole_number")]
     pub rate_per_sec: f64,
