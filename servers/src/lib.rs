@@ -117,18 +117,37 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
 }
 
+/// The regions of the servers' files that hold what an option alone needs.
+pub const REGIONS: [(&str, Feature); 2] = [("handshake", Feature::Handshake), ("idle timeout", Feature::IdleTimeout)];
+
 impl Server {
     /// Lines of logic in its file, without blank lines, comments, imports and tests.
     pub fn logic_lines(&self) -> usize {
+        self.logic().count()
+    }
+
+    /// Those of them that stand in the regions of this name, which its file marks for editors to fold: from
+    /// `// region: NAME` to `// endregion`.
+    pub fn region_lines(&self, name: &str) -> usize {
+        self.logic().filter(|region| *region == Some(name)).count()
+    }
+
+    /// For each line of logic the innermost region that it stands in.
+    fn logic(&self) -> impl Iterator<Item = Option<&'static str>> + use<> {
         let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
-        let mut importing = false;
-        let is_logic = |line: &&str| {
+        let (mut importing, mut regions) = (false, Vec::new());
+        code.lines().filter_map(move |line| {
+            let text = line.trim();
+            if let Some(name) = text.strip_prefix("// region: ") {
+                regions.push(name);
+            } else if text == "// endregion" {
+                regions.pop();
+            }
             importing |= line.starts_with("use ");
-            let counts = !importing && !line.trim().is_empty() && !line.trim_start().starts_with("//");
+            let counts = !importing && !text.is_empty() && !text.starts_with("//");
             importing &= !line.ends_with(';');
-            counts
-        };
-        code.lines().filter(is_logic).count()
+            counts.then(|| regions.last().copied())
+        })
     }
 }
 
@@ -154,6 +173,31 @@ mod tests {
         let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
         let server =
             Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
-        assert_eq!(server.logic_lines(), 3);
+        assert_eq!((server.logic_lines(), server.region_lines("handshake")), (3, 0));
+    }
+
+    #[test]
+    fn a_region_has_the_lines_of_logic_between_its_marks() {
+        let source = "fn f() {\n    // region: handshake\n    // Why.\n    greet();\n\n    // endregion\n    // region: \
+                      idle timeout\n    wait();\n    // region: handshake\n    now();\n    // endregion\n    more();\n    \
+                      // endregion\n}\n// region: handshake\nfn g() {}\n#[cfg(test)]\nmod tests {}\n";
+        let server =
+            Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
+        assert_eq!((server.region_lines("handshake"), server.region_lines("idle timeout")), (3, 2));
+        assert_eq!((server.region_lines("work"), server.logic_lines()), (0, 7));
+    }
+
+    #[test]
+    fn what_an_option_needs_is_marked_in_the_files_that_have_it_and_every_region_ends() {
+        for server in SERVERS {
+            for (region, feature) in REGIONS {
+                // A file may serve several models, of which one lacks it.
+                let (lacks, lines) = (server.lacks.contains(&feature), server.region_lines(region));
+                assert!(lacks || lines > 0, "{}: no line between the marks of {region}", server.name);
+                assert!(lines < server.logic_lines());
+            }
+            let marks = |text: &str| server.source.lines().filter(|line| line.trim().starts_with(text)).count();
+            assert_eq!(marks("// region: "), marks("// endregion"), "{}", server.name);
+        }
     }
 }

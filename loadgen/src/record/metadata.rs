@@ -48,6 +48,9 @@ pub struct Metadata {
     /// Lines of logic of each server.
     #[serde(default)]
     pub logic_lines: BTreeMap<String, u64>,
+    /// Those of them that only the handshake needs, or only the idle timeout, of the servers that have it.
+    #[serde(default)]
+    pub region_lines: BTreeMap<String, BTreeMap<String, u64>>,
     /// Facts about the host.
     pub environment: Facts,
 }
@@ -347,6 +350,7 @@ impl Metadata {
             build: Build::default(),
             doctor: Vec::new(),
             logic_lines: BTreeMap::new(),
+            region_lines: BTreeMap::new(),
             environment: Facts::default(),
         }
     }

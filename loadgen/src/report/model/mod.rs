@@ -22,7 +22,7 @@ use crate::{
         counted::of_cell,
         metrics::{contestants, idle_cpu_us_per_sec, idle_wakeups_per_sec},
         power::{Power, powers},
-        scorecard::{Rule, RuleSection, RuleValue, scorecard},
+        scorecard::{Rule, RuleSection, RuleValue, SourceLines, scorecard},
         shift::{Shift, shifts},
         verdicts::{ControlResult, Judgement, PairComparison, WithheldReason},
     },
@@ -169,7 +169,8 @@ impl Report {
         let loads = if several_loads { loads::tables(session) } else { Vec::new() };
         let explores = matches!(withheld, None | Some(WithheldReason::Exploratory));
         let secondary = if several_loads && explores { loads::secondary(session) } else { Vec::new() };
-        let rules = scorecard(&session.rows, &arms, &metadata.logic_lines);
+        let lines = SourceLines { logic: &metadata.logic_lines, regions: &metadata.region_lines };
+        let rules = scorecard(&session.rows, &arms, &lines);
         Self {
             session_id: metadata.session_id.clone(),
             origin: Origin {
