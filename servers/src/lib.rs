@@ -121,33 +121,39 @@ pub fn by_name(name: &str) -> Option<&'static Server> {
 pub const REGIONS: [(&str, Feature); 2] = [("handshake", Feature::Handshake), ("idle timeout", Feature::IdleTimeout)];
 
 impl Server {
-    /// Lines of logic in its file, without blank lines, comments, imports and tests.
+    /// Lines of logic in its files, without blank lines, comments, imports and tests.
     pub fn logic_lines(&self) -> usize {
-        self.logic().count()
+        self.logic(|_| true)
     }
 
-    /// Those of them that stand in the regions of this name, which its file marks for editors to fold: from
-    /// `// region: NAME` to `// endregion`.
+    /// Those of them that stand in a region of this name, which the files mark for editors to fold: from
+    /// `// region: NAME` to `// endregion`. A region within another one belongs to both.
     pub fn region_lines(&self, name: &str) -> usize {
-        self.logic().filter(|region| *region == Some(name)).count()
+        self.logic(|regions| regions.contains(&name))
     }
 
-    /// For each line of logic the innermost region that it stands in.
-    fn logic(&self) -> impl Iterator<Item = Option<&'static str>> + use<> {
-        let code = self.source.split("#[cfg(test)]").next().unwrap_or_default();
-        let (mut importing, mut regions) = (false, Vec::new());
-        code.lines().filter_map(move |line| {
+    /// The lines of logic in such regions.
+    fn logic(&self, counts: impl Fn(&[&str]) -> bool) -> usize {
+        let (mut testing, mut importing, mut regions, mut lines) = (false, false, Vec::new(), 0);
+        for line in self.source.lines() {
             let text = line.trim();
+            // Tests stand at the end of a file, behind which another one may follow.
+            testing |= line == "#[cfg(test)]";
+            if testing {
+                testing = line.starts_with(' ') || !(line == "}" || line.ends_with(';'));
+                continue;
+            }
             if let Some(name) = text.strip_prefix("// region: ") {
                 regions.push(name);
             } else if text == "// endregion" {
                 regions.pop();
             }
             importing |= line.starts_with("use ");
-            let counts = !importing && !text.is_empty() && !text.starts_with("//");
+            let is_logic = !importing && !text.is_empty() && !text.starts_with("//");
             importing &= !line.ends_with(';');
-            counts.then(|| regions.last().copied())
-        })
+            lines += usize::from(is_logic && counts(&regions));
+        }
+        lines
     }
 }
 
@@ -171,19 +177,31 @@ mod tests {
     #[test]
     fn only_logic_is_counted() {
         let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {}\n";
-        let server =
-            Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
+        let server = of_source(source);
         assert_eq!((server.logic_lines(), server.region_lines("handshake")), (3, 0));
+    }
+
+    fn of_source(source: &'static str) -> Server {
+        Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) }
+    }
+
+    #[test]
+    fn the_tests_of_one_file_do_not_hide_the_file_behind_it() {
+        let server = of_source(
+            "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use super::*;\n\n    fn t() {\n    }\n}\n//! Doc.\nuse a::b;\n\nfn \
+             h() {}\n#[cfg(test)]\nmod tests;\nfn i() {}\n",
+        );
+        assert_eq!(server.logic_lines(), 3);
     }
 
     #[test]
     fn a_region_has_the_lines_of_logic_between_its_marks() {
-        let source = "fn f() {\n    // region: handshake\n    // Why.\n    greet();\n\n    // endregion\n    // region: \
-                      idle timeout\n    wait();\n    // region: handshake\n    now();\n    // endregion\n    more();\n    \
-                      // endregion\n}\n// region: handshake\nfn g() {}\n#[cfg(test)]\nmod tests {}\n";
-        let server =
-            Server { name: "", summary: "", violates: &[], lacks: &[], source, run: |_, _| Ok(Counters::default()) };
-        assert_eq!((server.region_lines("handshake"), server.region_lines("idle timeout")), (3, 2));
+        let server = of_source(
+            "fn f() {\n    // region: handshake\n    // Why.\n    greet();\n\n    // endregion\n    // region: idle \
+             timeout\n    wait();\n    // region: handshake\n    now();\n    // endregion\n    more();\n    // \
+             endregion\n}\n// region: handshake\nfn g() {}\n#[cfg(test)]\nmod tests {}\n",
+        );
+        assert_eq!((server.region_lines("handshake"), server.region_lines("idle timeout")), (3, 3));
         assert_eq!((server.region_lines("work"), server.logic_lines()), (0, 7));
     }
 
