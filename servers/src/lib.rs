@@ -33,6 +33,7 @@ mod work;
 
 use std::{io, net::TcpListener, num::NonZeroUsize, time::Duration};
 
+pub use lines::REGIONS;
 use protocol::{Counters, Feature, Service};
 
 /// A server: its name, and the function that runs it.

@@ -4,7 +4,12 @@
 //! model's own code, or in an item that is used. What every server has in common (the command line, the listening socket,
 //! the status line's text) is named by no model and counted for none.
 
+use protocol::Feature;
+
 use crate::Server;
+
+/// The regions of the servers' files that hold what an option alone needs.
+pub const REGIONS: [(&str, Feature); 2] = [("handshake", Feature::Handshake), ("idle timeout", Feature::IdleTimeout)];
 
 /// The shared code that models use or do without.
 const SHARED: &[&str] = &[
@@ -31,7 +36,13 @@ impl Server {
         logic(self.source).count()
     }
 
-    /// The same, with those of the shared code that it uses.
+    /// Those of them that stand in a region of this name, which the files mark for editors to fold: from
+    /// `// region: NAME` to `// endregion`. A region within another one belongs to both.
+    pub fn region_lines(&self, name: &str) -> usize {
+        logic_in(self.source, |regions| regions.contains(&name)).count()
+    }
+
+    /// All of them, with those of the shared code that it uses.
     pub fn logic_lines_with_shared(&self) -> usize {
         let used = used(&logic(self.source).collect::<Vec<_>>(), SHARED);
         self.logic_lines() + used.iter().map(|item| item.lines.len()).sum::<usize>()
@@ -40,15 +51,29 @@ impl Server {
 
 /// The lines of logic of one file or of several behind each other.
 fn logic(source: &str) -> impl Iterator<Item = &str> {
-    let (mut importing, mut testing) = (false, false);
+    logic_in(source, |_| true)
+}
+
+/// The same, but only in these regions, of which the open ones are given from the outermost to the innermost.
+fn logic_in<'a>(source: &'a str, counts: impl Fn(&[&'a str]) -> bool) -> impl Iterator<Item = &'a str> {
+    let (mut importing, mut testing, mut regions) = (false, false, Vec::new());
     source.lines().filter(move |line| {
-        importing |= line.starts_with("use ");
+        let text = line.trim();
+        // Tests stand at the end of a file, behind which another one may follow.
         testing |= *line == "#[cfg(test)]";
-        let is_code = !line.trim().is_empty() && !line.trim_start().starts_with("//");
-        let counts = is_code && !importing && !testing;
+        if testing {
+            testing = line.starts_with(' ') || !(*line == "}" || line.ends_with(';') || line.ends_with("{}"));
+            return false;
+        }
+        if let Some(name) = text.strip_prefix("// region: ") {
+            regions.push(name);
+        } else if text == "// endregion" {
+            regions.pop();
+        }
+        importing |= line.starts_with("use ");
+        let is_logic = !importing && !text.is_empty() && !text.starts_with("//");
         importing &= !line.ends_with(';');
-        testing &= *line != "}";
-        counts
+        is_logic && counts(&regions)
     })
 }
 
@@ -128,6 +153,40 @@ mod tests {
         let source = "//! Doc.\n\nuse a::b;\nuse c::{\n    d,\n    e,\n};\n\n/// Doc.\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\nmod tests {\n    fn t() {\n    }\n}\n\n//! Another file.\n\nstatic S: u8 = 0;\n";
         assert_eq!(server(source).logic_lines(), 4);
         assert_eq!(server(source).logic_lines_with_shared(), 4);
+    }
+
+    #[test]
+    fn the_tests_of_one_file_do_not_hide_the_file_behind_it() {
+        let server = server(
+            "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use super::*;\n\n    fn t() {\n    }\n}\n//! Doc.\nuse a::b;\n\nfn \
+             h() {}\n#[cfg(test)]\nmod tests;\nfn i() {}\n#[cfg(test)]\nmod tests {}\nfn j() {}\n",
+        );
+        assert_eq!(server.logic_lines(), 4);
+    }
+
+    #[test]
+    fn a_region_has_the_lines_of_logic_between_its_marks() {
+        let server = server(
+            "fn f() {\n    // region: handshake\n    // Why.\n    greet();\n\n    // endregion\n    // region: idle \
+             timeout\n    wait();\n    // region: handshake\n    now();\n    // endregion\n    more();\n    // \
+             endregion\n}\n// region: handshake\nfn g() {}\n#[cfg(test)]\nmod tests {}\n",
+        );
+        assert_eq!((server.region_lines("handshake"), server.region_lines("idle timeout")), (3, 3));
+        assert_eq!((server.region_lines("work"), server.logic_lines()), (0, 7));
+    }
+
+    #[test]
+    fn what_an_option_needs_is_marked_in_the_files_that_have_it_and_every_region_ends() {
+        for server in SERVERS {
+            for (region, feature) in REGIONS {
+                // A file may serve several models, of which one lacks it.
+                let (lacks, lines) = (server.lacks.contains(&feature), server.region_lines(region));
+                assert!(lacks || lines > 0, "{}: no line between the marks of {region}", server.name);
+                assert!(lines < server.logic_lines());
+            }
+            let marks = |text: &str| server.source.lines().filter(|line| line.trim().starts_with(text)).count();
+            assert_eq!(marks("// region: "), marks("// endregion"), "{}", server.name);
+        }
     }
 
     #[test]

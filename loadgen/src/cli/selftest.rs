@@ -44,13 +44,15 @@ pub enum Known {
     SendDelay,
     /// The closed loop follows the side that is the limit
     Perturbation,
+    /// A message costs a server as much CPU time more as it has more work
+    Work,
     /// Confidence intervals contain the true value as often as they claim
     Coverage,
 }
 
 impl Known {
     /// All of them, in the order of the self-test.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Delay,
         Self::Stall,
         Self::Pause,
@@ -62,6 +64,7 @@ impl Known {
         Self::Drain,
         Self::SendDelay,
         Self::Perturbation,
+        Self::Work,
         Self::Coverage,
     ];
 }

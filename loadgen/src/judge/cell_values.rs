@@ -25,7 +25,7 @@ pub(crate) struct Estimate {
 }
 
 /// A quantile that is shown if at least 30 samples of all trials lie beyond it.
-pub(super) struct Tail {
+pub(crate) struct Tail {
     pub(super) value: Metric,
     /// The number of samples of a trial.
     samples: Metric,
@@ -36,6 +36,11 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) const fn p99(value: Metric, samples: Metric) -> Self {
         Self { value, samples, beyond: 0.01 }
+    }
+
+    /// Another quantile.
+    pub(super) const fn of(quantile: f64, value: Metric, samples: Metric) -> Self {
+        Self { value, samples, beyond: 1.0 - quantile }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the rows of a session allow to claim. Reads no file and opens no socket.
 
 pub(crate) mod blocks;
+pub(crate) mod break_even;
 pub(crate) mod cell_values;
 pub(crate) mod counted;
 mod ladder;
@@ -14,4 +15,5 @@ pub(crate) mod shift;
 #[cfg(test)]
 mod simulation;
 pub mod slo;
+pub(crate) mod storm;
 pub(crate) mod verdicts;

@@ -97,6 +97,15 @@ pub(super) fn secondary() -> &'static [PrimaryMetric] {
     &ALL[..4]
 }
 
+/// The metrics of the family of a load with a few messages that cost much more than the others: what happens to the others
+/// meanwhile. That is seen in their p99, which is the only quantile that is tested: fewer messages than one in ten come
+/// while a heavy one is worked on. There is no service time of them to be a second bound; the send lag is microseconds and the effect
+/// milliseconds.
+pub(super) const BESIDE_HEAVY: [PrimaryMetric; 2] = [
+    PrimaryMetric { quantile: Some(0.99), ..ratio("light p99", metrics::light_p99) },
+    PrimaryMetric { chain: Chain::Cpu, ..ratio("CPU per message", metrics::cpu_per_message_ns) },
+];
+
 /// A quantile of the latency, between its two bounds: they differ by the generator's own send lag.
 const fn rung(name: &'static str, quantile: f64, response: metrics::Metric, service: metrics::Metric) -> PrimaryMetric {
     PrimaryMetric { quantile: Some(quantile), other_bound: Some(service), ..ratio(name, response) }

@@ -91,13 +91,21 @@ const LATE_IDLE: Tail = Tail::p99(|row| number(row.status_emit_lag_idle_ns.p99),
 const LATE: Tail = Tail::p99(|row| number(row.status_emit_lag_ns.p99), |row| number(row.tick_count_load));
 const ECHOED: Metric = |row| number(row.echoed_count);
 
+/// Lines of the servers' files, by their names.
+pub(crate) struct SourceLines<'a> {
+    /// Of logic.
+    pub(crate) logic: &'a BTreeMap<String, u64>,
+    /// Those of them that only one option needs, by the option's name.
+    pub(crate) regions: &'a BTreeMap<String, BTreeMap<String, u64>>,
+}
+
 /// Every rule that the session has values for; none if it has one load only.
-pub(crate) fn scorecard(rows: &[Row], arms: &[String], logic_lines: &BTreeMap<String, u64>) -> Vec<RuleSection> {
+pub(crate) fn scorecard(rows: &[Row], arms: &[String], lines: &SourceLines<'_>) -> Vec<RuleSection> {
     let values = CellValues::of(rows);
     if !values.has_cells() {
         return Vec::new();
     }
-    let card = Scorecard { values, arms, logic_lines };
+    let card = Scorecard { values, arms, lines };
     let all = [card.single_thread(), card.no_busy_waiting(), card.no_added_latency(), card.by_time(), card.beyond()];
     let told = |section: &RuleSection| {
         section.lines.iter().flat_map(|line| &line.values).any(|value| *value != RuleValue::Unknown)
@@ -108,7 +116,7 @@ pub(crate) fn scorecard(rows: &[Row], arms: &[String], logic_lines: &BTreeMap<St
 struct Scorecard<'a> {
     values: CellValues,
     arms: &'a [String],
-    logic_lines: &'a BTreeMap<String, u64>,
+    lines: &'a SourceLines<'a>,
 }
 
 impl Scorecard<'_> {
@@ -198,10 +206,10 @@ impl Scorecard<'_> {
     fn beyond(&self) -> RuleSection {
         let us = |arm: &str, cell: &str, value: Metric| self.values.median(arm, cell, value).map(|ns| ns / 1e3);
         let stuck = |arm: &str, value: Metric| self.values.tail(arm, "stuck", &Tail::p99(value, ECHOED));
-        let lines = vec![
+        let mut lines = vec![
             self.line("memory, B/connection", |arm| self.values.slope(arm, user_bytes)),
             self.line("kernel, B/connection", |arm| self.values.slope(arm, kernel_bytes)),
-            self.line("lines of logic", |arm| number(self.logic_lines.get(arm).copied())),
+            self.line("lines of logic", |arm| number(self.lines.logic.get(arm).copied())),
             self.line("rate-50: echo p90 in a fan-out, us", |arm| {
                 us(arm, "rate-50", |row| number(row.response_in_fanout_ns.p90))
             }),
@@ -215,6 +223,11 @@ impl Scorecard<'_> {
                 stuck(arm, |row| number(row.response_undisturbed_ns.p99)).map(|ns| ns / 1e3)
             }),
         ];
+        let regions = self.lines.regions.iter().map(|(region, lines)| {
+            self.line(&format!("  of these for the {region}"), |arm| number(lines.get(arm).copied()))
+        });
+        let place = lines.iter().position(|line| line.name == "lines of logic").map_or(lines.len(), |place| place + 1);
+        lines.splice(place..place, regions);
         RuleSection { rule: Rule::Beyond, outcomes: Vec::new(), lines }
     }
 

@@ -9,7 +9,7 @@ use super::{
     ladder::{chains, results},
     lag::LagDifference,
     metrics,
-    primary::{ALPHA, PRIMARY, PrimaryMetric, secondary},
+    primary::{ALPHA, BESIDE_HEAVY, PRIMARY, PrimaryMetric, secondary},
 };
 use crate::{
     record::{Primary, Row},
@@ -157,10 +157,13 @@ pub(crate) fn judge(rows: &[Row], arms: &[String], primary: &Primary) -> Judgeme
     }
 }
 
-/// Judges a cell other than the primary ones, as a family of its own: latency and CPU per message of every pair of arms.
+/// Judges a cell other than the primary ones, as a family of its own: latency and CPU per message of every pair of arms. The
+/// latency is that of the light messages, if there are heavy ones.
 pub(crate) fn explore(rows: &[Row], arms: &[String], cell: &str) -> Vec<PairComparison> {
     let primary = Primary { latency: cell.to_owned(), cpu: cell.to_owned() };
-    family(&Cells::of(rows, arms, [cell]), arms, &pairs(arms), secondary(), &primary)
+    let is_beside_heavy = rows.iter().any(|row| row.cell_name() == cell && metrics::has_light(row));
+    let metrics = if is_beside_heavy { &BESIDE_HEAVY[..] } else { secondary() };
+    family(&Cells::of(rows, arms, [cell]), arms, &pairs(arms), metrics, &primary)
 }
 
 /// A second run of an arm, which is a control and no contestant, behind its first run.

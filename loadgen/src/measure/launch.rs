@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use protocol::{Feature, Service};
 
 use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template, serves_one};
@@ -47,15 +47,16 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
 
 /// A guest cannot do what it is not asked for.
 pub(crate) fn ensure_service(template: &Template, service: &Service) -> Result<()> {
-    for feature in service.features() {
+    if let Some(feature) = not_passed_on(template, service) {
         let placeholder = placeholder(feature);
-        ensure!(
-            template.takes(placeholder),
-            "{} is not passed on to the command: it needs {{{placeholder}}} on its command line",
-            feature.option()
-        );
+        bail!("{} is not passed on to the command: it needs {{{placeholder}}} on its command line", feature.option());
     }
     Ok(())
+}
+
+/// What is asked for, but has no place on the command line of a guest.
+pub(crate) fn not_passed_on(template: &Template, service: &Service) -> Option<Feature> {
+    service.features().find(|feature| !template.takes(placeholder(*feature)))
 }
 
 /// The placeholder that tells a guest's command of a feature.

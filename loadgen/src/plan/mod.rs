@@ -24,6 +24,7 @@ pub(crate) use self::{
     rate::Rate,
     validation::ensure_slots,
 };
+pub(crate) use self::{host::CpuList, placement::cores_for_server};
 pub use self::{
     pacing::Pacing,
     placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},

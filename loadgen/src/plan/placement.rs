@@ -127,11 +127,7 @@ impl PlacementRequest {
     /// # Errors
     /// If the request names CPUs that this process may not use, or a spinning generator gets no CPU of its own.
     pub fn place(&self) -> Result<Placed> {
-        self.place_on(&Host {
-            available: observe::available_cpus(),
-            quota: observe::cpu_quota(),
-            topology: Topology::current(),
-        })
+        self.place_on(&Host::current())
     }
 
     fn place_on(&self, host: &Host<'_>) -> Result<Placed> {
@@ -217,6 +213,25 @@ struct Host<'a> {
     /// The CPU time that a cgroup allows, in CPUs: a generator that spins would use it up.
     quota: Option<f64>,
     topology: &'a Topology,
+}
+
+impl Host<'_> {
+    fn current() -> Self {
+        Self { available: observe::available_cpus(), quota: observe::cpu_quota(), topology: Topology::current() }
+    }
+}
+
+/// So many CPUs for a server, each on a core of its own, where a generator of so many threads has cores of its own as
+/// well.
+///
+/// # Errors
+/// The number of cores that this process may use, if they are too few.
+pub(crate) fn cores_for_server(count: usize, threads: u32) -> Result<Vec<usize>, usize> {
+    cores_on(&Host::current(), count, threads)
+}
+
+fn cores_on(host: &Host<'_>, count: usize, threads: u32) -> Result<Vec<usize>, usize> {
+    Cores::new(host.topology, &host.available).for_server(count, threads as usize)
 }
 
 /// Reads a list of CPUs such as `0,2-3`.

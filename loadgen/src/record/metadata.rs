@@ -51,6 +51,9 @@ pub struct Metadata {
     /// The same, with the shared code that the server uses.
     #[serde(default)]
     pub logic_lines_with_shared: BTreeMap<String, u64>,
+    /// Those of them that only the handshake needs, or only the idle timeout, of the servers that have it.
+    #[serde(default)]
+    pub region_lines: BTreeMap<String, BTreeMap<String, u64>>,
     /// Facts about the host.
     pub environment: Facts,
 }
@@ -148,6 +151,9 @@ pub struct DroppedCell {
 pub struct PilotEntry {
     /// Label of the arm.
     pub arm: String,
+    /// CPU time that each message cost it; `None` of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<String>,
     /// The highest rate that it sustained, in messages per second.
     #[serde(serialize_with = "whole_number")]
     pub rate_per_sec: f64,
@@ -352,6 +358,7 @@ impl Metadata {
             doctor: Vec::new(),
             logic_lines: BTreeMap::new(),
             logic_lines_with_shared: BTreeMap::new(),
+            region_lines: BTreeMap::new(),
             environment: Facts::default(),
         }
     }

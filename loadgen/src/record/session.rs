@@ -1,6 +1,7 @@
 //! A session that is being recorded.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -83,6 +84,7 @@ impl Session {
             doctor: preamble.doctor.map_or_else(Vec::new, |look| look(&environment)),
             logic_lines: lines_of(servers::Server::logic_lines),
             logic_lines_with_shared: lines_of(servers::Server::logic_lines_with_shared),
+            region_lines: servers::REGIONS.iter().map(|(region, _)| (named(region), region_lines(region))).collect(),
             environment,
         };
         let mut files = Files::open(&place.folder, &GROWING)?;
@@ -183,6 +185,12 @@ impl Session {
         }
         replace(&self.place.folder, METADATA, (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
     }
+}
+
+/// Lines of logic in a region of each server's file that has it.
+fn region_lines(region: &str) -> BTreeMap<String, u64> {
+    let lines = servers::SERVERS.iter().map(|server| (server.name.to_owned(), server.region_lines(region) as u64));
+    lines.filter(|(_, lines)| *lines > 0).collect()
 }
 
 /// Replaces a file by renaming, so that readers never see half of it.

@@ -9,6 +9,7 @@ use super::{
         claims::{sentence, withheld},
         head,
         notes::{self, family, note},
+        work::{break_even, with_service},
     },
 };
 use crate::{
@@ -185,7 +186,9 @@ pub(super) fn loads(report: &Report) -> Text {
     if report.loads.is_empty() {
         return Text::default();
     }
-    report.loads.iter().map(load_table).collect::<Text>().with(notes::LOADS)
+    let tables = report.loads.iter().map(load_table).collect::<Text>();
+    let facts = report.break_evens.iter().map(|pair| wrapped(&break_even(pair), 2)).collect::<Text>();
+    tables.with(facts).with(report.load_notes.iter().map(|note| notes::load(*note)).collect::<String>())
 }
 
 fn load_table(table: &Table) -> Text {
@@ -202,7 +205,8 @@ fn load_table(table: &Table) -> Text {
 /// The claims under the other loads; empty if none are made.
 pub(super) fn secondary(families: &[SecondaryFamily]) -> Text {
     let family = |family: &SecondaryFamily| {
-        let title = format!("{}, {} messages/s\n", plain(&family.cell), show_count(family.rate_per_sec));
+        let title = format!("{}, {} messages/s", plain(&family.cell), show_count(family.rate_per_sec));
+        let title = with_service(title, &family.plan) + "\n";
         let groups = family.pairs.chunk_by(|one, other| one.metric.name == other.metric.name);
         Text::from(title).with(claim_tables(groups))
     };

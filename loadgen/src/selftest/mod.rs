@@ -13,6 +13,7 @@ mod known;
 mod observing;
 mod perturbing;
 mod stalls;
+mod working;
 
 use std::{
     fmt,
@@ -59,6 +60,7 @@ fn check(known: Known) -> Result<Vec<Answer>> {
         Known::Drain => perturbing::drain(),
         Known::SendDelay => perturbing::send_delay(),
         Known::Perturbation => perturbing::closed_loop(),
+        Known::Work => working::work(),
         Known::Coverage => Ok(vec![comparing::coverage()]),
     }
 }
@@ -172,6 +174,7 @@ struct Setup {
     warmup: Duration,
     duration: Duration,
     peak: Duration,
+    service: Service,
     seed: u64,
     pacing: PacingChoice,
     drain_bursts: u32,
@@ -189,6 +192,7 @@ impl Setup {
             warmup: Duration::from_millis(100),
             duration,
             peak: Duration::ZERO,
+            service: Service::default(),
             seed: 1,
             pacing: PacingChoice::Auto,
             drain_bursts: 0,
@@ -213,7 +217,7 @@ impl Setup {
             windows,
             status_interval: Some(Duration::ZERO),
             cohorts: Cohorts::default(),
-            service: Service::default(),
+            service: self.service,
         };
         let standard = HostArgs::standard(self.pacing, PlacementKind::Split);
         let host = HostArgs { generator_delay: self.generator_delay, ..standard };

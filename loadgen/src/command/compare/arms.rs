@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use protocol::{Feature, Service};
 
 use crate::{
     cli::Guest,
     judge::metrics::is_control,
     measure::{
-        launch::{guest, server},
+        launch::{guest, not_passed_on, server},
         target::{Target, Template},
     },
     plan::Plan,
@@ -50,6 +51,14 @@ impl Arm {
         match &self.contestant {
             Contestant::Server(name) => Some(name),
             Contestant::Guest(_) => None,
+        }
+    }
+
+    /// What is asked for, but not an option of the server, or not on the command line of the guest.
+    pub(super) fn lacks(&self, service: &Service) -> Option<Feature> {
+        match &self.contestant {
+            Contestant::Server(name) => servers::by_name(name)?.lacking(service),
+            Contestant::Guest(template) => not_passed_on(template, service),
         }
     }
 

@@ -1,17 +1,23 @@
 //! The cells of `full`: its loads at the rates of a pilot, on one host.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
 
 use super::{
     arms::Arm,
     cells::Cell,
     order::whole_squares,
-    table::{PRIMARY_CPU, PRIMARY_LATENCY, Spec, TABLE, Weight, chosen},
+    selection::arms_of,
+    table::{Spec, Weight, Whole},
 };
 use crate::{
     cli::CompareArgs,
-    plan::{Arrivals, HostArgs, Load, Payloads, PlacementKind, Rate, Shape, prepare, units::show_count},
-    record::{DroppedCell, Primary},
+    plan::{
+        Arrivals, CpuList, HostArgs, Load, Payloads, PlacementKind, Rate, Shape, cores_for_server, prepare,
+        units::show_count,
+    },
+    record::DroppedCell,
 };
 
 /// The blocks of the primary cells if the command line does not say.
@@ -25,49 +31,6 @@ const IDLE_BLOCKS: (u64, u64, u64) = (8, 40, 6);
 
 /// Messages per second that stand for the plan of a load that sends none.
 const NO_RATE: f64 = 100.0;
-
-/// The loads that a command line asks for.
-pub(super) struct Selection {
-    /// Those that can be carried out.
-    pub(super) specs: Vec<Spec>,
-    /// The others.
-    pub(super) dropped: Vec<DroppedCell>,
-    /// The cells of the primary claims; `None` if not all of them were asked for, so that there are no such claims.
-    pub(super) primary: Option<Primary>,
-}
-
-impl Selection {
-    /// What `--cells` means; every load without it.
-    ///
-    /// # Errors
-    /// If a word means no load, or no load that was asked for can be carried out.
-    pub(super) fn of(words: &[String]) -> Result<Self> {
-        let asked = if words.is_empty() { TABLE.to_vec() } else { chosen(words)? };
-        let unmet = |spec: &Spec| Some(DroppedCell { cell: spec.name.to_owned(), reason: spec.needs?.unmet() });
-        let dropped: Vec<DroppedCell> = asked.iter().filter_map(unmet).collect();
-        let specs: Vec<Spec> = asked.into_iter().filter(|spec| spec.needs.is_none()).collect();
-        ensure!(!specs.is_empty(), "no cell is left: {}", by_reason(&dropped).join("; "));
-        let has = |name: &str| specs.iter().any(|spec| spec.name == name);
-        let primary = Primary { latency: PRIMARY_LATENCY.to_owned(), cpu: PRIMARY_CPU.to_owned() };
-        let primary = (has(PRIMARY_LATENCY) && has(PRIMARY_CPU)).then_some(primary);
-        Ok(Self { specs, dropped, primary })
-    }
-}
-
-/// What is left out, a line for each reason.
-pub(super) fn by_reason(dropped: &[DroppedCell]) -> Vec<String> {
-    let mut reasons: Vec<&str> = Vec::new();
-    for cell in dropped {
-        if !reasons.contains(&cell.reason.as_str()) {
-            reasons.push(&cell.reason);
-        }
-    }
-    let line = |reason: &str| {
-        let names = dropped.iter().filter(|cell| cell.reason == reason).map(|cell| cell.cell.as_str());
-        format!("{}: {reason}", names.collect::<Vec<_>>().join(", "))
-    };
-    reasons.into_iter().map(line).collect()
-}
 
 /// What makes cells of the loads.
 pub(super) struct Full<'a> {
@@ -86,6 +49,15 @@ pub(super) struct Rates {
     pub(super) slowest: Option<f64>,
     /// What the generator reached; `None` if it was not tried.
     pub(super) reached: Option<f64>,
+    /// What the fastest server sustains with the work of the ladder with work; `None` if that was not tried.
+    pub(super) fastest_with_work: Option<f64>,
+}
+
+impl Rates {
+    /// What the slowest server can be expected to sustain if each message costs it so much CPU time more.
+    pub(super) fn expected(slowest: f64, work: Duration) -> f64 {
+        slowest / (1.0 + slowest * work.as_secs_f64())
+    }
 }
 
 impl<'a> Full<'a> {
@@ -106,16 +78,6 @@ impl<'a> Full<'a> {
         (cells, dropped)
     }
 
-    /// The arms of a load.
-    fn arms(&self, spec: &Spec) -> Vec<Arm> {
-        let has_control = self.has_primary && spec.weight == Weight::Primary;
-        let mut arms: Vec<Arm> = self.arms.iter().filter(|arm| has_control || !arm.is_control()).cloned().collect();
-        if let Some(beside) = spec.beside.filter(|name| !arms.iter().any(|arm| arm.label == *name)) {
-            arms.push(Arm::server(beside));
-        }
-        arms
-    }
-
     /// The blocks of a load with so many arms, in whole squares.
     fn blocks(&self, spec: &Spec, arms: usize) -> u64 {
         let all = self.args.blocks.unwrap_or(BLOCKS);
@@ -132,7 +94,12 @@ impl<'a> Full<'a> {
 
     fn rate(&self, spec: &Spec) -> Result<f64> {
         let Some(slowest) = self.rates.slowest.filter(|_| spec.has_load()) else { return Ok(NO_RATE) };
-        let rate = whole_rate(slowest * spec.percent as f64 / 100.0);
+        let expected = Rates::expected(slowest, spec.service.work.mean());
+        let whole = match spec.of {
+            Whole::Slowest => expected,
+            Whole::FastestWithWork => self.rates.fastest_with_work.unwrap_or(expected),
+        };
+        let rate = whole_rate(whole * spec.percent as f64 / 100.0);
         let reached = self.rates.reached.unwrap_or(f64::INFINITY);
         ensure!(
             rate <= reached,
@@ -144,7 +111,7 @@ impl<'a> Full<'a> {
     }
 
     fn cell(&self, spec: &Spec) -> Result<Cell> {
-        let arms = self.arms(spec);
+        let arms = arms_of(spec, &self.arms, self.has_primary).map_err(|reason| anyhow!(reason))?;
         let shape = Shape {
             connections: spec.connections,
             load: Load::Open { rate: Rate::Steady(self.rate(spec)?), arrivals: Arrivals::Poisson },
@@ -160,6 +127,13 @@ impl<'a> Full<'a> {
         } else {
             host
         };
+        let host = match spec.server_cpus {
+            None => host,
+            Some(count) => {
+                let cpus = cores_for_server(count, host.threads).map_err(|has| anyhow!("this host has {has} cores"))?;
+                HostArgs { server_cpus: Some(CpuList(cpus)), ..host }
+            }
+        };
         let plan = prepare(shape, &host, self.seed)?;
         arms.iter().try_for_each(|arm| arm.target(&plan).map(drop))?;
         let blocks = self.blocks(spec, arms.len());
@@ -174,9 +148,8 @@ fn whole_rate(per_sec: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::Parser;
+    use protocol::Service;
 
     use super::*;
     use crate::{
@@ -185,6 +158,7 @@ mod tests {
             arms::arms,
             cells::{blocks_estimate, trial_estimate},
             order::square_blocks,
+            table::TABLE,
         },
     };
 
@@ -194,11 +168,7 @@ mod tests {
         *args
     }
 
-    fn selection(cells: &[&str]) -> Selection {
-        Selection::of(&cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()).unwrap()
-    }
-
-    const RATES: Rates = Rates { slowest: Some(50_000.0), reached: Some(60_000.0) };
+    const RATES: Rates = Rates { slowest: Some(50_000.0), reached: Some(60_000.0), fastest_with_work: Some(32_000.0) };
 
     fn full<'a>(args: &'a CompareArgs, has_primary: bool) -> Full<'a> {
         Full::new(args, arms(&args.servers, &[]), RATES, has_primary, 7)
@@ -208,11 +178,14 @@ mod tests {
         TABLE.into_iter().find(|spec| spec.name == name).unwrap()
     }
 
-    /// Arms and blocks of a cell.
+    /// Arms and blocks of a cell, as if every server had every option and were in this build.
     fn shape(full: &Full<'_>, name: &str) -> (Vec<String>, u64) {
-        let arms = full.arms(&named(name));
-        let blocks = full.blocks(&named(name), arms.len());
-        (arms.into_iter().map(|arm| arm.label).collect(), blocks)
+        let spec = Spec { service: Service::default(), beside: &[], ..named(name) };
+        let mut labels: Vec<String> =
+            arms_of(&spec, &full.arms, full.has_primary).unwrap().into_iter().map(|arm| arm.label).collect();
+        labels.extend(named(name).beside.iter().map(|name| (*name).to_owned()));
+        let blocks = full.blocks(&spec, labels.len());
+        (labels, blocks)
     }
 
     #[test]
@@ -229,6 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn a_load_with_work_takes_its_part_of_what_can_be_expected_with_it_and_the_ladder_of_what_was_tried() {
+        let args = args(&[]);
+        let full = full(&args, true);
+        // 20 us of each message are there already, and 20 us are half of the sum.
+        assert_eq!(full.rate(&named("work-20us")).unwrap(), 12_500.0);
+        // 2 us of most messages and 20 ms of 0.2 % of them are 42 us.
+        assert_eq!(full.rate(&named("heavy-tail")).unwrap(), 1_613.0);
+        assert_eq!(full.rate(&named("work-20us-rate-115")).unwrap(), 36_800.0);
+        let untried = Full { rates: Rates { fastest_with_work: None, ..RATES }, ..full };
+        assert_eq!(untried.rate(&named("work-20us-rate-100")).unwrap(), 25_000.0);
+    }
+
+    #[test]
     fn the_control_runs_where_the_primary_claims_are_made_and_the_floor_where_it_is_needed() {
         let args = args(&["--servers", "mio,threads,tokio"]);
         for (name, arms, blocks) in [
@@ -237,6 +223,8 @@ mod tests {
             ("rate-10", &["mio", "threads", "tokio"], 12),
             ("floor", &["mio", "threads", "tokio", "blocking"], 12),
             ("idle-100", &["mio", "threads", "tokio"], 12),
+            ("heavy-tail", &["mio", "threads", "tokio", "tokio-block-in-place"], 12),
+            ("scale-2", &["mio", "threads", "tokio", "mio-multi", "tokio-per-core"], 20),
         ] {
             let (labels, count) = shape(&full(&args, true), name);
             assert_eq!(
@@ -263,10 +251,6 @@ mod tests {
 
     #[test]
     fn without_the_primary_cells_there_is_no_control_and_a_number_of_blocks_is_that_of_each_cell() {
-        let all = selection(&[]);
-        assert_eq!(all.primary, Some(Primary { latency: "rate-50".to_owned(), cpu: "cpu".to_owned() }));
-        assert!(selection(&["rate"]).primary.is_none(), "CPU per message belongs to the family");
-        assert!(selection(&["cpu", "rate-50", "floor"]).primary.is_some());
         let args = args(&["--servers", "mio,tokio", "--cells", "rate", "--blocks", "22"]);
         let (labels, blocks) = shape(&full(&args, false), "rate-50");
         assert_eq!((labels, blocks), (vec!["mio".to_owned(), "tokio".to_owned()], 22));
@@ -274,32 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_server_or_host_yet_is_left_out_with_one_line_for_each_reason() {
-        let Selection { specs, dropped, .. } = selection(&[]);
-        assert_eq!(specs.len() + dropped.len(), TABLE.len());
-        let lines = by_reason(&dropped);
-        assert!(lines.len() <= 5 && lines.iter().all(|line| !line.contains('\n')), "{lines:?}");
-        assert!(
-            lines[0].starts_with("work-2us, work-5us, ")
-                && lines[0].ends_with(": needs --work, which no server has yet")
-        );
-        let none = Selection::of(&["storm".to_owned()]).map(|_| ()).unwrap_err().to_string();
-        assert!(none.starts_with("no cell is left: storm-100, storm-1000, storm-5000: needs --handshake"), "{none}");
-    }
-
-    #[test]
     fn what_a_host_cannot_carry_is_left_out_with_the_reason() {
         let args = args(&["--servers", "mio,tokio"]);
-        let specs = selection(&[]).specs;
-        let (cells, dropped) = full(&args, true).cells(&specs);
-        assert_eq!(cells.len() + dropped.len(), specs.len());
+        let (cells, dropped) = full(&args, true).cells(&TABLE);
+        assert_eq!(cells.len() + dropped.len(), TABLE.len());
         assert!(dropped.iter().all(|cell| !cell.reason.is_empty()));
         assert!(dropped.iter().any(|cell| cell.cell == "knee-130"), "the generator does not reach it");
     }
 
-    /// With the pilot's minute, and blocks that are run again.
+    /// With the minutes of the pilots, and blocks that are run again.
     #[test]
-    fn every_cell_of_the_page_fits_into_an_hour_even_those_that_are_left_out_today() {
+    fn every_cell_fits_into_an_hour_even_those_that_need_more_than_two_cpus() {
         let args = args(&["--servers", "mio,threads,tokio,tokio-current-thread"]);
         let full = full(&args, true);
         let takes = |spec: &Spec| {
@@ -309,8 +278,8 @@ mod tests {
             blocks_estimate(trial, labels.len(), blocks)
         };
         let all: Duration = TABLE.iter().map(takes).sum();
-        let today: Duration = selection(&[]).specs.iter().map(takes).sum();
+        let on_two_cpus: Duration = TABLE.iter().filter(|spec| spec.needs.is_none()).map(takes).sum();
         assert!(all <= Duration::from_secs(60 * 60), "{} s", all.as_secs());
-        assert!(today < all && today >= Duration::from_secs(30 * 60), "{} s", today.as_secs());
+        assert!(on_two_cpus < all && on_two_cpus >= Duration::from_secs(30 * 60), "{} s", on_two_cpus.as_secs());
     }
 }

@@ -15,6 +15,7 @@ mod outline;
 mod pilot;
 mod profile;
 mod resume;
+mod selection;
 mod table;
 
 use std::{

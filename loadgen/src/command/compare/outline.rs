@@ -8,10 +8,11 @@ use super::{
     arms::{Arm, arms, ensure_names},
     budget::{affordable, rehearse, requested},
     cells::Cell,
-    full::{Full, Rates, Selection, by_reason},
+    full::{Full, Rates},
     pilot,
     profile::Profile,
-    table::Spec,
+    selection::{Selection, by_reason},
+    table::{Spec, Whole},
 };
 use crate::{
     cli::CompareArgs,
@@ -88,14 +89,15 @@ pub(super) fn single(args: &CompareArgs, profile: &Profile, seed: u64, begun: In
 /// primary claims.
 pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>) -> Result<Outline> {
     ensure_free(args).map_err(Usage::from)?;
-    let Selection { specs, mut dropped, primary } = Selection::of(&args.cells).map_err(Usage::from)?;
     let arms = full_arms(args).map_err(Usage::from)?;
+    let Selection { specs, mut dropped, primary } =
+        Selection::of(&args.cells, &arms, &args.host).map_err(Usage::from)?;
     let contestants: Vec<Arm> = arms.iter().filter(|arm| !arm.is_control()).cloned().collect();
     let main_arms = if primary.is_some() { &arms } else { &contestants };
     args.blocks.map(|blocks| requested(blocks, main_arms)).transpose().map_err(Usage::from)?;
     let (pilot, rates) = match pilot {
         _ if !specs.iter().any(Spec::has_load) => (Vec::new(), Rates::default()),
-        pilot => rates(args, &arms, seed, pilot)?,
+        pilot => rates(args, &arms, &specs, seed, pilot)?,
     };
     let (cells, not_carried) = Full::new(args, arms, rates, primary.is_some(), seed).cells(&specs);
     dropped.extend(not_carried);
@@ -148,19 +150,35 @@ fn full_arms(args: &CompareArgs) -> Result<Vec<Arm>> {
 fn rates(
     args: &CompareArgs,
     arms: &[Arm],
+    specs: &[Spec],
     seed: u64,
     pilot: Option<Vec<PilotEntry>>,
 ) -> Result<(Vec<PilotEntry>, Rates)> {
+    let with_work = |slowest| match specs.iter().find(|spec| spec.of == Whole::FastestWithWork) {
+        Some(spec) => pilot::climb_with_work(args, arms, &spec.service.work, slowest, seed),
+        None => Ok(Vec::new()),
+    };
     if let Some(rate) = &args.rate {
-        return Ok((Vec::new(), Rates { slowest: Some(rate.extremes_per_sec().1), reached: None }));
+        let slowest = rate.extremes_per_sec().1;
+        let pilot = pilot.map_or_else(|| with_work(slowest), Ok)?;
+        let fastest_with_work = pilot::fastest_with_work(&pilot);
+        return Ok((pilot, Rates { slowest: Some(slowest), reached: None, fastest_with_work }));
     }
+    let none = "every server declares a clause: there is nothing to take fractions of";
     let pilot = match pilot {
         Some(pilot) => pilot,
-        None => pilot::climb(args, arms, seed)?,
+        None => {
+            let mut pilot = pilot::climb(args, arms, seed)?;
+            let slowest = pilot::slowest(&pilot).context(none)?;
+            pilot.extend(with_work(slowest)?);
+            pilot
+        }
     };
-    let slowest =
-        pilot::slowest(&pilot).context("every server declares a clause: there is nothing to take fractions of")?;
-    let rates = Rates { slowest: Some(slowest), reached: pilot::reached(&pilot) };
+    let rates = Rates {
+        slowest: Some(pilot::slowest(&pilot).context(none)?),
+        reached: pilot::reached(&pilot),
+        fastest_with_work: pilot::fastest_with_work(&pilot),
+    };
     Ok((pilot, rates))
 }
 
@@ -177,6 +195,7 @@ fn ensure_free(args: &CompareArgs) -> Result<()> {
         ("--payload", args.payload != Payloads::one(64)),
         ("--pacing", host.pacing != PacingChoice::Auto),
         ("--placement", host.placement != PlacementKind::Split),
+        ("--work, --handshake and --idle-timeout", args.service.service().features().next().is_some()),
     ];
     for (option, is_chosen) in chosen {
         ensure!(!is_chosen, "--profile full varies this itself: leave {option} out");

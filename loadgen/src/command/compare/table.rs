@@ -8,8 +8,7 @@ use protocol::{Service, work::Work};
 use super::cells::ms;
 use crate::{
     judge::primary::FLOOR,
-    observe,
-    plan::{Cohorts, PacingChoice, PlacementKind, Windows},
+    plan::{Cohorts, HostArgs, PacingChoice, PlacementKind, Windows, cores_for_server},
 };
 
 /// The connections of the pilot, and of every load that does not vary them.
@@ -23,8 +22,9 @@ const SWEEP_PERCENT: u64 = 30;
 pub(super) struct Spec {
     pub(super) name: &'static str,
     pub(super) weight: Weight,
-    /// Of the rate that the slowest server sustains.
     pub(super) percent: u64,
+    /// What the percentage is taken of.
+    pub(super) of: Whole,
     pub(super) connections: u32,
     pub(super) payload_bytes: usize,
     pub(super) windows: Windows,
@@ -33,10 +33,24 @@ pub(super) struct Spec {
     pub(super) service: Service,
     pub(super) pacing: PacingChoice,
     pub(super) placement: PlacementKind,
-    /// A server that runs beside the contestants.
-    pub(super) beside: Option<&'static str>,
-    /// What there has to be that not every host or server has.
+    /// Servers of this project that run beside the contestants, where this build has them.
+    pub(super) beside: &'static [&'static str],
+    /// The only servers of this project that are asked the question, whoever the contestants are; empty for all. Guests
+    /// are always asked.
+    pub(super) only: &'static [&'static str],
+    /// CPUs of the server, each on a core of its own; `None` for those of the command line.
+    pub(super) server_cpus: Option<usize>,
+    /// What there has to be that not every host has.
     pub(super) needs: Option<Need>,
+}
+
+/// What a load's rate is a percentage of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// What the slowest server sustains in the pilot; of a load with work, what it can be expected to sustain with it.
+    Slowest,
+    /// What the fastest server sustains in a pilot with the work of this load, so that all reach their limits.
+    FastestWithWork,
 }
 
 /// How many blocks a load is worth.
@@ -50,33 +64,29 @@ pub(super) enum Weight {
     Idle,
 }
 
-/// Something that a load needs.
+/// Something that a load needs of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Servers that work on each message.
-    Work,
-    /// Servers that shake hands.
-    Handshake,
-    /// So many CPUs for the server.
+    /// So many CPUs for the server, apart from the generator's.
     ServerCpus(usize),
     /// Server and generator in networks of their own.
     Namespaces,
 }
 
 impl Need {
-    /// Why it is not there: no server and no host has any of these yet.
-    pub(super) fn unmet(self) -> String {
-        let cpus = observe::available_cpus().len();
+    /// Why it is not there; `None` if it is.
+    pub(super) fn unmet(self, host: &HostArgs) -> Option<String> {
         match self {
-            Self::Work => "needs --work, which no server has yet".to_owned(),
-            Self::Handshake => "needs --handshake, which no server has yet".to_owned(),
-            Self::ServerCpus(needed) if cpus <= needed => {
-                format!("needs {needed} CPUs for the server beside the generator; this host has {cpus}")
+            Self::ServerCpus(_) if host.server_cpus.is_some() || host.loadgen_cpus.is_some() => {
+                Some("chooses the CPUs itself: leave --server-cpus and --loadgen-cpus out".to_owned())
             }
-            Self::ServerCpus(_) => {
-                "needs a worker of every server on each CPU, which full does not place yet".to_owned()
-            }
-            Self::Namespaces => "needs network namespaces, which loadgen does not set up yet".to_owned(),
+            Self::ServerCpus(needed) => match cores_for_server(needed, host.threads) {
+                Ok(_) => None,
+                Err(has) => Some(format!(
+                    "needs {needed} cores for the server beside the generator's; this host has {has} cores"
+                )),
+            },
+            Self::Namespaces => Some("needs network namespaces, which loadgen does not set up yet".to_owned()),
         }
     }
 }
@@ -99,6 +109,7 @@ const fn spec(name: &'static str, percent: u64) -> Spec {
         name,
         weight: Weight::Sweep,
         percent,
+        of: Whole::Slowest,
         connections: CONNECTIONS,
         payload_bytes: 64,
         windows: load(500),
@@ -107,7 +118,9 @@ const fn spec(name: &'static str, percent: u64) -> Spec {
         service: PLAIN,
         pacing: PacingChoice::Auto,
         placement: PlacementKind::Split,
-        beside: None,
+        beside: &[],
+        only: &[],
+        server_cpus: None,
         needs: None,
     }
 }
@@ -136,17 +149,38 @@ const fn ticking(name: &'static str, connections: u32, length: u64) -> Spec {
     Spec { status_interval: ms(1_000), ..silent(name, connections, length) }
 }
 
-const fn needing(need: Need, base: Spec) -> Spec {
-    Spec { needs: Some(need), ..base }
+const fn us(us: u64) -> Duration {
+    Duration::from_micros(us)
 }
 
-const fn working(name: &'static str, percent: u64) -> Spec {
-    needing(Need::Work, spec(name, percent))
+/// The client sleeps, as in the load of the primary claims on CPU, which is the one without work.
+const fn working(name: &'static str, work: Duration) -> Spec {
+    Spec { service: Service::working(Work::each(work)), pacing: PacingChoice::Timer, ..spec(name, 50) }
 }
 
+const fn rung(name: &'static str, percent: u64) -> Spec {
+    let service = Service::working(Work::each(us(20)));
+    Spec { of: Whole::FastestWithWork, service, windows: load(400), ..spec(name, percent) }
+}
+
+/// The load runs without and with them.
 const fn storm(name: &'static str, churn_per_sec: f64) -> Spec {
     let cohorts = Cohorts { churn_per_sec, ..NO_COHORTS };
-    needing(Need::Handshake, Spec { cohorts, ..spec(name, 10) })
+    let service = Service { handshake: Some(ms(1_000)), ..PLAIN };
+    Spec { cohorts, service, ..spec(name, 10) }
+}
+
+/// With work, since without any the generator would be the limit of the drain, not several CPUs.
+const fn scale(name: &'static str, cpus: usize, needed: usize) -> Spec {
+    Spec {
+        service: Service::working(Work::each(us(20))),
+        windows: Windows { drain_bursts: 12, ..load(200) },
+        beside: &["mio-multi", "tokio-per-core"],
+        only: &["mio", "threads", "tokio"],
+        server_cpus: Some(cpus),
+        needs: Some(Need::ServerCpus(needed)),
+        ..spec(name, 50)
+    }
 }
 
 /// The load of the primary claims on latency, idle CPU and throughput.
@@ -190,7 +224,7 @@ pub(super) const TABLE: [Spec; 46] = [
     // one is out: the server sends as fast as it can.
     Spec { connections: 4_000, windows: idle(500), status_interval: ms(10), ..spec("fan-out", 1) },
     // The loads of the scorecard.
-    Spec { connections: 1, beside: Some(FLOOR), ..spec("floor", 10) },
+    Spec { connections: 1, beside: &[FLOOR], ..spec("floor", 10) },
     // 260 ticks in each window: in 12 blocks 30 of them lie beyond the p99.
     Spec {
         windows: Windows { idle: ms(2_600), ..load(2_600) },
@@ -210,27 +244,39 @@ pub(super) const TABLE: [Spec; 46] = [
     ticking("idle-1000", 1_000, 2_000),
     silent("idle-1000-silent", 1_000, 1_000),
     // From which work on does the model no longer matter?
-    working("work-2us", 50),
-    working("work-5us", 50),
-    working("work-10us", 50),
-    working("work-20us", 50),
-    working("work-50us", 50),
+    working("work-2us", us(2)),
+    working("work-5us", us(5)),
+    working("work-10us", us(10)),
+    working("work-20us", us(20)),
+    working("work-50us", us(50)),
     // Work that brings every server to its limit within the generator's reach.
-    working("work-20us-rate-50", 50),
-    working("work-20us-rate-70", 70),
-    working("work-20us-rate-85", 85),
-    working("work-20us-rate-100", 100),
-    working("work-20us-rate-115", 115),
-    // A rare message that needs long: enough of them in each window.
-    Spec { windows: load(2_000), ..working("heavy-tail", 10) },
-    storm("storm-100", 100.0),
+    rung("work-20us-rate-50", 50),
+    rung("work-20us-rate-70", 70),
+    rung("work-20us-rate-85", 85),
+    rung("work-20us-rate-100", 100),
+    rung("work-20us-rate-115", 115),
+    // A rare message that needs long: a few of them in each window, and enough light ones beyond their p99.
+    Spec {
+        service: Service::working(Work::each(us(2)).with_share(2_000, ms(20))),
+        windows: load(2_000),
+        // On one CPU the others are like these.
+        only: &["mio", "threads", "tokio"],
+        beside: &["tokio-block-in-place"],
+        ..spec("heavy-tail", 10)
+    },
+    // In 12 blocks 36 connections lie beyond the p95, and too few beyond the p99.
+    Spec { windows: load(600), ..storm("storm-100", 100.0) },
     storm("storm-1000", 1_000.0),
     storm("storm-5000", 5_000.0),
     // One CPU is where the others begin: it says nothing alone.
-    needing(Need::ServerCpus(2), spec("scale-1", 50)),
-    needing(Need::ServerCpus(2), spec("scale-2", 50)),
-    needing(Need::ServerCpus(4), spec("scale-4", 50)),
-    needing(Need::Namespaces, Spec { windows: Windows { idle: ms(500), ..load(500) }, ..spec("veth", SWEEP_PERCENT) }),
+    scale("scale-1", 1, 2),
+    scale("scale-2", 2, 2),
+    scale("scale-4", 4, 4),
+    Spec {
+        windows: Windows { idle: ms(500), ..load(500) },
+        needs: Some(Need::Namespaces),
+        ..spec("veth", SWEEP_PERCENT)
+    },
 ];
 
 impl Spec {
@@ -298,8 +344,19 @@ mod tests {
 
     #[test]
     fn a_need_that_is_not_met_is_said_with_what_there_is() {
-        let cpus = observe::available_cpus().len();
-        let why = Need::ServerCpus(cpus).unmet();
-        assert_eq!(why, format!("needs {cpus} CPUs for the server beside the generator; this host has {cpus}"));
+        let host = HostArgs::standard(PacingChoice::Auto, PlacementKind::Split);
+        let why = Need::ServerCpus(100_000).unmet(&host).unwrap();
+        assert!(why.starts_with("needs 100000 cores for the server beside the generator's; this host has "), "{why}");
+        let named = HostArgs { server_cpus: Some("0".parse().unwrap()), ..host };
+        let why = Need::ServerCpus(1).unmet(&named).unwrap();
+        assert!(why.contains("leave --server-cpus"), "{why}");
+    }
+
+    #[test]
+    fn a_cell_of_work_is_called_by_its_work() {
+        for spec in TABLE.iter().filter(|spec| spec.name.starts_with("work-")) {
+            let work = spec.service.work.to_string();
+            assert!(spec.is_meant(&format!("work-{work}")), "{} has {work}", spec.name);
+        }
     }
 }

@@ -3,6 +3,10 @@ use crate::record::{BriefLatency, Latency, Outcome, Validity};
 
 const BLOCKS: u64 = 12;
 
+const NONE: &BTreeMap<String, u64> = &BTreeMap::new();
+
+const UNCOUNTED: SourceLines<'static> = SourceLines { logic: NONE, regions: &BTreeMap::new() };
+
 fn row(cell: &str, block: u64, arm: &str) -> Row {
     Row { cell: Some(cell.to_owned()), block, arm: arm.to_owned(), ..Row::default() }
 }
@@ -14,13 +18,14 @@ fn cell(name: &str, of_block: impl Fn(u64, Row) -> Row) -> Vec<Row> {
 
 /// The scorecard of mio.
 fn card(rows: &[Row]) -> Vec<RuleSection> {
-    scorecard(rows, &["mio".to_owned()], &BTreeMap::from([("mio".to_owned(), 320)]))
+    let logic = BTreeMap::from([("mio".to_owned(), 320)]);
+    scorecard(rows, &["mio".to_owned()], &SourceLines { logic: &logic, regions: &BTreeMap::new() })
 }
 
 /// The outcome of the only rule that the rows have values for.
 fn outcome(rows: &[Row]) -> RuleOutcome {
     // The lines of logic are known without a row.
-    let card = scorecard(rows, &["mio".to_owned()], &BTreeMap::new());
+    let card = scorecard(rows, &["mio".to_owned()], &UNCOUNTED);
     let [section] = &card[..] else { panic!("one section: {card:?}") };
     section.outcomes[0]
 }
@@ -52,7 +57,7 @@ fn rows() -> Vec<Row> {
 #[test]
 fn a_rule_has_an_outcome_for_each_server() {
     let arms = ["mio".to_owned(), "tokio".to_owned()];
-    let card = scorecard(&rows(), &arms, &BTreeMap::new());
+    let card = scorecard(&rows(), &arms, &UNCOUNTED);
     let expected = [RuleOutcome::Satisfied, RuleOutcome::Violated];
     assert_eq!(card[0].outcomes, expected, "one thread and two");
     assert!(matches!(card[1].rule, Rule::NoAddedLatency { .. }), "there are no values for rule 2: {card:?}");
@@ -249,6 +254,25 @@ fn memory_per_connection_is_the_slope_from_one_connection_to_the_largest_number(
     let rows = [rows, ten_thousand].concat();
     assert_eq!(numbers(&card(&rows)[0])[..3], [1_500.0, 600.0, 320.0]);
     assert_eq!(values(&card(&one)[0])[..2], [RuleValue::Unknown; 2]);
+}
+
+#[test]
+fn the_lines_that_an_option_needs_stand_below_all_lines() {
+    let of_mio = |lines: u64| BTreeMap::from([("mio".to_owned(), lines)]);
+    let regions = BTreeMap::from([("handshake".to_owned(), of_mio(44)), ("idle timeout".to_owned(), BTreeMap::new())]);
+    let lines = SourceLines { logic: &of_mio(320), regions: &regions };
+    let rows = cell("rate-50", |_, row| Row { response_in_fanout_ns: Latency::default(), ..row });
+    let card = scorecard(&rows, &["mio".to_owned()], &lines);
+    let shown = card[0].lines.iter().filter(|line| line.name.contains("lines") || line.name.contains("of these"));
+    let shown: Vec<(&str, RuleValue)> = shown.map(|line| (line.name.as_str(), line.values[0])).collect();
+    assert_eq!(
+        shown,
+        [
+            ("lines of logic", RuleValue::Number(320.0)),
+            ("  of these for the handshake", RuleValue::Number(44.0)),
+            ("  of these for the idle timeout", RuleValue::Unknown),
+        ]
+    );
 }
 
 #[test]

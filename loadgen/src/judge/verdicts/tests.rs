@@ -247,3 +247,26 @@ fn the_latency_claims_of_arms_that_were_not_sent_to_alike_are_flagged() {
     let alike = flagged([90_000; 3]);
     assert!(alike.pairs.iter().all(|pair| pair.lag.is_none()), "however long it is");
 }
+
+#[test]
+fn beside_heavy_messages_the_p99_of_the_light_ones_is_compared() {
+    let row = |block: u64, arm: &str, us: u64| Row {
+        cell: Some("heavy-tail".to_owned()),
+        block,
+        arm: arm.to_owned(),
+        response_ns: Latency { p50: Some(30_000), p90: Some(40_000), p99: Some(30_000_000), ..Latency::default() },
+        response_light_ns: Latency { p50: Some(30_000), p99: Some(us * 1_000 + block), ..Latency::default() },
+        echoed_count: Some(3_400),
+        server_cpu_ns_load: Some(3_400 * 52_000 + block),
+        ..Row::default()
+    };
+    let rows: Vec<Row> = (1..=12).flat_map(|n| [row(n, "mio", 20_000), row(n, "threads", 4_000)]).collect();
+    let pairs = explore(&rows, &["mio", "threads"].map(str::to_owned), "heavy-tail");
+    assert_eq!(pairs.iter().map(|pair| pair.metric.name).collect::<Vec<_>>(), ["light p99", "CPU per message"]);
+    let light = pairs[0].comparison().unwrap();
+    assert!((light.estimate - 5.0).abs() < 0.01, "{light:?}");
+    assert_eq!(pairs[0].claim(), Some(Verdict::Higher), "mio against threads");
+    let few: Vec<Row> = rows.into_iter().map(|row| Row { echoed_count: Some(200), ..row }).collect();
+    let pairs = explore(&few, &["mio", "threads"].map(str::to_owned), "heavy-tail");
+    assert!(pairs[0].comparison().is_none(), "24 messages lie beyond");
+}

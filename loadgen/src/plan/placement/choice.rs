@@ -61,6 +61,18 @@ impl<'a> Cores<'a> {
         self.nearest(&[], threads + 1).into_iter().take(1).map(|core| core[0]).collect()
     }
 
+    /// So many CPUs for a server, each on a core of its own, with a core for each of so many threads of the generator near
+    /// them; else the number of cores.
+    pub(super) fn for_server(&self, count: usize, threads: usize) -> Result<Vec<usize>, usize> {
+        let cores = self.nearest(&[], count + threads);
+        if cores.len() < count + threads {
+            return Err(self.cores.len());
+        }
+        let mut cpus: Vec<usize> = cores.into_iter().take(count).map(|core| core[0]).collect();
+        cpus.sort_unstable();
+        Ok(cpus)
+    }
+
     /// So many CPUs beside those that the other side has: one of each core. With fewer cores, further CPUs of those; if
     /// there is no other core, those that the other side leaves of its own; if there are none, some of the other side's.
     pub(super) fn beside(&self, others: &[usize], count: usize) -> Vec<usize> {

@@ -261,3 +261,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_server_of_several_cpus_has_a_core_for_each_and_leaves_the_generator_its_own() {
+    let cores = |host: &str, count, threads| {
+        let Recorded { topology, available, quota } = recorded(host);
+        cores_on(&Host { available, quota, topology: &topology }, count, threads)
+    };
+    assert_eq!((cores("vm-2", 1, 1), cores("vm-2", 2, 1)), (Ok(vec![0]), Err(2)));
+    assert_eq!(cores("smt-far", 4, 1), Err(4), "hardware threads are no cores");
+    for count in 1..=3 {
+        let cpus = cores("smt-far", count, 1).unwrap();
+        let request =
+            PlacementRequest { server_cpus: Some(cpus.clone()), ..request(PlacementKind::Split, PacingChoice::Auto) };
+        let Placed { placement, flags, .. } = placed(&request, "smt-far");
+        assert_eq!((cpus.len(), placement.loadgen_cpus.len(), flags), (count, 1, Vec::new()));
+    }
+}

@@ -14,6 +14,7 @@ use super::{
         claims::{sentence, withheld},
         head,
         notes::{self, limit, note},
+        work::break_even,
     },
 };
 use crate::{
@@ -157,7 +158,11 @@ fn figures(report: &Report) -> Markup {
 fn loads(report: &Report) -> Markup {
     html! {
         @for loads in &report.loads { (table(loads)) }
-        ul { @for line in notes::LOADS.lines() { li { (line) } } }
+        @if !report.break_evens.is_empty() { p { @for (index, pair) in report.break_evens.iter().enumerate() {
+            @if index > 0 { br; }
+            (toned(&break_even(pair)))
+        } } }
+        ul { @for note in &report.load_notes { @for line in notes::load(*note).lines() { li { (line) } } } }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Sessions of several loads: medians and claims under each of them.
 
-use super::tables::{Cell, Table, TableRow, usable_values};
+use super::{
+    services,
+    tables::{Cell, Table, TableRow, usable_values},
+};
 use crate::{
     judge::{
         counted::of_cell,
@@ -8,7 +11,7 @@ use crate::{
         verdicts::{PairComparison, explore},
     },
     plan::units::show_count,
-    record::{CellRecord, Outcome, Row},
+    record::{CellRecord, Outcome, PlanRecord, Row},
     report::session::JudgedSession,
     stats::quantile,
 };
@@ -25,6 +28,7 @@ const FAN_OUT: &str = "fan-out";
 /// The claims under a load that is not a primary one, a family of their own.
 pub(in crate::report) struct SecondaryFamily {
     pub(in crate::report) cell: String,
+    pub(in crate::report) plan: PlanRecord,
     pub(in crate::report) rate_per_sec: f64,
     pub(in crate::report) pairs: Vec<PairComparison>,
 }
@@ -32,6 +36,7 @@ pub(in crate::report) struct SecondaryFamily {
 /// A cell in which messages are sent.
 struct LoadedCell<'a> {
     name: &'a str,
+    plan: &'a PlanRecord,
     /// Without the control.
     arms: Vec<String>,
     rate_per_sec: f64,
@@ -56,7 +61,7 @@ pub(super) fn tables(session: &JudgedSession) -> Vec<Table> {
         columns: columns.clone(),
         rows: cells.iter().map(|cell| line(cell, value)).collect(),
     };
-    SHOWN.into_iter().map(table).chain(fan_out(session)).collect()
+    SHOWN.into_iter().map(table).chain(fan_out(session)).chain(services::tables(session)).collect()
 }
 
 /// How many status lines per second each server delivers, if every tick is due before the last one is out.
@@ -76,6 +81,7 @@ pub(in crate::report) fn secondary(session: &JudgedSession) -> Vec<SecondaryFami
     let others = loaded(session).into_iter().filter(|cell| primary.latency != cell.name && primary.cpu != cell.name);
     let family = |cell: LoadedCell<'_>| SecondaryFamily {
         cell: cell.name.to_owned(),
+        plan: cell.plan.clone(),
         rate_per_sec: cell.rate_per_sec,
         pairs: explore(&cell.rows, &cell.arms, cell.name),
     };
@@ -92,13 +98,13 @@ fn loaded(session: &JudgedSession) -> Vec<LoadedCell<'_>> {
     let cells = session.metadata.configuration.cells.iter();
     let loaded = cells.filter_map(|record| {
         let (rate_per_sec, rows) = cell(record)?;
-        Some(LoadedCell { name: &record.cell, arms: contestants(&record.arms), rate_per_sec, rows })
+        Some(LoadedCell { name: &record.cell, plan: &record.plan, arms: contestants(&record.arms), rate_per_sec, rows })
     });
     loaded.collect()
 }
 
 /// The median of an arm; if it failed or was saturated in some blocks, their number.
-fn median(rows: &[&Row], arm: &str, value: Metric) -> Cell {
+pub(super) fn median(rows: &[&Row], arm: &str, value: Metric) -> Cell {
     let own: Vec<&&Row> = rows.iter().filter(|row| row.arm == arm).collect();
     for outcome in [Outcome::Failed, Outcome::Saturated] {
         let trials = own.iter().filter(|row| row.outcome == outcome).count();

@@ -3,6 +3,7 @@
 
 mod loads;
 mod quantities;
+mod services;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,16 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use self::{
     loads::{SecondaryFamily, secondary},
     quantities::{FIGURES, Quantity},
+    services::LoadNote,
     tables::{Cell, Table, TableRow},
 };
 use super::{pictures::Picture, session::JudgedSession};
 use crate::{
     judge::{
         blocks::BlockCount,
+        break_even::BreakEven,
         counted::of_cell,
         metrics::{contestants, idle_cpu_us_per_sec, idle_wakeups_per_sec},
         power::{Power, powers},
-        scorecard::{Rule, RuleSection, RuleValue, scorecard},
+        scorecard::{Rule, RuleSection, RuleValue, SourceLines, scorecard},
         shift::{Shift, shifts},
         verdicts::{ControlResult, Judgement, PairComparison, WithheldReason},
     },
@@ -50,6 +53,10 @@ pub(super) struct Report {
     pub(super) notes: Vec<Note>,
     /// A table per quantity, of the medians under every load; none if there is only one load.
     pub(super) loads: Vec<Table>,
+    /// What has to be known to read them.
+    pub(super) load_notes: Vec<LoadNote>,
+    /// From how much work on servers need the same CPU time; none if no claim is made.
+    pub(super) break_evens: Vec<BreakEven>,
     /// The claims under the other loads; none if no claim is made.
     pub(super) secondary: Vec<SecondaryFamily>,
     pub(super) limits: Vec<Limit>,
@@ -162,7 +169,8 @@ impl Report {
         let loads = if several_loads { loads::tables(session) } else { Vec::new() };
         let explores = matches!(withheld, None | Some(WithheldReason::Exploratory));
         let secondary = if several_loads && explores { loads::secondary(session) } else { Vec::new() };
-        let rules = scorecard(&session.rows, &arms, &metadata.logic_lines);
+        let lines = SourceLines { logic: &metadata.logic_lines, regions: &metadata.region_lines };
+        let rules = scorecard(&session.rows, &arms, &lines);
         Self {
             session_id: metadata.session_id.clone(),
             origin: Origin {
@@ -183,6 +191,8 @@ impl Report {
             figures: quantities::figures(session),
             notes: notes(session),
             loads,
+            load_notes: services::notes(session),
+            break_evens: if several_loads && explores { services::work(session) } else { Vec::new() },
             secondary,
             limits: limits(session),
             command: metadata.command.join(" "),

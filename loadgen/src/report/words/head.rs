@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reasons;
+use super::{reasons, work::with_service};
 use crate::{
     judge::{
         power::{Power, Resolution, resolves},
@@ -45,7 +45,11 @@ fn configuration(plan: Option<&PlanRecord>) -> Vec<Text> {
     };
     let client = if plan.pacing == Pacing::Spin { "spins" } else { "sleeps" };
     vec![
-        format!("{} connections, {} messages, {load}; status {status}", plan.connections, plan.payloads).into(),
+        with_service(
+            format!("{} connections, {} messages, {load}; status {status}", plan.connections, plan.payloads),
+            plan,
+        )
+        .into(),
         format!(
             "{} placement: server on CPUs {:?}, as many workers; the client {client}",
             plan.placement.name(),
@@ -61,14 +65,17 @@ fn pilot(pilot: &[PilotEntry]) -> Vec<Text> {
         let by_server = matches!(entry.ended_by, EndedBy::Saturated | EndedBy::Failed);
         format!("{} {}{}", entry.arm, if by_server { "" } else { ">= " }, show_count(entry.rate_per_sec))
     };
-    let found: Vec<String> = pilot.iter().map(found).collect();
-    if found.is_empty() {
-        return Vec::new();
-    }
-    vec![
-        "sustained in the pilot, messages/s (>=: limited by the generator):".into(),
-        format!("  {}", found.join(", ")).into(),
-    ]
+    let works: Vec<&Option<String>> =
+        pilot.chunk_by(|one, other| one.work == other.work).map(|it| &it[0].work).collect();
+    let lines = |work: &Option<String>| {
+        let with = work.as_ref().map_or_else(String::new, |work| format!(" with {work} of work"));
+        let found: Vec<String> = pilot.iter().filter(|entry| entry.work == *work).map(found).collect();
+        [
+            format!("sustained in the pilot{with}, messages/s (>=: limited by the generator):").into(),
+            format!("  {}", found.join(", ")).into(),
+        ]
+    };
+    works.into_iter().flat_map(lines).collect()
 }
 
 fn validity(head: &Head) -> Vec<Text> {
@@ -189,5 +196,5 @@ pub(in crate::report) fn conditions(plan: Option<&PlanRecord>) -> String {
         1 => "1 worker".to_owned(),
         count => format!("{count} workers"),
     };
-    format!("{} placement, {workers}, {} pacing", plan.placement.name(), plan.pacing.name())
+    with_service(format!("{} placement, {workers}, {} pacing", plan.placement.name(), plan.pacing.name()), plan)
 }

@@ -6,3 +6,4 @@ pub(super) mod head;
 pub(super) mod notes;
 pub(in crate::report) mod reasons;
 pub(super) mod throughput;
+pub(super) mod work;

@@ -5,7 +5,7 @@ use crate::{
         primary::{ALPHA, FLOOR, MARGIN},
         scorecard::{ADDED_SHARE, DRIFT_PPB, IDLE_CPU_US, IDLE_WAKEUPS, LATENESS_NS, Rule},
     },
-    report::model::{Limit, Note},
+    report::model::{Limit, LoadNote, Note},
 };
 
 /// A note, without the last end of a line.
@@ -23,13 +23,31 @@ pub(in crate::report) fn note(note: &Note) -> String {
 }
 
 /// How to read the loads.
-pub(in crate::report) const LOADS: &str = "\
-medians over blocks; sat. 3/15: saturated in 3 of 15 blocks, no claim
-rate-N: N % of --rate, or of what the slowest server sustained in the pilot
-cpu: rate-50 with a sleeping client; shared: no CPU pinning
-connections-10000: as many status lines as messages, CPU/message includes both
-stuck: with four slow readers
-";
+pub(in crate::report) fn load(note: LoadNote) -> &'static str {
+    match note {
+        LoadNote::Basics => {
+            "medians over blocks; sat. 3/15: saturated in 3 of 15 blocks, no claim\n\
+             rate-N: N % of --rate, or of what the slowest server sustained in the pilot\n\
+             cpu: rate-50 with a sleeping client; shared: no CPU pinning\n\
+             connections-10000: as many status lines as messages, CPU/message includes both\n\
+             stuck: with four slow readers\n"
+        }
+        LoadNote::Work => {
+            "work-N: N of CPU time for each message, with a client that sleeps, at 50 % of\n\
+             what the slowest server can be expected to sustain with it\n\
+             work-N-rate-M: M % of what the fastest one sustained with it in the pilot\n"
+        }
+        LoadNote::Heavy => {
+            "heavy-tail: one message in 500 costs 20 ms; light p99: of all the others\n\
+             (with one thread they wait for it, with several the scheduler decides)\n"
+        }
+        LoadNote::Handshake => {
+            "storm-N: N connections/s that come, shake hands, have one message echoed and go\n\
+             CPU/connection: by how much CPU time grows with them, least squares over cells\n"
+        }
+        LoadNote::Scale => "scale-N: the server has N CPUs and as many workers, and 20us of work per message\n",
+    }
+}
 
 /// How to read the scorecard.
 pub(in crate::report) const SCORECARD: &str =
