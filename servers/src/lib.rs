@@ -250,3 +250,8 @@ pub struct Config {
     /// What it does beside echoing and broadcasting. A server is never asked for what it lacks.
     pub service: Service,
 }
+
+/// The sketches of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
