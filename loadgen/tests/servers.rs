@@ -24,7 +24,7 @@ impl Drop for Killed {
 
 /// A server with this stderr, started by a shell after `setup`.
 fn start(name: &str, shell: &str, stderr: Stdio) -> Killed {
-    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --status-interval 10ms");
+    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --workers 2 --status-interval 10ms");
     let executable = env!("CARGO_BIN_EXE_loadgen");
     let mut command = Command::new("sh");
     command.args(["-c", &serve, executable]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
