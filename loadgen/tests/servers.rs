@@ -28,7 +28,7 @@ fn start(name: &str, shell: &str, stderr: Stdio) -> Killed {
 }
 
 fn start_with_interval(interval: &str, name: &str, shell: &str, stderr: Stdio) -> Killed {
-    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --status-interval {interval}");
+    let serve = format!("{shell} exec \"$0\" serve {name} --addr 127.0.0.1:0 --workers 2 --status-interval {interval}");
     let executable = env!("CARGO_BIN_EXE_loadgen");
     let mut command = Command::new("sh");
     command.args(["-c", &serve, executable]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);

@@ -38,7 +38,7 @@ pub struct ServeArgs {
     #[arg(long, default_value = "16000", value_name = "N", value_parser = max_connections)]
     pub max_connections: NonZeroUsize,
 
-    /// Number of worker threads (tokio) [default: one per CPU of this process]
+    /// Number of worker threads (tokio, tokio-per-core, mio-multi) [default: one per CPU of this process]
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
