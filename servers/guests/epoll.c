@@ -149,7 +149,7 @@ static void end_of_input(struct connection *connection) {
     forget(held);
 }
 
-/* Writes pending output and then `input`; if the socket is full, keeps the rest and sets `blocked`. False on an error. */
+/* Writes pending output, then `input`; if the socket is full, keeps the rest and sets `blocked`. False on an error. */
 static bool flush(struct connection *connection, const unsigned char *input, size_t length) {
     connection->blocked = false;
     for (;;) {
@@ -431,8 +431,8 @@ static void stop(void) {
     server.look_at = now() + LINGER_PAUSE;
     close(server.listener);
     server.has_clients = false;
-    for (struct connection *one = server.line ? server.reached : NULL; one && one->serial < server.before; one = one->next)
-        counters.statuses_dropped_at_eof++; /* the fan-out counts it and will not reach it */
+    struct connection *awaited = server.line ? server.reached : NULL; /* counted by a fan-out that ends here (B1) */
+    for (; awaited && awaited->serial < server.before; awaited = awaited->next) counters.statuses_dropped_at_eof++;
     forget(&server.line);
     for (struct connection *one = server.open.first, *next; one; one = next) {
         next = one->next;
@@ -553,7 +553,8 @@ static uint64_t number(const char *text, const char *wanted) {
 static void register_source(int *source) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
     if (source == &server.listener) event.events |= EPOLLET;
-    if (*source < 0 || epoll_ctl(server.epoll, EPOLL_CTL_ADD, *source, &event) != 0) die(1, "cannot start", strerror(errno));
+    if (*source < 0 || epoll_ctl(server.epoll, EPOLL_CTL_ADD, *source, &event) != 0)
+        die(1, "cannot start", strerror(errno));
 }
 
 static void announce(void) {
@@ -572,7 +573,7 @@ int main(int argc, char **argv) {
     server.start = now();
     if (argc > 4) die(2, argv[4], "usage: epoll-c [ADDR:PORT [STATUS_INTERVAL_MS [MAX_CONNECTIONS]]]");
     server.interval = MS * (argc > 2 ? number(argv[2], "write a number of milliseconds, 0 for no statuses") : 5000);
-    if (server.interval && server.interval < 10 * MS) die(2, argv[2], "too short; write 10 or more, or 0 for no statuses");
+    if (server.interval && server.interval < 10 * MS) die(2, argv[2], "too short; write at least 10, or 0 for none");
     server.places = argc > 3 ? number(argv[3], "write a number of connections") : 16000;
     if (server.places == 0) die(2, argv[3], "write 1 or more connections");
 
