@@ -249,6 +249,7 @@ impl Connection {
         }
         Ok(false)
     }
+
     /// Takes input to be sent next, which is worked on; returns its cost.
     fn next_input(&mut self, io: &mut Io) -> Duration {
         if !self.rest.is_empty() {
