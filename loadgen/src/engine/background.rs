@@ -127,6 +127,17 @@ impl BackgroundClients {
         self.behaviour.next_due_ns = self.find_next_due_ns();
     }
 
+    /// Opens no further connection of the churn.
+    pub(crate) fn end_churn(&mut self) {
+        self.behaviour.churn_next_ns = None;
+        self.behaviour.next_due_ns = self.find_next_due_ns();
+    }
+
+    /// Whether a connection of the churn is open.
+    pub(crate) fn has_churn(&self) -> bool {
+        self.clients[self.slow_readers()..].iter().any(Option::is_some)
+    }
+
     /// Closes every connection.
     pub(crate) fn stop(&mut self) {
         self.behaviour.churn_next_ns = None;

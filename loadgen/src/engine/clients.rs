@@ -264,7 +264,7 @@ impl<B: Behaviour> Clients<B> {
         let (behaviour, state, stage) = (&mut self.behaviour, &mut client.state, client.stage);
         let mut is_corrupt = false;
         let report = |found, now_ns| {
-            is_corrupt |= found == Found::Corrupt;
+            is_corrupt |= matches!(found, Found::Corrupt);
             behaviour.on_found(stage, state, found, now_ns);
         };
         let received = client.connection.verify(&mut self.writer, input, now_ns, report);

@@ -199,7 +199,10 @@ impl Connection {
                 Some(stamps) => stamps.read(&self.stream, buffer),
             };
             match read {
-                Ok(0) => return Err(EndCause::Closed("the server closed the connection".to_owned())),
+                Ok(0) => {
+                    let when = if self.greeting.is_some() { " in the handshake" } else { "" };
+                    return Err(EndCause::Closed(format!("the server closed the connection{when}")));
+                }
                 Ok(count) => break count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -71,6 +71,9 @@ use crate::{observe, plan::Pacing};
 /// How much later than now an open loop begins, so that every thread is ready.
 const LEAD: Duration = Duration::from_millis(2);
 
+/// How long the last connections of the churn are waited for.
+const CHURN_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Open connections and the loops that drive them.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -223,9 +226,22 @@ impl Engine {
     /// # Errors
     /// If the kernel refuses the flooders a poll or a thread.
     pub(crate) fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
+        if !active && self.options.handshake {
+            self.end_churn()?;
+        }
         self.shards.iter_mut().for_each(|shard| shard.set_background_active(active));
         let flooding = active && self.options.cohorts.flooders > 0;
         self.flood = if flooding { Some(Flood::start(&self.options)?) } else { None };
+        Ok(())
+    }
+
+    /// Lets the churn's connections come to their ends: the server would count a handshake that the generator cuts off as
+    /// failed.
+    fn end_churn(&mut self) -> io::Result<()> {
+        let start_ns = clock::now_ns();
+        let patience_ns = CHURN_PATIENCE.as_nanos() as u64;
+        // What arrives meanwhile belongs to no window.
+        drop(self.window(start_ns, patience_ns, |shard| shard.end_churn(start_ns + patience_ns))?);
         Ok(())
     }
 

@@ -258,6 +258,14 @@ impl Shard {
         if active { self.background.start(clock::now_ns()) } else { self.background.stop() }
     }
 
+    /// Opens no further connection of the churn, and receives until its last one has ended, at most until `until_ns`.
+    pub(crate) fn end_churn(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
+        self.begin_idle(until_ns);
+        self.background.end_churn();
+        self.turn(Pacing::Timer, until_ns, |shard| shard.is_interrupted() || !shard.background.has_churn())?;
+        Ok(self.take_window())
+    }
+
     /// Begins a window.
     fn begin(&mut self, recorder: WindowRecorder) {
         self.usage_before = observe::thread_usage();

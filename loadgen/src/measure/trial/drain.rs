@@ -67,8 +67,8 @@ impl Measurement<'_> {
 
     fn bursts(&mut self, stoppable: &Stoppable, clients: &mut BurstClients, drained: &mut Drained) -> io::Result<()> {
         let mut took_ns = FIRST_BURST_NS;
-        // By chance more messages than on average may be heavy.
-        let patience = PATIENCE + 3 * drained.connections * self.plan.service.work.mean();
+        // By chance more messages than on average may be heavy, and other processes may want the CPU.
+        let patience = PATIENCE + 5 * drained.connections * self.plan.service.work.mean();
         for _ in 0..drained.bursts_wanted {
             self.settle(clients, took_ns)?;
             if clients.is_interrupted() || interrupt::requested() {
