@@ -33,7 +33,7 @@ use crate::{
 mod connection;
 mod expiry;
 mod fan_out;
-mod timer;
+pub(crate) mod timer;
 
 use connection::{Connection, Turn};
 use fan_out::FanOut;

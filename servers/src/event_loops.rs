@@ -3,8 +3,7 @@
 //! Each loop is that of the `mio` server ([event_loop.rs](super::event_loop)) and owns its connections, so that no echo
 //! takes a lock. The first loop accepts, and deals connections to all: with a listener per loop (SO_REUSEPORT) the kernel
 //! would deal them by a hash, unevenly, into backlogs and limits of their own. What the loops have to agree on is in the
-//! [census](super::census). A timer descriptor per loop ends the poll at the next tick, since epoll_wait rounds its
-//! timeout up to whole milliseconds.
+//! [census](super::census). Each has a timer, set to the same tick.
 
 mod acceptor;
 mod connection;
@@ -19,14 +18,11 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream, unix::SourceFd};
+use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
 use protocol::{
     Counters, Schedule,
     limits::{FAN_OUT_CHUNK, READ_BUFFER_BYTES, TURN_BYTES},
-};
-use rustix::{
-    fd::{AsRawFd, OwnedFd},
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
+    work::WORK_TURN,
 };
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
@@ -35,6 +31,7 @@ use crate::{
     Config,
     census::{Census, Newest, Place},
     clock,
+    event_loop::timer::Timer,
     linger::{Stage, Stop, is_settled},
     listen::{Warning, announce},
     shutdown,
@@ -48,6 +45,9 @@ const TIMER: Token = Token(usize::MAX - 1);
 
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
+
+/// Work on messages before the poll is asked again for further connections, mail and signals.
+const PASS_WORK: Duration = WORK_TURN.saturating_mul(10);
 
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
@@ -89,7 +89,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
 
 struct EventLoop {
     poll: Poll,
-    timer: OwnedFd,
+    timer: Timer,
     inbox: mpsc::Receiver<Mail>,
     /// `None` on all loops but the first, and once the server stops.
     acceptor: Option<Acceptor>,
@@ -97,14 +97,16 @@ struct EventLoop {
     connections: Slab<Connection>,
     /// Connections adopted so far, and the serial number of the next one.
     adopted: u64,
-    /// When the next tick is due, for which the timer is set.
+    /// When the next tick is due.
     due_ns: Option<u64>,
     newest: Option<Newest>,
     /// The slab key at which the fan-out of the newest status continues, if one is under way.
     fan_out: Option<usize>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<Token>,
-    /// Work since the clock was read, in bytes.
+    /// Work on messages in this pass.
+    worked: Duration,
+    /// What was done since the clock was read, in bytes.
     since_look: u64,
     /// Read buffer shared by the loop's connections, so that an idle one holds none.
     buffer: Box<[u8]>,
@@ -117,35 +119,33 @@ struct EventLoop {
 
 impl EventLoop {
     fn new(poll: Poll, inbox: mpsc::Receiver<Mail>, census: &Arc<Census>, worker: Worker) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let mut new = Self {
+        Ok(Self {
+            timer: Timer::new(poll.registry(), TIMER)?,
             poll,
-            timer,
             inbox,
             acceptor: None,
             census: Arc::clone(census),
             connections: Slab::new(),
             adopted: 0,
-            due_ns: None,
+            due_ns: census.next_due_ns(),
             newest: None,
             fan_out: None,
             turns: VecDeque::new(),
+            worked: Duration::ZERO,
             since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             worker,
             warning: Warning::default(),
             counters: Counters::default(),
             stop: None,
-        };
-        new.set_timer(census.next_due_ns());
-        Ok(new)
+        })
     }
 
     fn run(mut self) -> io::Result<Counters> {
         let mut events = Events::with_capacity(1024);
         while self.is_serving() {
-            match self.poll.poll(&mut events, self.timeout(clock::now_ns())) {
+            let timeout = self.timeout(clock::now_ns());
+            match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 result => result?,
             }
@@ -172,29 +172,21 @@ impl EventLoop {
         self.stop.is_none_or(|stop| !self.connections.is_empty() && clock::now_ns() < stop.by_ns)
     }
 
-    /// How long the poll may wait: not at all if work is left, otherwise until the next event of the clock but for the
-    /// timer's.
-    fn timeout(&self, now_ns: u64) -> Option<Duration> {
-        let is_due = self.due_ns.is_some_and(|due_ns| due_ns <= now_ns) && self.stop.is_none();
+    /// How long the poll may wait: not at all if work is left, otherwise until the timer rings for the next event of the
+    /// clock.
+    fn timeout(&mut self, now_ns: u64) -> Option<Duration> {
         let accepts = self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
-        if is_due || accepts || self.fan_out.is_some() || !self.turns.is_empty() {
+        if accepts || self.fan_out.is_some() || !self.turns.is_empty() {
             return Some(Duration::ZERO);
         }
+        let tick_ns = self.due_ns.filter(|_| self.stop.is_none());
         let retry_ns = self.acceptor.as_ref().and_then(|acceptor| acceptor.backlog.retry_ns);
         let look_ns = self.stop.map(|stop| stop.look_ns);
-        let next_ns = [retry_ns, look_ns].into_iter().flatten().min()?;
-        Some(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
-    }
-
-    /// Sets the timer to the time of the next tick. Set anew it counts as not expired, so it need not be read.
-    fn set_timer(&mut self, due_ns: Option<u64>) {
-        const SECOND: u64 = 1_000_000_000;
-        self.due_ns = due_ns;
-        let Some(due_ns) = due_ns else { return };
-        let at = Timespec { tv_sec: (due_ns / SECOND) as _, tv_nsec: (due_ns % SECOND) as _ };
-        let once = Itimerspec { it_interval: Timespec::default(), it_value: at };
-        // It fails only if the arguments are invalid.
-        drop(timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once));
+        let next_ns = [tick_ns, retry_ns, look_ns].into_iter().flatten().min()?;
+        if next_ns <= now_ns {
+            return Some(Duration::ZERO);
+        }
+        self.timer.set(next_ns, now_ns).map(|next_ns| Duration::from_nanos(next_ns - now_ns))
     }
 
     fn read_mail(&mut self) {
@@ -238,14 +230,23 @@ impl EventLoop {
         let connection = &mut self.connections[key];
         connection.closing |= event.is_read_closed() || event.is_error();
         // While the socket is full, input waits until there is room.
-        if !connection.queued && (!connection.blocked || event.is_writable() || event.is_error()) {
+        if connection.queued || connection.blocked && !event.is_writable() && !event.is_error() {
+            return;
+        }
+        if self.worked < PASS_WORK {
             self.drive(key);
+        } else {
+            self.queue(key);
         }
     }
 
-    /// Gives one turn to each connection in the run queue.
+    /// Gives one turn to each connection in the run queue, as far as the pass has time.
     fn take_turns(&mut self) {
+        self.worked = Duration::ZERO;
         for _ in 0..self.turns.len() {
+            if self.worked >= PASS_WORK {
+                return;
+            }
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
             self.connections[key].queued = false;
             self.drive(key);
@@ -260,17 +261,23 @@ impl EventLoop {
         let turn = turn.and_then(|turn| connection.watch(key, self.poll.registry()).map(|()| turn));
         match turn {
             Ok(Turn::Drained) => {}
-            Ok(Turn::Unfinished) if connection.queued => {}
-            Ok(Turn::Unfinished) => {
-                connection.queued = true;
-                self.turns.push_back(token(key, connection.serial));
-            }
+            Ok(Turn::Unfinished) => self.queue(key),
             // An error concerns this connection alone (F2).
             Ok(Turn::Closed) | Err(_) => self.close(key),
         }
+        self.worked += used.work;
         self.since_look += EVENT_BYTES + used.as_bytes();
         if self.since_look >= TURN_BYTES as u64 {
             self.tick(clock::now_ns());
+        }
+    }
+
+    /// Puts a connection into the run queue, unless it is there.
+    fn queue(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.queued {
+            connection.queued = true;
+            self.turns.push_back(token(key, connection.serial));
         }
     }
 
@@ -295,7 +302,7 @@ impl EventLoop {
         }
         if self.fan_out.is_none() && self.due_ns.is_some_and(|due_ns| due_ns <= now_ns) {
             let (is_new, due_ns) = self.census.tick(&mut self.newest);
-            self.set_timer(due_ns);
+            self.due_ns = due_ns;
             self.fan_out = is_new.then_some(0);
         }
         let Some(mut cursor) = self.fan_out.take() else { return };

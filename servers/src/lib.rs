@@ -7,14 +7,12 @@ pub mod cli;
 pub mod clock;
 pub mod listen;
 
-#[cfg(target_os = "linux")]
 mod census;
 #[cfg(target_os = "linux")]
 mod completion_loop;
 mod connection_task;
 mod deadlines;
 mod event_loop;
-#[cfg(target_os = "linux")]
 mod event_loops;
 mod lines;
 mod linger;
@@ -77,7 +75,6 @@ pub const SERVERS: &[Server] = &[
         ),
         run: event_loop::run,
     },
-    #[cfg(target_os = "linux")]
     Server {
         name: "mio-multi",
         summary: "one event loop per worker thread, among which the first deals the connections",
@@ -87,6 +84,7 @@ pub const SERVERS: &[Server] = &[
             include_str!("event_loops.rs"),
             include_str!("event_loops/acceptor.rs"),
             include_str!("event_loops/connection.rs"),
+            include_str!("event_loop/timer.rs"),
             include_str!("census.rs")
         ),
         run: event_loops::run,

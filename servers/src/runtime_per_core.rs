@@ -19,7 +19,6 @@ use std::{
 use protocol::{
     Counters, Schedule, Service,
     limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, SHUTDOWN_FLUSH},
-    work::WORK_TURN,
 };
 use rustix::net::{SocketFlags, accept_with};
 use slab::Slab;
@@ -57,7 +56,8 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     let (freed, failed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let wake = Arc::clone(&freed);
     let census = Census::new(config.workers.get(), schedule, move || wake.notify_one());
-    let (worker, service) = (Worker::new(&config.service), config.service);
+    let service = config.service;
+    let worker = Worker::new(&service);
 
     let (ready, are_ready) = std_mpsc::channel();
     let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
@@ -68,12 +68,12 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
         // A local runtime cannot be built on another thread.
         threads.push(thread::Builder::new().name("runtime".to_owned()).spawn(move || {
             let _ending = ending;
-            let runtime = build(&service)?;
+            let runtime = build()?;
             if ready.send(()).is_err() {
                 return Ok(Counters::default());
             }
             drop(ready);
-            let core = Rc::new(Core::new(census, worker));
+            let core = Rc::new(Core::new(census, worker, &service));
             core.serve(runtime, async { Ok(core.adopt_all(inbox).await) })
         })?);
     }
@@ -81,8 +81,8 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     let mut counters = Counters::default();
     // Until every thread is ready or has ended. Without its mailbox, a thread stops.
     if are_ready.iter().count() == threads.len() {
-        let core = Rc::new(Core::new(Arc::clone(&census), worker));
-        let runtime = build(&service)?;
+        let core = Rc::new(Core::new(Arc::clone(&census), worker, &service));
+        let runtime = build()?;
         counters = core.serve(runtime, core.lead(listener, config.max_connections, mailboxes, &freed, &failed))?;
     } else {
         drop(mailboxes);
@@ -94,14 +94,8 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     Ok(counters)
 }
 
-/// How many tasks a runtime polls before it looks for due timers and ready sockets is 61 by default. If messages cost
-/// work, it is only as many as work for one turn together (W2).
-fn build(service: &Service) -> io::Result<LocalRuntime> {
-    const DEFAULT: u128 = 61;
-    let polls = WORK_TURN.as_nanos().checked_div(service.work.mean().as_nanos()).unwrap_or(DEFAULT);
-    let mut builder = Builder::new_current_thread();
-    builder.enable_io().enable_time().event_interval(polls.clamp(1, DEFAULT) as u32);
-    builder.build_local(LocalOptions::default())
+fn build() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
 }
 
 /// Stops the server when a thread ends, for whatever reason: its share of the clients would not be served.
@@ -116,7 +110,10 @@ impl Drop for Ending {
 /// What the tasks of a thread share. No borrow of it is held across an await.
 struct Core {
     census: Arc<Census>,
+    has_work: bool,
     worker: Worker,
+    /// When the next status is due: the broadcaster goes before further work.
+    next_due_ns: Cell<u64>,
     connections: RefCell<Slab<Rc<RefCell<Connection>>>>,
     newest: RefCell<Option<Newest>>,
     counters: RefCell<Counters>,
@@ -129,10 +126,12 @@ struct Core {
 }
 
 impl Core {
-    fn new(census: Arc<Census>, worker: Worker) -> Self {
+    fn new(census: Arc<Census>, worker: Worker, service: &Service) -> Self {
         Self {
             census,
+            has_work: !service.work.is_none(),
             worker,
+            next_due_ns: Cell::new(u64::MAX),
             connections: RefCell::default(),
             newest: RefCell::default(),
             counters: RefCell::default(),
@@ -249,13 +248,20 @@ impl Core {
     async fn broadcast_all(self: Rc<Self>) {
         let mut next_ns = self.census.next_due_ns();
         while let Some(due_ns) = next_ns {
+            self.next_due_ns.set(due_ns);
             sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns()))).await;
+            self.next_due_ns.set(u64::MAX);
             let is_new;
             (is_new, next_ns) = self.census.tick(&mut self.newest.borrow_mut());
             if is_new {
                 self.fan_out().await;
             }
         }
+    }
+
+    /// The runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
+    fn has_due_status(&self) -> bool {
+        self.has_work && clock::now_ns() >= self.next_due_ns.get()
     }
 
     /// Sends the newest status in chunks, so that I/O is served in between (B5).
@@ -283,6 +289,7 @@ impl Core {
     /// Stops echoing; queued output is still flushed (F4). A place accounts for a status that has not been claimed.
     async fn drain(&self) {
         self.stopping.set(true);
+        self.next_due_ns.set(u64::MAX);
         for (_, connection) in self.connections.borrow().iter() {
             connection.borrow_mut().stop(&mut self.counters.borrow_mut());
         }

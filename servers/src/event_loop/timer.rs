@@ -18,7 +18,7 @@ use rustix::time::{
 
 /// A timer that is an event source of the poll.
 #[cfg(target_os = "linux")]
-pub(super) struct Timer {
+pub(crate) struct Timer {
     timer: OwnedFd,
     /// When it expires, or has expired.
     set_ns: u64,
@@ -26,7 +26,7 @@ pub(super) struct Timer {
 
 #[cfg(target_os = "linux")]
 impl Timer {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
         Ok(Self { timer, set_ns: 0 })
@@ -36,7 +36,7 @@ impl Timer {
     ///
     /// A timer set for an earlier time is left alone: to wake up once too often costs less than to set it for each of many
     /// deadlines that are met. It need not be read: each expiry is a new edge.
-    pub(super) fn set(&mut self, due_ns: u64, now_ns: u64) -> Option<u64> {
+    pub(crate) fn set(&mut self, due_ns: u64, now_ns: u64) -> Option<u64> {
         if due_ns < self.set_ns || self.set_ns <= now_ns {
             let due = Duration::from_nanos(due_ns);
             let it_value = Timespec { tv_sec: due.as_secs() as _, tv_nsec: due.subsec_nanos() as _ };
@@ -52,15 +52,15 @@ impl Timer {
 
 /// Elsewhere the poll's timeout has to do.
 #[cfg(not(target_os = "linux"))]
-pub(super) struct Timer;
+pub(crate) struct Timer;
 
 #[cfg(not(target_os = "linux"))]
 impl Timer {
-    pub(super) fn new(_: &Registry, _: Token) -> io::Result<Self> {
+    pub(crate) fn new(_: &Registry, _: Token) -> io::Result<Self> {
         Ok(Self)
     }
 
-    pub(super) fn set(&mut self, due_ns: u64, _: u64) -> Option<u64> {
+    pub(crate) fn set(&mut self, due_ns: u64, _: u64) -> Option<u64> {
         Some(due_ns)
     }
 }

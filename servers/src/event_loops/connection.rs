@@ -50,7 +50,7 @@ pub(super) enum Turn {
 #[derive(Default)]
 pub(super) struct Used {
     bytes: usize,
-    work: Duration,
+    pub(super) work: Duration,
 }
 
 impl Used {

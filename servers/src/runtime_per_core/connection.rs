@@ -122,6 +122,10 @@ impl Member {
         counters: &mut Counters,
     ) -> io::Result<Step> {
         while !read.is_empty() && input.turn_work < WORK_TURN && connection.outgoing.is_flushed() {
+            if self.core.has_due_status() {
+                input.turn_work = WORK_TURN;
+                break;
+            }
             let (first, cost) = self.core.worker.first_line(&mut input.line, read);
             input.turn_work += cost;
             connection.write(first, counters)?;
