@@ -305,9 +305,14 @@ impl Server {
     }
 
     fn finish(mut self) -> Counters {
-        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
-        // What is prepared now is never submitted, and reads under way use only buffers that are never freed.
-        keys.into_iter().for_each(|key| self.remove(key));
+        let keys = |server: &Self| server.connections.iter().map(|(key, _)| key).collect::<Vec<_>>();
+        keys(&self).into_iter().for_each(|key| self.close(key));
+        // Sends that have completed count, even at the deadline.
+        while let Some(completion) = self.io.ring.take() {
+            self.complete(&completion);
+        }
+        // What is prepared is never submitted, and reads under way use only buffers that are never freed.
+        keys(&self).into_iter().for_each(|key| self.remove(key));
         self.io.counters
     }
 }
