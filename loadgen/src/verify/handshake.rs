@@ -14,6 +14,7 @@ use super::{
     BUSY, Check, LONG, Options, PLAIN, QUIET, Served, Subject,
     client::{Client, Endpoint},
     idle::{greeted, sleeps},
+    shutdown::exit,
     timing::{Doomed, closed_in_time, closed_promptly},
 };
 
@@ -350,9 +351,7 @@ fn shutdown(subject: &Subject) -> Result<()> {
     for (client, _) in silent {
         ensure!(client.rest()?.echo.is_empty(), "received something behind the hello");
     }
-    let (code, last) = server.wait()?;
-    ensure!(code == 0, "the server exited with {code}: {last}");
-    let counters: protocol::Counters = serde_json::from_str(&last).with_context(|| format!("no counters: {last}"))?;
+    let counters = exit(server, 0)?;
     let counted = (counters.accepts, counters.handshakes_failed, counters.handshakes_timed_out);
     ensure!(counted == (5, 0, 0), "5 handshakes were neither failed nor out of time: {counters:?}");
     Ok(())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use protocol::{Service, status::Status};
+use protocol::{Service, status::Status, work::Work};
 
 use super::{
     BUSY, Check, LONG, Options, PLAIN, QUIET, Served, Skipped, Subject,
@@ -21,6 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::alone("T1", "the time begins with the last byte read", last_byte),
     Check::alone("T1", "a server at rest closes a silent client at most 20 ms late", silence_at_rest),
     Check::alone("T1", "with a handshake, the time begins with the welcome", behind_a_welcome),
+    Check::alone("T1", "messages that are worked on for longer are echoed before the close", worked_on),
     Check::alone("T1", "a client that leaves or is closed at the end is not counted", leaving),
     Check::together("T1", "a client closed for its silence gives its place free", frees_a_place),
     Check::alone("T2", "a single byte begins the time anew, each time", any_byte),
@@ -90,6 +91,21 @@ fn behind_a_welcome(subject: &Subject) -> Result<()> {
     let counted = (counters.idle_timeouts, counters.handshakes_timed_out, counters.handshakes_failed);
     ensure!(counted == (1, 0, 0), "one client was silent behind its welcome: {counters:?}");
     Ok(())
+}
+
+/// Many messages of one segment, whose work takes twice the time.
+fn worked_on(subject: &Subject) -> Result<()> {
+    const MESSAGES: u32 = 20;
+    let work = Work::each(2 * SHORT / MESSAGES);
+    let service = Service { work, idle_timeout: Some(SHORT), ..PLAIN };
+    let server = subject.start(Options { service, ..QUIET })?;
+    let mut client = Client::connect(server.addr)?;
+    let lines = b"a message\n".repeat(MESSAGES as usize);
+    let since = Instant::now();
+    client.send(&lines)?;
+    client.expect(&lines)?;
+    closed_in_time(vec![Doomed { client, since }], time(&server)?, subject.patience)?;
+    counts(server, 1)
 }
 
 fn leaving(subject: &Subject) -> Result<()> {

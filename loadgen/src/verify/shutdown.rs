@@ -162,7 +162,7 @@ fn signal(server: &Served, signal: Signal) -> Result<()> {
 }
 
 /// Waits until the server exits with the code `wanted`, and returns its counters.
-fn exit(server: Served, wanted: i32) -> Result<Counters> {
+pub(super) fn exit(server: Served, wanted: i32) -> Result<Counters> {
     let (code, last) = server.wait()?;
     ensure!(code == wanted, "the server exited with {code}: {last}");
     serde_json::from_str(&last).with_context(|| format!("the last line does not hold counters: {last}"))
