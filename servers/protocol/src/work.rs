@@ -154,11 +154,11 @@ impl Line {
     /// MurmurHash3.
     fn ppm(self) -> u32 {
         let mut hash = self.0;
-        hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         hash ^= hash >> 33;
         // The upper half of the hash, scaled.
-        ((hash >> 32) * u64::from(MILLION) >> 32) as u32
+        (((hash >> 32) * u64::from(MILLION)) >> 32) as u32
     }
 }
 
