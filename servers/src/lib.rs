@@ -121,7 +121,7 @@ pub const SERVERS: &[Server] = &[
         name: "tokio-idiomatic",
         summary: "one task per connection on tokio, written as most applications are",
         violates: &[],
-        lacks: Feature::ALL,
+        lacks: &[Feature::Handshake, Feature::IdleTimeout],
         source: include_str!("tokio_idiomatic.rs"),
         run: tokio_idiomatic::run,
     },

@@ -11,6 +11,7 @@ use protocol::{
     Counters, Schedule,
     limits::{ACCEPT_RETRY, LINGER_PAUSE, SHUTDOWN_FLUSH},
     status::{Status, StatusLine},
+    work::{Line, WORK_TURN},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +19,7 @@ use tokio::{
     runtime, select,
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinSet, yield_now},
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
@@ -27,6 +28,7 @@ use crate::{
     linger::is_settled,
     listen::{Warning, announce, is_connection_error},
     shutdown,
+    work::Worker,
 };
 
 /// Size of a task's buffer.
@@ -37,7 +39,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
     let workers = config.workers.get();
     let runtime = runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-    runtime.block_on(serve(listener, config.max_connections.get(), schedule))
+    runtime.block_on(serve(listener, config, schedule))
 }
 
 /// What the main loop tells every task.
@@ -49,26 +51,28 @@ struct News {
     stopping: bool,
 }
 
-async fn serve(listener: net::TcpListener, max_connections: usize, mut schedule: Schedule) -> io::Result<Counters> {
+async fn serve(listener: net::TcpListener, config: &Config, mut schedule: Schedule) -> io::Result<Counters> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     shutdown::exit_on_second_signal()?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    let worker = Worker::new(&config.service);
     announce(listener.local_addr()?)?;
 
     let news = watch::Sender::new(News::default());
+    let cut_off = watch::Sender::new(());
     let mut connections = JoinSet::new();
     let (mut counters, mut warning) = (Counters::default(), Warning::default());
     let mut accept_at = Instant::now();
     loop {
-        let has_room = connections.len() < max_connections;
+        let has_room = connections.len() < config.max_connections.get();
         let is_short = accept_at > Instant::now();
         select! {
             accepted = listener.accept(), if has_room && !is_short => match accepted {
                 Ok((stream, _)) => {
                     counters.accepts += 1;
-                    connections.spawn(Connection::new(stream, news.subscribe()).serve());
+                    connections.spawn(Connection::new(stream, news.subscribe(), worker).serve(cut_off.subscribe()));
                 }
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
@@ -96,8 +100,12 @@ async fn serve(listener: net::TcpListener, max_connections: usize, mut schedule:
     }
     news.send_modify(|news| news.stopping = true);
     let deadline = Instant::now() + SHUTDOWN_FLUSH;
-    // Whoever is late is cut off when the set is dropped.
     while let Ok(Some(ended)) = timeout_at(deadline, connections.join_next()).await {
+        counters.merge(&settled(ended, &news));
+    }
+    // Whoever is late is cut off.
+    drop(cut_off);
+    while let Some(ended) = connections.join_next().await {
         counters.merge(&settled(ended, &news));
     }
     Ok(counters)
@@ -125,28 +133,37 @@ struct Connection {
     /// A status that waits for the end of a line.
     held: Option<StatusLine>,
     inside_line: bool,
+    worker: Worker,
+    line: Line,
     /// Number of emitted statuses for which this connection is no longer accountable.
     emitted_seen: u64,
     counters: Counters,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, news: watch::Receiver<News>) -> Self {
+    fn new(stream: TcpStream, news: watch::Receiver<News>, worker: Worker) -> Self {
         let emitted_seen = news.borrow().emitted;
-        let (held, inside_line, counters) = (None, false, Counters::default());
-        Self { stream, news, held, inside_line, emitted_seen, counters }
+        let (line, counters) = (Line::default(), Counters::default());
+        Self { stream, news, held: None, inside_line: false, worker, line, emitted_seen, counters }
     }
 
     /// Returns its counters, and how many statuses they account for.
-    async fn serve(mut self) -> (Counters, u64) {
+    async fn serve(mut self, mut cut_off: watch::Receiver<()>) -> (Counters, u64) {
         let mut buffer = vec![0; BUFFER_BYTES];
-        // An error ends this connection alone.
-        drop(self.echo(&mut buffer).await);
-        self.counters.statuses_dropped_at_eof += u64::from(self.held.is_some());
-        if self.news.borrow().stopping {
-            drop(self.linger(&mut buffer).await);
+        select! {
+            // An error ends this connection alone.
+            _ = self.echo_and_leave(&mut buffer) => {}
+            // The sender is gone.
+            _ = cut_off.changed() => {}
         }
+        self.counters.statuses_dropped_at_eof += u64::from(self.held.is_some());
         (self.counters, self.emitted_seen)
+    }
+
+    async fn echo_and_leave(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.echo(buffer).await?;
+        let is_stopping = self.news.borrow().stopping;
+        if is_stopping { self.linger(buffer).await } else { Ok(()) }
     }
 
     async fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
@@ -171,15 +188,25 @@ impl Connection {
         }
     }
 
-    /// Echoes `input`; a held status goes right behind the end of the line.
-    async fn write(&mut self, input: &[u8]) -> io::Result<()> {
-        let newline = input.iter().position(|byte| *byte == b'\n').filter(|_| self.held.is_some());
-        let (first, rest) = input.split_at(newline.map_or(input.len(), |newline| newline + 1));
-        for piece in [first, rest].into_iter().filter(|piece| !piece.is_empty()) {
-            self.stream.write_all(piece).await?;
-            self.counters.bytes_echoed += piece.len() as u64;
-            self.inside_line = !piece.ends_with(b"\n");
-            self.send_held().await?;
+    /// Works on the messages of `input` and echoes them; a held status goes right behind the end of the line.
+    async fn write(&mut self, mut input: &[u8]) -> io::Result<()> {
+        let mut worked = Duration::ZERO;
+        while !input.is_empty() {
+            let (piece, cost) = self.worker.first_line(&mut self.line, input);
+            let newline = piece.iter().position(|byte| *byte == b'\n').filter(|_| self.held.is_some());
+            let (first, rest) = piece.split_at(newline.map_or(piece.len(), |newline| newline + 1));
+            for part in [first, rest].into_iter().filter(|part| !part.is_empty()) {
+                self.stream.write_all(part).await?;
+                self.counters.bytes_echoed += part.len() as u64;
+                self.inside_line = !part.ends_with(b"\n");
+                self.send_held().await?;
+            }
+            input = &input[piece.len()..];
+            worked += cost;
+            if worked >= WORK_TURN {
+                worked = Duration::ZERO;
+                yield_now().await;
+            }
         }
         Ok(())
     }
