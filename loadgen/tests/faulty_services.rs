@@ -2,6 +2,7 @@
 //! one fault each, which exactly the checks of the clauses that it breaks must find.
 
 #[path = "support/peers.rs"]
+#[expect(dead_code, reason = "these peers answer bytes, not lines")]
 mod peers;
 
 use std::{

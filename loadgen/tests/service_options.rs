@@ -1,6 +1,7 @@
 //! `--work`, `--handshake`, `--idle-timeout` and `--workers` from a user's view: what is refused, and how.
 
 #[path = "support/peers.rs"]
+#[expect(dead_code, reason = "these peers send no statuses")]
 mod peers;
 
 use std::{io::Write, process::Command};

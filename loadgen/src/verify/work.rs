@@ -37,6 +37,7 @@ pub(super) const CHECKS: &[Check] = &[
         "in the middle of a batch of short messages, others are served and ticks are sent",
         short_messages,
     ),
+    Check::alone("W2", "on SIGTERM, messages that were read are still worked on and echoed", read_before_the_end),
     Check::alone(
         "W2",
         "messages that wait for their turn are bounded, and at SIGTERM all that was echoed arrives",
