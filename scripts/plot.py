@@ -16,10 +16,11 @@
   lateness      lateness of ticks, idle and under load
   verdicts      ratios with their confidence intervals and margins
   shift         ratios of all quantiles of the response, pair by pair
+  break_even    ratios of CPU per message against the work on each message
   trials        every trial as a dot, with the median of each server
 
 They read trials.csv, quantiles.csv, windows.csv, verdicts.csv,
-shift.csv and session.json, and compute no more than medians and quartiles over trials.
+shift.csv, break_even.csv and session.json, and compute no more than medians and quartiles over trials.
 
 The files go into the session folder, or into the folder given with -o; their
 paths are printed on stdout, one per line. A picture or panel without data in

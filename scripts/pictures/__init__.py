@@ -21,6 +21,7 @@ NAMES = (
     "lateness",
     "verdicts",
     "shift",
+    "break_even",
     "trials",
 )
 

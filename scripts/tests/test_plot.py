@@ -27,6 +27,7 @@ NAMES = (
     "lateness",
     "verdicts",
     "shift",
+    "break_even",
     "trials",
 )
 OF_ONE_LOAD = ("percentiles", "heatmap", "trials")
@@ -144,12 +145,22 @@ class ManyLoads(WithSession):
         self.assertIn(f"Nothing is claimed: {reason}", claims)
         self.assertFalse(any(text.endswith(" % lower") for text in claims))
 
+    def test_the_break_even_has_a_panel_per_pair_and_the_work_below_it(self):
+        self.drawn("--only", "break_even")
+        shown = texts(self.session / "break_even.svg")
+        for words in ("mio / threads", "mio / tokio", "mio / tokio-current-thread"):
+            self.assertIn(words, shown)
+        self.assertEqual(shown.count("50"), 3)
+        self.assertEqual(shown.count("µs of work per message"), 3)
+        self.rewrite_rows("break_even.csv", lambda row: row.update(estimate=""))
+        self.assertIn("break_even left out: no pair has a ratio", self.drawn("--only", "break_even").stderr)
+
     def test_a_picture_without_data_is_left_out_with_the_reason(self):
-        for name in ("quantiles.csv", "verdicts.csv", "shift.csv"):
+        for name in ("quantiles.csv", "verdicts.csv", "shift.csv", "break_even.csv"):
             (self.session / name).unlink()
         self.rewrite_rows("trials.csv", lambda row: row.update(cell=row["cell"].replace("idle-", "other-")))
         done = self.drawn()
-        missing = {"percentiles", "heatmap", "interference", "verdicts", "idle", "shift"}
+        missing = {"percentiles", "heatmap", "interference", "verdicts", "idle", "shift", "break_even"}
         self.assertEqual(self.names_drawn(done), [name for name in NAMES if name not in missing])
         for name in missing:
             self.assertRegex(done.stderr, rf"(?m)^plot.py: {name} left out: .+")

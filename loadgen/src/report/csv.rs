@@ -1,4 +1,5 @@
-//! verdicts.csv: a line per comparison; shift.csv: a line per quantile of each pair.
+//! verdicts.csv: a line per comparison; shift.csv: a line per quantile of each pair; break_even.csv: a line per amount of
+//! work of each pair.
 
 use anyhow::Result;
 
@@ -7,7 +8,7 @@ use super::{
     words::claims::{sentence, withheld},
 };
 use crate::{
-    judge::verdicts::{PairComparison, PairResult},
+    judge::verdicts::{Direction, PairComparison, PairResult},
     stats::verdict::Verdict,
 };
 
@@ -65,6 +66,30 @@ pub(super) fn shifts(report: &Report) -> Result<Vec<u8>> {
     Ok(csv.into_inner()?)
 }
 
+/// The ratios of CPU time per message of every pair for each amount of work, with their intervals.
+///
+/// # Errors
+/// If a line cannot be written.
+pub(super) fn break_evens(report: &Report) -> Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(["first", "second", "work_us", "estimate", "low", "high", "finding"])?;
+    for pair in &report.break_evens {
+        for point in &pair.points {
+            let (low, high) = point.interval;
+            let numbers = [point.work.as_nanos() as f64 / 1e3, point.ratio, low, high].map(|number| number.to_string());
+            let finding = match point.direction {
+                Direction::Lower => "lower",
+                Direction::Higher => "higher",
+                Direction::Equivalent => "equivalent",
+                Direction::Inconclusive => "inconclusive",
+            };
+            let texts = [&pair.first, &pair.second].into_iter().chain(&numbers).map(String::as_str);
+            csv.write_record(texts.chain([finding]))?;
+        }
+    }
+    Ok(csv.into_inner()?)
+}
+
 /// The verdict in a word, for scripts.
 pub(super) fn kind(pair: &PairComparison) -> &'static str {
     match &pair.result {
@@ -99,7 +124,15 @@ fn numbers(pair: &PairComparison) -> [String; 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{judge::lag::LagDifference, report::fixture};
+    use std::time::Duration;
+
+    use crate::{
+        judge::{
+            break_even::{BreakEven, WorkPoint},
+            lag::LagDifference,
+        },
+        report::fixture,
+    };
 
     #[test]
     fn every_result_has_a_word_and_what_is_not_claimed_keeps_its_numbers() {
@@ -115,6 +148,22 @@ mod tests {
         .map(|result| (kind(&of(result)), numbers(&of(result))[0].clone()));
         let words = words.each_ref().map(|(word, estimate)| (*word, estimate.as_str()));
         assert_eq!(words, [("not_compared", ""), ("not_tested", "0.8"), ("bounds_disagree", "0.8"), ("lower", "0.8")]);
+    }
+
+    #[test]
+    fn a_break_even_has_a_line_per_amount_of_work() {
+        let point = |us, ratio, direction| WorkPoint {
+            work: Duration::from_micros(us),
+            ratio,
+            interval: (ratio - 0.125, ratio + 0.125),
+            direction,
+        };
+        let points = vec![point(0, 0.875, Direction::Lower), point(50, 1.0, Direction::Equivalent)];
+        let pair = BreakEven { first: "tokio".to_owned(), second: "mio".to_owned(), points };
+        let report = Report { break_evens: vec![pair], ..fixture::report("mio") };
+        let text = String::from_utf8(break_evens(&report).unwrap()).unwrap();
+        let expected = "tokio,mio,0,0.875,0.75,1,lower\ntokio,mio,50,1,0.875,1.125,equivalent\n";
+        assert_eq!(text.split_once('\n').unwrap().1, expected);
     }
 
     #[test]

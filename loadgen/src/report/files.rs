@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    csv::{shifts, verdicts},
+    csv::{break_evens, shifts, verdicts},
     github_action::benchmark,
     html::page,
     markdown::{fenced, markdown},
@@ -69,8 +69,8 @@ pub(crate) fn render_into(folder: &Path, file: &Path) -> Result<Text> {
     Ok(text::terminal(&report, &folder.to_string_lossy()))
 }
 
-/// Writes report.md, report.html, verdicts.csv and shift.csv, which are derived and can be made again, and returns the text for the
-/// terminal. If they cannot be written, a warning is printed: the session can be read all the same.
+/// Writes report.md, report.html, verdicts.csv, shift.csv and, if there is work to break even, break_even.csv, which are
+/// derived and can be made again, and returns the text for the terminal. If they cannot be written, a warning is printed: the session can be read all the same.
 ///
 /// # Errors
 /// If the folder holds no session.
@@ -80,12 +80,15 @@ pub(crate) fn render(folder: &Path) -> Result<Text> {
 
 fn rendered(folder: &Path) -> Result<Report> {
     let report = Report::of(&JudgedSession::read(folder)?, pictures(folder));
-    let files = [
+    let mut files = vec![
         ("verdicts.csv", verdicts(&report)?),
         ("shift.csv", shifts(&report)?),
         ("report.md", markdown(&report).into_bytes()),
         ("report.html", page(&report).into_bytes()),
     ];
+    if !report.break_evens.is_empty() {
+        files.push(("break_even.csv", break_evens(&report)?));
+    }
     let failed = files.iter().filter_map(|(name, text)| Some((*name, fs::write(folder.join(name), text).err()?)));
     let failed: Vec<_> = failed.collect();
     if let Some((_, error)) = failed.first() {

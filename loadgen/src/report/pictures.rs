@@ -36,13 +36,14 @@ fn picture(file: PathBuf) -> Option<Picture> {
 }
 
 /// What answers the question comes first, what explains the answer next, and the host's own doings last.
-const READING_ORDER: [&str; 12] = [
+const READING_ORDER: [&str; 13] = [
     "verdicts",
     "shift",
     "trials",
     "percentiles",
     "rates",
     "cpu",
+    "break_even",
     "idle",
     "memory",
     "spread",
