@@ -37,6 +37,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
         schedule: Schedule::new(clock::now_ns(), config.status_interval),
         worker: Worker::new(&config.service),
         stop: stop_signal()?,
+        stop_by: None,
         buffer: vec![0; READ_BUFFER_BYTES].into(),
         counters: Counters::default(),
     };
@@ -65,6 +66,7 @@ struct Server {
     worker: Worker,
     /// Readable once a signal has arrived.
     stop: UnixStream,
+    stop_by: Option<Instant>,
     buffer: Box<[u8]>,
     counters: Counters,
 }
@@ -102,9 +104,7 @@ impl Server {
         self.buffer = buffer;
         outgoing.end_of_input(&mut self.counters);
         self.write(stream, outgoing, &[])?;
-        if is_readable(&self.stop) {
-            self.linger(stream)?;
-        }
+        self.linger(stream)?;
         result
     }
 
@@ -125,8 +125,7 @@ impl Server {
             if worked >= WORK_TURN {
                 worked = Duration::ZERO;
                 self.tick(Some((stream, &mut *outgoing)))?;
-                if is_readable(&self.stop) {
-                    // Messages not yet begun are discarded: there may be seconds of work left (F4).
+                if self.stop_by().is_some_and(|by| Instant::now() >= by) {
                     return Ok(());
                 }
             }
@@ -134,9 +133,14 @@ impl Server {
         Ok(())
     }
 
-    /// Shuts down the sending side and discards input until the peer's FIN (F4).
+    /// When everything has to be over, once a signal has arrived (F4).
+    fn stop_by(&mut self) -> Option<Instant> {
+        is_readable(&self.stop).then(|| *self.stop_by.get_or_insert_with(|| Instant::now() + SHUTDOWN_FLUSH))
+    }
+
+    /// If the server is stopping, shuts down the sending side and discards input until the peer's FIN (F4).
     fn linger(&mut self, mut stream: &TcpStream) -> io::Result<()> {
-        let deadline = Instant::now() + SHUTDOWN_FLUSH;
+        let Some(deadline) = self.stop_by() else { return Ok(()) };
         stream.shutdown(Shutdown::Write)?;
         stream.set_read_timeout(Some(LINGER_PAUSE))?;
         while !is_settled(stream) && Instant::now() < deadline {

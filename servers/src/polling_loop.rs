@@ -160,8 +160,6 @@ impl Server {
         let until_ns = clock::now_ns() + SHUTDOWN_FLUSH.as_nanos() as u64;
         for connection in &mut self.connections {
             connection.stage = Stage::Leaving;
-            // There may be seconds of work left.
-            connection.waiting.clear();
             connection.outgoing.end_of_input(&mut self.counters);
         }
         while !self.connections.is_empty() && clock::now_ns() < until_ns {

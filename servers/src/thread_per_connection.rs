@@ -199,9 +199,9 @@ impl Server {
         let mut registry = lock(&self.registry);
         while !registry.connections.is_empty() && Instant::now() < deadline {
             // Shutting down the receiving side wakes a reader. It is done only if the peer has acknowledged everything,
-            // because a socket that does not receive answers further input with a reset.
+            // because a socket that does not receive answers further input with a reset, and all that was read is echoed.
             for (_, connection) in &registry.connections {
-                let is_over = is_settled(&connection.stream);
+                let is_over = is_settled(&connection.stream) && !connection.at_work.load(Ordering::Relaxed);
                 // region: handshake
                 let is_over = is_over || !connection.is_open();
                 // endregion

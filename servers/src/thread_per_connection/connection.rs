@@ -37,6 +37,8 @@ pub(super) struct Connection {
     slot: Mutex<Slot>,
     /// It counts and receives statuses: without a handshake from its beginning (H3).
     open: AtomicBool,
+    /// What was read is not echoed yet.
+    pub(super) at_work: AtomicBool,
     // The last field, hence dropped after the stream is closed, whichever thread drops the connection.
     _descriptor: Descriptor,
 }
@@ -76,7 +78,8 @@ impl Connection {
     /// A connection that was just accepted; it is `open` unless there is a handshake.
     pub(super) fn new(stream: TcpStream, open: bool, descriptor: Descriptor) -> Self {
         let (writer, slot) = (Mutex::default(), Mutex::default());
-        Self { stream, accepted: Instant::now(), writer, slot, open: open.into(), _descriptor: descriptor }
+        let (open, at_work) = (open.into(), AtomicBool::default());
+        Self { stream, accepted: Instant::now(), writer, slot, open, at_work, _descriptor: descriptor }
     }
 
     /// Whether it counts and receives statuses.
@@ -153,7 +156,9 @@ impl Connection {
             if server.stopping.load(Ordering::Relaxed) {
                 self.hang_up();
             } else {
+                self.at_work.store(true, Ordering::Relaxed);
                 self.echo(server, &mut line, buffer, patience)?;
+                self.at_work.store(false, Ordering::Relaxed);
             }
             self.read(buffer, patience)?;
             if buffer.is_empty() {
@@ -189,8 +194,7 @@ impl Connection {
                 self.deliver(patience)?;
             }
             input = &input[first.len()..];
-            // Messages not yet begun are discarded when the server stops: there may be seconds of work left (F4).
-            if input.is_empty() || server.stopping.load(Ordering::Relaxed) {
+            if input.is_empty() {
                 return Ok(());
             }
         }
