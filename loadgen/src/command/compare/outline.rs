@@ -29,7 +29,8 @@ const ALWAYS: &str = "tokio-current-thread";
 /// The cells of a session, and the time for them.
 pub(super) struct Outline {
     pub(super) cells: Vec<Cell>,
-    /// Index of the cell of the primary claims on latency; without such claims, of the first one that sends messages.
+    /// Index of the cell of the primary claims on latency; without such claims, of the first one that sends messages with
+    /// the arms of the command line.
     pub(super) main: usize,
     /// For session.json, beside the cells.
     pub(super) configuration: Configuration,
@@ -104,7 +105,12 @@ pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>
     by_reason(&dropped).iter().for_each(|line| terminal::say(format_args!("left out: {line}")));
     let main = match &primary {
         Some(primary) => cells.iter().position(|cell| cell.label.as_ref() == Some(&primary.latency)),
-        None => cells.iter().position(|cell| !cell.plan.windows.load.is_zero()).or((!cells.is_empty()).then_some(0)),
+        None => {
+            let loaded = |cell: &Cell| !cell.plan.windows.load.is_zero();
+            // Its arms are those of the tables: none beside the contestants, and none left out.
+            let usual = cells.iter().position(|cell| loaded(cell) && cell.arms == contestants);
+            usual.or(cells.iter().position(loaded)).or((!cells.is_empty()).then_some(0))
+        }
     };
     let main = main.context("this host does not carry the load that the others are compared with")?;
     if primary.is_none() {
