@@ -74,6 +74,7 @@ const DURATIONS: [&str; 12] = [
     "5",
 ];
 const LISTS: [&str; 7] = ["0", "0-4096", "4097", "18446744073709551616", "0-18446744073709551615", "1-0", "0,,1"];
+const WORKS: [&str; 9] = ["0s", "1ns", "1s", "2s", "365days", "20", "-1s", "100.0001%:1us", "18446744073709551616ns"];
 const OBJECTIVES: [&str; 5] = ["p99<18446744073709551615s", "p99<0s", "p99<NaN", "p-1<1s", "p99<-1s"];
 
 /// Values for an option with this value name; `None` if it takes no number.
@@ -85,6 +86,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "DURATION" => Some(&DURATIONS),
         "LIST" => Some(&LISTS),
         "OBJECTIVE" => Some(&OBJECTIVES),
+        "WORK" => Some(&WORKS),
         "NAME" | "NAMES" | "DIR" | "FILE" | "ADDR" | "HOST:PORT" | "PROG" | "NAME='PROG ...'" | "WHEN" => None,
         other => panic!("is {other} a number? This test has to know"),
     }

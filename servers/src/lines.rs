@@ -125,7 +125,7 @@ fn name(head: &str) -> &str {
 fn occurs(name: &str, line: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     let is_use = |before: &str, after: &str| match name.starts_with(char::is_uppercase) {
-        true => !before.ends_with("::") && !(before.trim().is_empty() && after == ","),
+        true => !(before.ends_with("::") || before.trim().is_empty() && after == ","),
         false => !before.ends_with('.') && (after.starts_with('(') || after.starts_with("::<")),
     };
     !name.is_empty()

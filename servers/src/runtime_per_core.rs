@@ -74,7 +74,10 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
             }
             drop(ready);
             let core = Rc::new(Core::new(census, worker, &service));
-            core.serve(runtime, async { Ok(core.adopt_all(inbox).await) })
+            core.serve(runtime, async {
+                core.adopt_all(inbox).await;
+                Ok(())
+            })
         })?);
     }
     drop(ready);

@@ -68,6 +68,9 @@ pub struct Gate {
     pub invalid: f64,
 }
 
+/// Checksums of files, by the label of a guest and the word of its command line.
+pub(super) type GuestFiles = BTreeMap<String, BTreeMap<String, String>>;
+
 /// The options and plans that reproduce a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -109,7 +112,7 @@ pub struct Configuration {
     /// SHA-256 of the files that each guest's command line names, by its label and the word: what was compared, if the
     /// same path holds another build tomorrow.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub guest_files: BTreeMap<String, BTreeMap<String, String>>,
+    pub guest_files: GuestFiles,
     /// The ceiling of the generator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceiling_rate_per_sec: Option<u64>,

@@ -16,7 +16,9 @@ use super::{
     files::Files,
     folder::SessionFolder,
     format::{GROWING, METADATA, TRIALS},
-    histograms, origin, read_rows, recover,
+    histograms,
+    metadata::GuestFiles,
+    origin, read_rows, recover,
     row::written,
 };
 use crate::{observe, terminal};
@@ -114,7 +116,7 @@ impl Session {
             ("plan", then.plan == configuration.plan),
             ("arms", then.arms == configuration.arms),
             ("cells", then.cells == configuration.cells),
-            ("build of a guest", then.guest_files == configuration.guest_files),
+            ("build of a guest", are_same_guests(&then.guest_files, &configuration.guest_files)),
         ] {
             let folder = place.folder.display();
             ensure!(is_same, "{folder} was recorded with another {what}: begin a session of its own");
@@ -185,6 +187,14 @@ impl Session {
         }
         replace(&self.place.folder, METADATA, (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
     }
+}
+
+/// Whether no file that guests are made of has changed. One that was not there, or is not there any more, tells nothing.
+fn are_same_guests(then: &GuestFiles, now: &GuestFiles) -> bool {
+    then.iter().all(|(guest, files)| {
+        let same = |word: &String, checksum: &String| now.get(guest)?.get(word).map(|now| now == checksum);
+        files.iter().all(|(word, checksum)| same(word, checksum).unwrap_or(true))
+    })
 }
 
 /// Lines of logic in a region of each server's file that has it.
