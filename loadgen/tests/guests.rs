@@ -49,10 +49,9 @@ const GUESTS: [Guest; 3] = [
 /// What the guest in C needs of the library and the kernel.
 const C_PROBE: &str = "#define _GNU_SOURCE
 #include <sys/epoll.h>
-#include <time.h>
+#include <sys/timerfd.h>
 int main(void) {
-    struct epoll_event event;
-    return epoll_pwait2(epoll_create1(0), &event, 1, &(struct timespec){0}, 0);
+    return epoll_create1(0) < 0 || timerfd_create(1, 0) < 0;
 }
 ";
 

@@ -9,9 +9,7 @@
  *
  * One thread waits for edge-triggered events, which report only once that a socket became ready. So a socket that is
  * not drained needs another reason to be visited: a connection that used up its turn goes to the run queue, one whose
- * peer does not read is visited again when it becomes writable, and the listener when a connection ends.
- *
- * Linux 5.11 and glibc 2.35, for the nanoseconds of epoll_pwait2. */
+ * peer does not read is visited again when it becomes writable, and the listener when a connection ends. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -454,19 +453,25 @@ static void close_settled(uint64_t time) {
 
 /* ---- The loop. ---- */
 
-/* How long to wait: not at all if work is left, otherwise until the next event of the clock; NULL without any. */
-static struct timespec *timeout(struct timespec *wait) {
-    *wait = (struct timespec){0};
-    if (server.line || server.turns.first || may_accept()) return wait;
+/* How long to wait: not at all if work is left, otherwise without end, until the timer rings for the next event of the
+ * clock. A timeout of epoll would be late: the kernel allows itself a slack of a thousandth of it. */
+static int timeout(void) {
+    if (server.line || server.turns.first || may_accept()) return 0;
     uint64_t next = UINT64_MAX;
     if (server.interval && !server.stop_by) next = server.start + (server.tick + 1) * server.interval;
     if (server.retry_at && server.retry_at < next) next = server.retry_at;
     if (server.stop_by) next = server.look_at < server.stop_by ? server.look_at : server.stop_by;
-    if (next == UINT64_MAX) return NULL;
-    const uint64_t time = now(), left = next > time ? next - time : 0;
-    wait->tv_sec = (time_t)(left / (1000 * MS));
-    wait->tv_nsec = (long)(left % (1000 * MS));
-    return wait;
+    const uint64_t time = now();
+    if (next <= time) return 0;
+    if (next < server.rings_at || server.rings_at <= time) {
+        struct itimerspec once = {0};
+        once.it_value.tv_sec = (time_t)(next / (1000 * MS));
+        once.it_value.tv_nsec = (long)(next % (1000 * MS));
+        if (next != UINT64_MAX && timerfd_settime(server.timer, TFD_TIMER_ABSTIME, &once, NULL) < 0)
+            die(1, "cannot set the timer", strerror(errno));
+        server.rings_at = next;
+    }
+    return -1;
 }
 
 static void on_event(const struct epoll_event *event) {
@@ -474,6 +479,8 @@ static void on_event(const struct epoll_event *event) {
         server.has_clients = !server.stop_by;
     } else if (event->data.ptr == &server.signals) {
         stop();
+    } else if (event->data.ptr == &server.timer) {
+        server.rings_at = 0;
     } else {
         struct connection *connection = event->data.ptr;
         if (connection->fd < 0) return;
@@ -487,8 +494,7 @@ static void on_event(const struct epoll_event *event) {
 static void run(void) {
     static struct epoll_event events[EVENTS];
     while (!server.stop_by || (server.count > 0 && now() < server.stop_by)) {
-        struct timespec wait;
-        const int count = epoll_pwait2(server.epoll, events, EVENTS, timeout(&wait), NULL);
+        const int count = epoll_wait(server.epoll, events, EVENTS, timeout());
         if (count < 0 && errno != EINTR) die(1, "cannot wait for events", strerror(errno));
         /* Before the events, which skip connections that are queued again: one turn per connection and pass. */
         take_turns();
@@ -592,7 +598,9 @@ int main(int argc, char **argv) {
     server.epoll = epoll_create1(EPOLL_CLOEXEC);
     server.signals = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
     server.listener = listen_at(argc > 1 ? argv[1] : "127.0.0.1:9000");
+    server.timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     register_source(&server.signals);
+    register_source(&server.timer);
     register_source(&server.listener);
     announce();
     run();

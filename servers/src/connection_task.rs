@@ -217,11 +217,8 @@ impl Connection {
                 Ok(Turn::Ended) | Err(_) => return,
             }
             if reader.turn_bytes >= TURN_BYTES || reader.turn_work >= WORK_TURN {
-                let worked = !std::mem::take(&mut reader.turn_work).is_zero();
-                reader.turn_bytes = 0;
-                yield_now().await;
-                // A worker runs the task that it has woken last before those that became ready while this one worked.
-                if worked {
+                (reader.turn_bytes, reader.turn_work) = (0, Duration::ZERO);
+                for _ in 0..self.place.server.yields {
                     yield_now().await;
                 }
             }
@@ -232,6 +229,10 @@ impl Connection {
 
     fn poll_turn(&self, reader: &mut Reader, context: &mut Context<'_>) -> Poll<io::Result<Turn>> {
         let turn = self.poll_echo(reader, context);
+        if turn.is_pending() {
+            // Who waits has ended its turn.
+            (reader.turn_bytes, reader.turn_work) = (0, Duration::ZERO);
+        }
         // region: idle timeout
         if turn.is_pending()
             && let Some(patience) = &mut reader.patience
@@ -258,6 +259,10 @@ impl Connection {
         }
         if writer.stopping {
             return Poll::Ready(Ok(Turn::Stopped));
+        }
+        if self.place.server.has_due_status() {
+            reader.turn_work = WORK_TURN;
+            return Poll::Ready(Ok(Turn::Progress));
         }
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);

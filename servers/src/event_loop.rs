@@ -46,8 +46,8 @@ const TIMER: Token = Token(usize::MAX - 2);
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
 
-/// Work on messages before the poll is asked again for further connections and signals.
-const PASS_WORK: Duration = WORK_TURN.saturating_mul(10);
+/// What is done, in bytes, before the poll is asked again for further connections and signals.
+const PASS_BYTES: u64 = 10 * TURN_BYTES as u64;
 
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
@@ -69,14 +69,14 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             result => result?,
         }
-        // Before the events, which skip connections that are queued again: one turn per connection and pass.
+        // Before the events, so that connections that wait for their turn come first.
         server.take_turns();
         for event in &events {
             match event.token() {
-                LISTENER => server.backlog.has_clients = true,
+                LISTENER => server.backlog.has_clients = server.listener.is_some(),
                 SIGNALS => server.stop(clock::now_ns()),
                 // The clock is read below in any case.
-                TIMER => {}
+                TIMER => server.timer.rang(),
                 token => server.on_ready(token, event),
             }
         }
@@ -117,8 +117,10 @@ struct Server {
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<Token>,
-    /// Work on messages in this pass.
-    worked: Duration,
+    /// The number of this pass. A connection has one turn in it.
+    pass: u64,
+    /// What was done in this pass, in bytes.
+    done: u64,
     /// What was done since the clock was read, in bytes.
     since_look: u64,
     /// Read buffer shared by all connections, so that an idle one holds none.
@@ -154,7 +156,8 @@ impl Server {
             schedule: Schedule::new(start_ns, config.status_interval),
             fan_out: None,
             turns: VecDeque::new(),
-            worked: Duration::ZERO,
+            pass: 0,
+            done: 0,
             since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             worker: Worker::new(&config.service),
@@ -190,7 +193,7 @@ impl Server {
         if connection.queued || connection.blocked && !event.is_writable() && !event.is_error() {
             return;
         }
-        if self.worked < PASS_WORK {
+        if self.done < PASS_BYTES && connection.driven < self.pass {
             self.drive(key);
         } else {
             self.queue(key);
@@ -199,9 +202,9 @@ impl Server {
 
     /// Gives one turn to each connection in the run queue, as far as the pass has time.
     fn take_turns(&mut self) {
-        self.worked = Duration::ZERO;
+        (self.pass, self.done) = (self.pass + 1, 0);
         for _ in 0..self.turns.len() {
-            if self.worked >= PASS_WORK {
+            if self.done >= PASS_BYTES {
                 return;
             }
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
@@ -212,9 +215,11 @@ impl Server {
 
     fn drive(&mut self, key: usize) {
         let before = self.counters.bytes_echoed;
+        self.connections[key].driven = self.pass;
         let spent = self.take_turn(key);
-        self.worked += spent;
-        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
+        let done = EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
+        self.done += done;
+        self.since_look += done;
         if self.since_look >= TURN_BYTES as u64 {
             self.tick(clock::now_ns());
         }
@@ -283,7 +288,7 @@ impl Server {
             let serial = self.accepted;
             let entry = self.connections.vacant_entry();
             if let Err(error) = self.registry.register(&mut stream, token(entry.key(), serial), Interest::READABLE) {
-                self.backlog.refused(&error);
+                self.backlog.refused(&error, now_ns);
                 continue;
             }
             let key = entry.key();

@@ -1,6 +1,7 @@
 //! Echo-and-status servers, one per concurrency model, that all implement the same [specification](protocol).
 //!
-//! They share the protocol and the bound listener, nothing else; each is written in the idiom of its library.
+//! They share the protocol, the bound listener, the lingering close and the work on messages, and little else; each is
+//! written in the idiom of its library.
 //! To add one, write a file with a `run` function and add a line to [`SERVERS`].
 
 pub mod cli;

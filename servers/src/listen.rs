@@ -150,9 +150,10 @@ impl Backlog {
         self.has_clients && self.retry_ns.is_none() && connections < self.max_connections
     }
 
-    /// Reports that an accepted client cannot be served.
-    pub(crate) fn refused(&mut self, error: &io::Error) {
+    /// Reports that an accepted client cannot be served: further ones wait, as after any shortage.
+    pub(crate) fn refused(&mut self, error: &io::Error, now_ns: u64) {
         self.warning.print("cannot register a connection", error);
+        self.retry_ns = Some(now_ns + limits::ACCEPT_RETRY.as_nanos() as u64);
     }
 
     /// Reports that a connection has ended and its descriptor is free.

@@ -61,8 +61,8 @@ const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(Event
 /// Connections accepted before I/O is served again.
 const ACCEPT_CHUNK: usize = 64;
 
-/// Work on messages before the poll is asked again for further connections and signals.
-const PASS_WORK: Duration = WORK_TURN.saturating_mul(10);
+/// What is done, in bytes, before the poll is asked again for further connections and signals.
+const PASS_BYTES: u64 = 10 * TURN_BYTES as u64;
 
 /// Minimum cost of an event, as the number of bytes that could be echoed in the same time. The clock is read once per
 /// turn's worth of work.
@@ -84,19 +84,18 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     announce(addr)?;
     while server.is_serving() {
         events.clear();
-        // Rounded up: a wait that ends before its time would have to be repeated.
         match epoll::wait(&epoll, spare_capacity(&mut events), server.timeout(clock::now_ns()).as_ref()) {
             Err(Errno::INTR) => continue,
             result => result?,
         };
-        // Before the events, which skip connections that are queued again: one turn per connection and pass.
+        // Before the events, so that connections that wait for their turn come first.
         server.take_turns();
         for event in &events {
             match event.data.u64() {
-                LISTENER => server.backlog.has_clients = true,
+                LISTENER => server.backlog.has_clients = server.listener.is_some(),
                 SIGNALS => server.stop(clock::now_ns()),
                 // The clock is read below in any case.
-                TIMER => {}
+                TIMER => server.timer.rang(),
                 token => server.on_ready(token, event),
             }
         }
@@ -137,8 +136,10 @@ struct Server {
     fan_out: Option<FanOut>,
     /// Run queue: connections that used up their turn and may have more to read, each at most once.
     turns: VecDeque<u64>,
-    /// Work on messages in this pass.
-    worked: Duration,
+    /// The number of this pass. A connection has one turn in it.
+    pass: u64,
+    /// What was done in this pass, in bytes.
+    done: u64,
     /// What was done since the clock was read, in bytes.
     since_look: u64,
     /// Read buffer shared by all connections, so that an idle one holds none.
@@ -173,7 +174,8 @@ impl Server {
             schedule: Schedule::new(start_ns, config.status_interval),
             fan_out: None,
             turns: VecDeque::new(),
-            worked: Duration::ZERO,
+            pass: 0,
+            done: 0,
             since_look: 0,
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             worker: Worker::new(&config.service),
@@ -211,7 +213,7 @@ impl Server {
         if connection.queued || connection.blocked && !flags.intersects(failed | EventFlags::OUT) {
             return;
         }
-        if self.worked < PASS_WORK {
+        if self.done < PASS_BYTES && connection.driven < self.pass {
             self.drive(key);
         } else {
             self.queue(key);
@@ -220,9 +222,9 @@ impl Server {
 
     /// Gives one turn to each connection in the run queue, as far as the pass has time.
     fn take_turns(&mut self) {
-        self.worked = Duration::ZERO;
+        (self.pass, self.done) = (self.pass + 1, 0);
         for _ in 0..self.turns.len() {
-            if self.worked >= PASS_WORK {
+            if self.done >= PASS_BYTES {
                 return;
             }
             let Some(key) = self.turns.pop_front().and_then(|token| self.key(token)) else { continue };
@@ -233,9 +235,11 @@ impl Server {
 
     fn drive(&mut self, key: usize) {
         let before = self.counters.bytes_echoed;
+        self.connections[key].driven = self.pass;
         let spent = self.take_turn(key);
-        self.worked += spent;
-        self.since_look += EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
+        let done = EVENT_BYTES + (self.counters.bytes_echoed - before) + bytes_worth(spent);
+        self.done += done;
+        self.since_look += done;
         if self.since_look >= TURN_BYTES as u64 {
             self.tick(clock::now_ns());
         }
@@ -306,7 +310,7 @@ impl Server {
             let entry = self.connections.vacant_entry();
             let token = EventData::new_u64(token(entry.key(), serial));
             if let Err(error) = epoll::add(&self.epoll, &stream, token, READABLE) {
-                self.backlog.refused(&error.into());
+                self.backlog.refused(&error.into(), now_ns);
                 continue;
             }
             let key = entry.key();

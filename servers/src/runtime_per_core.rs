@@ -47,6 +47,9 @@ mod connection;
 
 use connection::{Connection, Member};
 
+/// How late the runtime's timer may be: it counts in milliseconds, rounded up. Before that, waiting for it is in vain.
+const TIMER_LATENESS_NS: u64 = 1_000_000;
+
 /// An accepted connection on its way to its runtime.
 type Dealt = (net::TcpStream, Place);
 
@@ -264,7 +267,7 @@ impl Core {
 
     /// The runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
     fn has_due_status(&self) -> bool {
-        self.has_work && clock::now_ns() >= self.next_due_ns.get()
+        self.has_work && clock::now_ns() >= self.next_due_ns.get().saturating_add(TIMER_LATENESS_NS)
     }
 
     /// Sends the newest status in chunks, so that I/O is served in between (B5).

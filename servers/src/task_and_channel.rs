@@ -183,6 +183,8 @@ struct Connection {
     line: Line,
     /// Input that has been read and waits for the connection's next turn.
     rest: Vec<u8>,
+    /// Bytes read in this turn.
+    turn_bytes: usize,
     /// Work done in this turn.
     turn_work: Duration,
     /// Number of emitted statuses for which this connection is no longer accountable.
@@ -219,6 +221,7 @@ impl Connection {
             counters: Counters { accepts: 1, ..Counters::default() },
             line: Line::default(),
             rest: Vec::new(),
+            turn_bytes: 0,
             turn_work: Duration::ZERO,
             emitted_seen,
             place,
@@ -229,13 +232,13 @@ impl Connection {
     /// Echoes until the peer's end of input, an error or shutdown; an error affects no other connection (F2).
     async fn serve(mut self, statuses: watch::Receiver<Latest>) {
         let mut next_status = pin!(next(statuses));
-        let (mut ended, mut stopping, mut turn_bytes) = (false, false, 0);
+        let (mut ended, mut stopping) = (false, false);
         while !(ended && self.rest.is_empty() && self.outgoing.is_flushed()) {
             // Neither branch loses data when the other completes first: each does its work within one poll.
             tokio::select! {
                 echoed = self.echo() => match echoed {
                     Ok(Some(0)) => ended = true,
-                    Ok(count) => turn_bytes += count.unwrap_or(0),
+                    Ok(count) => self.turn_bytes += count.unwrap_or(0),
                     Err(_) => return,
                 },
                 (latest, statuses) = &mut next_status, if !ended => {
@@ -249,8 +252,8 @@ impl Connection {
             if ended {
                 self.outgoing.end_of_input(&mut self.counters);
             }
-            if turn_bytes >= TURN_BYTES || self.turn_work >= WORK_TURN {
-                (turn_bytes, self.turn_work) = (0, Duration::ZERO);
+            if self.turn_bytes >= TURN_BYTES || self.turn_work >= WORK_TURN {
+                (self.turn_bytes, self.turn_work) = (0, Duration::ZERO);
                 yield_now().await;
             }
         }
@@ -290,7 +293,15 @@ impl Connection {
     ///
     /// Returns the number of bytes read, 0 at the end of input; `None` if it only wrote.
     async fn echo(&mut self) -> io::Result<Option<usize>> {
-        poll_fn(|context| self.poll_echo(context)).await
+        let polled = |context: &mut Context<'_>| {
+            let echoed = self.poll_echo(context);
+            if echoed.is_pending() {
+                // Who waits has ended its turn.
+                (self.turn_bytes, self.turn_work) = (0, Duration::ZERO);
+            }
+            echoed
+        };
+        poll_fn(polled).await
     }
 
     fn poll_echo(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {

@@ -22,7 +22,7 @@ use protocol::{
 };
 use tokio::{
     net::TcpListener,
-    runtime,
+    runtime::{self, Handle, RuntimeFlavor},
     signal::unix::{SignalKind, signal},
     sync::{Notify, Semaphore, watch},
     task::{block_in_place, yield_now},
@@ -60,7 +60,7 @@ fn run(
 ) -> io::Result<Counters> {
     let schedule = Schedule::new(clock::now_ns(), config.status_interval);
     let runtime = runtime.enable_io().enable_time().build()?;
-    let server = Arc::new(Server::new(config, longest_in_task));
+    let server = Arc::new(Server::new(config, runtime.handle(), longest_in_task));
     runtime.block_on(serve(Arc::clone(&server), listener, schedule))?;
     // Dropping tasks that did not finish in time counts the statuses they held.
     drop(runtime);
@@ -96,11 +96,16 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     Ok(())
 }
 
+/// How late the runtime's timer may be: it counts in milliseconds, rounded up. Before that, waiting for it is in vain.
+const TIMER_LATENESS_NS: u64 = 1_000_000;
+
 /// What all tasks share.
 pub(crate) struct Server {
     pub(crate) service: Service,
     has_work: bool,
     worker: Worker,
+    /// How often a task yields at the end of its turn.
+    pub(crate) yields: u32,
     /// Longer work is done outside of the runtime.
     longest_in_task: Duration,
     /// When the next status is due: the broadcaster goes before further work.
@@ -125,12 +130,15 @@ pub(crate) struct Registry {
 }
 
 impl Server {
-    fn new(config: &Config, longest_in_task: Duration) -> Self {
+    fn new(config: &Config, runtime: &Handle, longest_in_task: Duration) -> Self {
         let places = config.max_connections.get().min(Semaphore::MAX_PERMITS);
         Self {
             service: config.service,
             has_work: !config.service.work.is_none(),
             worker: Worker::new(&config.service),
+            // A worker of the multi-thread runtime runs the task that it has woken last before those that became ready
+            // meanwhile; the second time those come first.
+            yields: if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread { 1 } else { 2 },
             longest_in_task,
             next_due_ns: AtomicU64::new(u64::MAX),
             max_connections: u32::try_from(places).unwrap_or(u32::MAX),
@@ -154,11 +162,14 @@ impl Server {
     ///
     /// A runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
     pub(crate) fn has_due_status(&self) -> bool {
-        self.has_work && clock::now_ns() >= self.next_due_ns.load(Ordering::Relaxed)
+        self.has_work && clock::now_ns() >= self.next_due_ns.load(Ordering::Relaxed).saturating_add(TIMER_LATENESS_NS)
     }
 
     /// Works on the first line of `input`; returns what may be echoed, and its cost.
     pub(crate) fn work<'a>(&self, line: &mut Line, input: &'a [u8]) -> (&'a [u8], Duration) {
+        if !self.has_work {
+            return (input, Duration::ZERO);
+        }
         let (piece, cost) = self.service.work.first_line(line, input);
         if cost > self.longest_in_task {
             block_in_place(|| self.worker.spend(cost));

@@ -12,11 +12,12 @@ mod connection;
 mod shortage;
 
 use std::{
+    hash::RandomState,
     io,
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -24,7 +25,7 @@ use std::{
 
 use protocol::{
     Counters, Schedule, Service,
-    limits::{LINGER_PAUSE, SHUTDOWN_FLUSH},
+    limits::{FAN_OUT_CHUNK, LINGER_PAUSE, SHUTDOWN_FLUSH},
     status::{Status, StatusLine},
 };
 use rustix::event::{PollFd, PollFlags, poll};
@@ -63,6 +64,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
 
     announce(listener.local_addr()?)?;
     signals.forever().next();
+    let signalled = Instant::now();
     {
         // Under the lock, so that an acceptor about to wait for a connection to end does not miss the notification.
         let _registry = lock(&server.registry);
@@ -72,11 +74,16 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
     // A waiting accept returns at once, and new clients are refused.
     SockRef::from(&listener).shutdown(Shutdown::Both)?;
     drop(acceptor.join());
-    Ok(server.drain())
+    Ok(server.drain(signalled))
 }
 
 struct Server {
     service: Service,
+    // region: handshake
+    /// Makes tokens. One for all: each thread would have to ask the kernel for its own.
+    random: RandomState,
+    tokens: AtomicU64,
+    // endregion
     worker: Worker,
     places: usize,
     stopping: AtomicBool,
@@ -98,6 +105,10 @@ impl Server {
     fn new(config: &Config) -> Self {
         Self {
             service: config.service,
+            // region: handshake
+            random: RandomState::new(),
+            tokens: AtomicU64::new(0),
+            // endregion
             worker: Worker::new(&config.service),
             places: shortage::places(config.max_connections.get()),
             stopping: AtomicBool::default(),
@@ -182,7 +193,11 @@ impl Server {
 
         let mut counters = Counters { ticks: 1, ticks_skipped: tick.skipped, ..Counters::default() };
         owed.clear();
-        for connection in recipients {
+        for (index, connection) in recipients.into_iter().enumerate() {
+            if index > 0 && index.is_multiple_of(FAN_OUT_CHUNK) {
+                // Otherwise the threads that it wakes on its own CPU, and their messages, wait for its time slice to end (B5).
+                thread::yield_now();
+            }
             connection.leave(StatusLine::clone(&line), &mut counters);
             // The connection's own thread sees the error as well, and ends the connection.
             if let Ok(Delivery::Owed) = connection.deliver(Patience::None) {
@@ -193,8 +208,10 @@ impl Server {
     }
 
     /// Flushes and ends all connections, within a time limit (F4).
-    fn drain(&self) -> Counters {
-        let deadline = Instant::now() + SHUTDOWN_FLUSH;
+    fn drain(&self, signalled: Instant) -> Counters {
+        /// For the ends of connections that are cut off.
+        const LAST: Duration = SHUTDOWN_FLUSH.checked_div(10).expect("10 is not 0");
+        let deadline = signalled + SHUTDOWN_FLUSH - LAST;
         drop(lock(&self.fan_out));
         let mut registry = lock(&self.registry);
         while !registry.connections.is_empty() && Instant::now() < deadline {
@@ -215,7 +232,11 @@ impl Server {
             // The connection may just have ended.
             drop(connection.stream.shutdown(Shutdown::Both));
         }
-        std::mem::take(&mut self.wait_for_end(registry, SHUTDOWN_FLUSH / 10).counters)
+        let mut registry = self.wait_for_end(registry, LAST);
+        let mut counters = std::mem::take(&mut registry.counters);
+        // Threads that are still at work will not report any more.
+        registry.connections.iter().for_each(|(_, connection)| counters.merge(&connection.counters_so_far()));
+        counters
     }
 
     /// Waits until no connection is left, for a limited time.

@@ -196,8 +196,7 @@ impl Connection {
             let newline = piece.iter().position(|byte| *byte == b'\n').filter(|_| self.held.is_some());
             let (first, rest) = piece.split_at(newline.map_or(piece.len(), |newline| newline + 1));
             for part in [first, rest].into_iter().filter(|part| !part.is_empty()) {
-                self.stream.write_all(part).await?;
-                self.counters.bytes_echoed += part.len() as u64;
+                self.write_counted(part).await?;
                 self.inside_line = !part.ends_with(b"\n");
                 self.send_held().await?;
             }
@@ -207,6 +206,16 @@ impl Connection {
                 worked = Duration::ZERO;
                 yield_now().await;
             }
+        }
+        Ok(())
+    }
+
+    /// `write_all`, which would not tell how far it came if the connection breaks.
+    async fn write_counted(&mut self, mut part: &[u8]) -> io::Result<()> {
+        while !part.is_empty() {
+            let count = self.stream.write(part).await?;
+            self.counters.bytes_echoed += count as u64;
+            part = &part[count..];
         }
         Ok(())
     }

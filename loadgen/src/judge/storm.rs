@@ -32,13 +32,13 @@ impl Storms {
     /// CPU time of the server per connection, from accept to close, in nanoseconds: by how much its CPU time per second
     /// grows with the connections per second, from cell to cell. The messages beside them are the same in all of these
     /// cells, so that their cost, and that of everything else, is in the intercept. Least squares over the medians of the
-    /// cells; `None` with fewer than two.
+    /// cells; `None` with fewer than two, or if one of them has none: a slope over other cells is another quantity.
     pub(crate) fn cpu_per_connection_ns(&self, arm: &str, cells: &[&str]) -> Option<f64> {
         let point = |cell: &&str| {
             let median = |value: Metric| self.0.median(arm, cell, value);
             Some((median(opened_per_sec)?, median(load_cpu_ns_per_sec)?))
         };
-        slope(&cells.iter().filter_map(point).collect::<Vec<_>>())
+        slope(&cells.iter().map(point).collect::<Option<Vec<_>>>()?)
     }
 }
 

@@ -80,7 +80,7 @@ impl Work {
 
     /// Whether no message costs anything.
     pub fn is_none(&self) -> bool {
-        self.mean().is_zero()
+        self.common.is_zero() && self.shares.iter().all(|share| share.cost.is_zero())
     }
 
     /// Whether shares of the messages have a cost of their own.

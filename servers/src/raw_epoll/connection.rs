@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) watched: bool,
     /// The connection is in the run queue.
     pub(super) queued: bool,
+    /// The pass in which it had its last turn.
+    pub(super) driven: u64,
     /// The end of input was reported, so a short read does not mean that the socket is drained.
     pub(super) closing: bool,
     pub(super) stage: Stage,
@@ -72,6 +74,7 @@ impl Connection {
             blocked: false,
             watched: false,
             queued: false,
+            driven: 0,
             closing: false,
             stage: Stage::Open,
             // region: handshake

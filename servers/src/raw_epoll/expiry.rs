@@ -60,6 +60,7 @@ impl Server {
         // region: handshake
         for _ in 0..DEADLINE_CHUNK {
             let Some(token) = self.handshakes.take(now_ns) else { break };
+            self.look_at(token, |server| is_greeted(&server.connections, token));
             if let Some(key) = self.key(token).filter(|_| is_greeted(&self.connections, token)) {
                 self.counters.handshakes_timed_out += 1;
                 self.close(key);
@@ -69,19 +70,39 @@ impl Server {
         // region: idle timeout
         for _ in 0..DEADLINE_CHUNK {
             let Some(token) = self.silences.take(now_ns) else { break };
-            let Some(connection) = find(&self.connections, token) else { continue };
-            let (Some(limit_ns), Some(heard_ns)) = (self.silence_ns, connection.heard_ns) else { continue };
-            // Whoever waits for a turn is not silent.
-            if heard_ns + limit_ns > now_ns || connection.queued {
-                let again_ns = (heard_ns + limit_ns).max(now_ns + 1);
-                self.silences.push(again_ns, token, |token| find(&self.connections, token).is_some());
-            } else if let Some(key) = self.key(token) {
-                self.counters.idle_timeouts += 1;
-                self.close(key);
+            self.look_at(token, |server| {
+                server.silent_until_ns(token, now_ns).is_some_and(|until_ns| until_ns <= now_ns)
+            });
+            match (self.silent_until_ns(token, now_ns), self.key(token)) {
+                (Some(until_ns), Some(key)) if until_ns <= now_ns => {
+                    self.counters.idle_timeouts += 1;
+                    self.close(key);
+                }
+                (Some(until_ns), Some(_)) => {
+                    self.silences.push(until_ns, token, |token| find(&self.connections, token).is_some());
+                }
+                _ => {}
             }
         }
         // endregion
     }
+
+    /// Gives a connection that `is_late` a last turn: what arrived in time counts, even if its event is still to come.
+    fn look_at(&mut self, token: u64, is_late: impl Fn(&Self) -> bool) {
+        if let Some(key) = self.key(token).filter(|_| is_late(self)) {
+            self.drive(key);
+        }
+    }
+
+    // region: idle timeout
+    /// When a connection will have been silent for too long, unless it is heard before; one that waits for its turn is not
+    /// silent yet.
+    fn silent_until_ns(&self, token: u64, now_ns: u64) -> Option<u64> {
+        let connection = find(&self.connections, token)?;
+        let until_ns = connection.heard_ns? + self.silence_ns?;
+        Some(if connection.queued { until_ns.max(now_ns + 1) } else { until_ns })
+    }
+    // endregion
 }
 
 // region: handshake

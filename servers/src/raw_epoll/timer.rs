@@ -25,7 +25,8 @@ impl Timer {
         Ok(Self { timer, set_ns: 0 })
     }
 
-    /// Wakes the loop at `due_ns` at the latest. Returns the time that is left to its timeout, normally none.
+    /// Wakes the loop at `due_ns` at the latest. Returns the time at which it has to wake up by itself,
+    /// normally none.
     ///
     /// A timer set for an earlier time is left alone: to wake up once too often costs less than to set it for each of many
     /// deadlines that are met. It need not be read: each expiry is a new edge.
@@ -40,6 +41,11 @@ impl Timer {
             self.set_ns = due_ns;
         }
         None
+    }
+
+    /// Reports that it has rung, so that it is set anew in any case.
+    pub(super) fn rang(&mut self) {
+        self.set_ns = 0;
     }
 }
 

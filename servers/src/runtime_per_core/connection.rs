@@ -73,7 +73,7 @@ impl Member {
     pub(super) async fn serve(self) {
         let mut input = Input::default();
         loop {
-            match poll_fn(|context| self.poll_echo(&mut input, context)).await {
+            match poll_fn(|context| self.poll_turn(&mut input, context)).await {
                 Ok(Step::Progress) => {}
                 Ok(Step::Stopped) => break,
                 Ok(Step::Ended) | Err(_) => return,
@@ -85,6 +85,15 @@ impl Member {
         }
         // An error merely ends the wait.
         drop(self.linger().await);
+    }
+
+    fn poll_turn(&self, input: &mut Input, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let step = self.poll_echo(input, context);
+        if step.is_pending() {
+            // Who waits has ended its turn.
+            (input.turn_bytes, input.turn_work) = (0, Duration::ZERO);
+        }
+        step
     }
 
     /// Writes pending output or, if there is none, reads and echoes.

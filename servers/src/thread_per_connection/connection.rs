@@ -1,7 +1,7 @@
 //! What a connection's thread does, and how it shares the connection with the broadcaster.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::{Shutdown, TcpStream},
     sync::{
         Mutex, TryLockError,
@@ -32,11 +32,15 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// A connection: its thread reads, and sends under the lock of `writer`; the broadcaster fills `slot`.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
+    // region: handshake
     accepted: Instant,
+    // endregion
     writer: Mutex<Writer>,
     slot: Mutex<Slot>,
+    // region: handshake
     /// It counts and receives statuses: without a handshake from its beginning (H3).
     open: AtomicBool,
+    // endregion
     /// What was read is not echoed yet.
     pub(super) at_work: AtomicBool,
     // The last field, hence dropped after the stream is closed, whichever thread drops the connection.
@@ -82,10 +86,12 @@ impl Connection {
         Self { stream, accepted: Instant::now(), writer, slot, open, at_work, _descriptor: descriptor }
     }
 
+    // region: handshake
     /// Whether it counts and receives statuses.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
+    // endregion
 
     /// Serves the connection to its end, in its thread.
     pub(super) fn serve(&self, server: &Server) {
@@ -93,7 +99,7 @@ impl Connection {
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         // region: handshake
         if let Some(limit) = server.service.handshake
-            && let Err(error) = self.shake_hands(&mut buffer, self.accepted + limit)
+            && let Err(error) = self.shake_hands(server, &mut buffer, self.accepted + limit)
         {
             let counters = &mut lock(&self.writer).counters;
             match error {
@@ -116,8 +122,8 @@ impl Connection {
 
     // region: handshake
     /// Returns once the client has acknowledged the hello, and leaves in `buffer` what it sent behind that (H1 to H6).
-    fn shake_hands(&self, buffer: &mut Vec<u8>, deadline: Instant) -> Result<(), Errno> {
-        let mut handshake = Handshake::new(RandomState::new().hash_one(0));
+    fn shake_hands(&self, server: &Server, buffer: &mut Vec<u8>, deadline: Instant) -> Result<(), Errno> {
+        let mut handshake = Handshake::new(server.random.hash_one(server.tokens.fetch_add(1, Ordering::Relaxed)));
         send(&self.stream, &handshake.hello(), SendFlags::NOSIGNAL)?;
         let behind = loop {
             wait_for(&self.stream, PollFlags::IN, deadline)?;
@@ -145,7 +151,9 @@ impl Connection {
         // The kernel's timeout of a read costs nothing per read, but comes late by up to an eighth of its length; `read`
         // waits for the rest, which is rarely necessary, by a precise timer.
         let early = server.service.idle_timeout.map(|timeout| timeout * 7 / 8);
-        drop(self.stream.set_read_timeout(early));
+        if early.is_some() {
+            drop(self.stream.set_read_timeout(early));
+        }
         // endregion
         loop {
             // region: idle timeout
@@ -160,6 +168,14 @@ impl Connection {
                 self.echo(server, &mut line, buffer, patience)?;
                 self.at_work.store(false, Ordering::Relaxed);
             }
+            // region: idle timeout
+            if let (Patience::Until(deadline), Some(early)) = (patience, early)
+                && deadline.saturating_duration_since(Instant::now()) < early * 9 / 8
+            {
+                // The echo took so long that the kernel's timeout could come too late.
+                wait_for(&self.stream, PollFlags::IN, deadline)?;
+            }
+            // endregion
             self.read(buffer, patience)?;
             if buffer.is_empty() {
                 return Ok(());
@@ -233,6 +249,11 @@ impl Connection {
         }
     }
 
+    /// Its counters up to now, unless its thread is sending.
+    pub(super) fn counters_so_far(&self) -> Counters {
+        self.writer.try_lock().map(|mut writer| std::mem::take(&mut writer.counters)).unwrap_or_default()
+    }
+
     /// Stops sending and returns the connection's counters.
     pub(super) fn finish(&self) -> Counters {
         self.hang_up();
@@ -251,6 +272,7 @@ impl Connection {
         let mut slot = lock(&self.slot);
         slot.closed = true;
         counters.statuses_dropped_at_eof += u64::from(slot.line.take().is_some());
+        drop(slot);
         // The broadcaster may keep the connection alive a little longer; the peer should not wait for it.
         drop(self.stream.shutdown(Shutdown::Write));
     }
@@ -281,6 +303,7 @@ impl Writer {
 }
 
 // region: handshake
+// region: idle timeout
 /// Waits until a socket is ready, and fails with ETIMEDOUT if it is not by the deadline.
 fn wait_for(stream: &TcpStream, events: PollFlags, deadline: Instant) -> Result<(), Errno> {
     loop {
@@ -294,6 +317,7 @@ fn wait_for(stream: &TcpStream, events: PollFlags, deadline: Instant) -> Result<
         }
     }
 }
+// endregion
 // endregion
 
 /// As a duration that the kernel takes: the longest option is 365 days.
