@@ -85,7 +85,8 @@ struct list {
 };
 
 static struct {
-    int epoll, listener, signals;
+    int epoll, listener, signals, timer;
+    uint64_t rings_at; /* when the timer rings, or has rung */
     struct list open, turns; /* the latter is the run queue: each at most once */
     struct connection *graveyard; /* closed in this pass; an event may still point to them */
     uint64_t count, places, accepted;
@@ -558,7 +559,8 @@ static uint64_t number(const char *text, const char *wanted) {
 
 static void register_source(int *source) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
-    if (source == &server.listener) event.events |= EPOLLET;
+    /* The timer need not be read then: each time it rings is an event. */
+    if (source != &server.signals) event.events |= EPOLLET;
     if (*source < 0 || epoll_ctl(server.epoll, EPOLL_CTL_ADD, *source, &event) != 0)
         die(1, "cannot start", strerror(errno));
 }
