@@ -96,14 +96,20 @@ mod tests {
     }
 
     #[test]
-    fn a_saturated_trial_is_no_part_of_the_slope() {
+    fn a_cell_in_which_a_server_is_saturated_leaves_it_without_a_slope() {
         let mut rows = rows();
         for row in rows.iter_mut().filter(|row| row.cell_name() == "storm-5000") {
             row.outcome = Outcome::Saturated;
             row.server_cpu_ns_load = Some(999);
         }
-        let cost = Storms::of(&rows).cpu_per_connection_ns("mio", &["storm-100", "storm-1000", "storm-5000"]);
-        assert!((cost.unwrap() - 30_000.0).abs() < 1e-6);
+        let storms = Storms::of(&rows);
+        let cost = |cells: &[&str]| storms.cpu_per_connection_ns("mio", cells);
+        assert_eq!(
+            cost(&["storm-100", "storm-1000", "storm-5000"]),
+            None,
+            "of fewer cells it would be another quantity"
+        );
+        assert!((cost(&["storm-100", "storm-1000"]).unwrap() - 30_000.0).abs() < 1e-6);
     }
 
     #[test]
