@@ -28,7 +28,10 @@ def draw(session):
     grid = Grid(-(-len(pairs) // columns), columns, HEIGHT, above=0.45, below=0.5, right=0.3, gap=0.3, left=0.8)
     notes = ["ratio of the CPU time per message of a block's trials, Hodges-Lehmann estimate over blocks"]
     notes += ["bars: 95 % confidence, for all pairs at once", "grey band: ratios within 3 %"]
-    notes += ["filled: equivalent within 3 %", "every load at half of what the slowest server can be expected to sustain"]
+    notes += [
+        "filled: equivalent within 3 %",
+        "every load at half of what the slowest server can be expected to sustain",
+    ]
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
     low_high = ends(points)
     for index, (cell, (pair, group)) in enumerate(zip(cells, pairs)):

@@ -9,7 +9,7 @@ use std::{
 
 use super::{GuestCommand, OWN_EXECUTABLE};
 
-/// A program and its arguments, in which `{addr}` and the other [`PLACEHOLDERS`] are filled in; `{{` and
+/// A program and its arguments, in which `{addr}` and the other placeholders are filled in; `{{` and
 /// `}}` are the braces themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Word>);
