@@ -8,8 +8,6 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Command, Output, Stdio},
-    thread,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, kill_process, prlimit};
@@ -41,8 +39,12 @@ struct Foreign {
 
 impl Foreign {
     fn start(name: &str, more: &[&str]) -> Self {
-        let arguments = [&["serve", name, "--addr", "127.0.0.1:0", "--status-interval", "50ms"], more].concat();
-        let command = &mut loadgen(&arguments);
+        Self::spawn(&mut loadgen(
+            &[&["serve", name, "--addr", "127.0.0.1:0", "--status-interval", "50ms"], more].concat(),
+        ))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
         let mut server = Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut line = String::new();
         BufReader::new(server.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -61,13 +63,6 @@ impl Foreign {
         loadgen(&[&target[..], &words(DRAIN), &idle, &words(more)].concat())
     }
 
-    /// Its sockets, of which some are its own.
-    fn sockets(&self) -> usize {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
-        let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
-        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
-    }
-
     /// The messages that it has echoed, when it is asked to end.
     fn messages(self) -> u64 {
         self.counters()["bytes_echoed"].as_u64().unwrap() / 64
@@ -81,6 +76,18 @@ impl Foreign {
         self.server.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         serde_json::from_str(text.lines().last().unwrap()).unwrap()
     }
+}
+
+/// A folder with the guest in Python, changed in some way; `None` without Python.
+fn guest(change: impl FnOnce(String) -> String) -> Option<tempfile::TempDir> {
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: there is no python3 on this host, and the guest is written in it");
+        return None;
+    }
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers/guests/echo.py")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("echo.py"), change(text)).unwrap();
+    Some(folder)
 }
 
 fn signal(pid: i32, signal: Signal) {
@@ -195,36 +202,26 @@ fn a_server_that_answers_while_its_process_stands_still_is_found_out() {
 
 #[test]
 fn a_server_that_was_stopped_already_is_left_as_it_is() {
-    let server = Foreign::start("mio", &[]);
-    let own = server.sockets();
-    let mut command = server.run("--idle 3s --status-interval 0s");
-    let running = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
-    wait_for("the ramp", || server.sockets() == own + 2);
-    // The first echoes follow at once, and then nothing for three seconds.
-    thread::sleep(Duration::from_millis(500));
-    signal(server.pid(), Signal::STOP);
-    let mut running = std::mem::ManuallyDrop::new(running);
-    let row: Value = serde_json::from_reader(running.0.stdout.take().unwrap()).unwrap();
-    running.0.wait().unwrap();
+    // It stops itself right behind the first echo on the second of its two connections: nothing else follows before the
+    // drain.
+    let counted = "counters[\"bytes_echoed\"] += sent\n";
+    let then = "                counters[\"echoes\"] = counters.get(\"echoes\", 0) + 1\n                \
+                if counters[\"echoes\"] == 2:\n                    os.kill(os.getpid(), signal.SIGSTOP)\n";
+    let stops = |text: String| format!("import os\n{}", text.replace(counted, &[counted, then].concat()));
+    let Some(folder) = guest(stops) else { return };
+    let file = folder.path().join("echo.py");
+    let server = Foreign::spawn(Command::new("python3").arg(file).args(["127.0.0.1:0", "0"]));
+    let row = record(&server.run("--status-interval 0s").output().unwrap());
     has_no_figure(&row, &format!("process {} was stopped already", server.pid()));
     assert!(stands_still(server.pid()), "someone else stopped it, and may continue it");
 }
 
 #[test]
 fn a_server_that_dies_when_it_is_continued_has_failed() {
-    let folder = tempfile::tempdir().unwrap();
-    let guest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers/guests/echo.py"));
-    let Ok(guest) =
-        guest.map(|text| format!("import os, signal\nsignal.signal(signal.SIGCONT, lambda *_: os._exit(7))\n{text}"))
-    else {
-        return;
-    };
+    let exits =
+        |text: String| format!("import os, signal\nsignal.signal(signal.SIGCONT, lambda *_: os._exit(7))\n{text}");
+    let Some(folder) = guest(exits) else { return };
     let file = folder.path().join("echo.py");
-    fs::write(&file, guest).unwrap();
-    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: there is no python3 on this host, and the guest is written in it");
-        return;
-    }
     let command = format!("python3 {} {{addr}} {{status_interval_ms}} {{max_connections}}", file.display());
     let output =
         loadgen(&[&["run", "--command", &command][..], &words(DRAIN), &["--idle", "0s"]].concat()).output().unwrap();

@@ -9,7 +9,6 @@ use std::{
     collections::BTreeSet,
     io::{Read, Write},
     net::TcpStream,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -18,6 +17,10 @@ use protocol::{
     Service,
     handshake::{Answer, Handshake, WELCOME},
     work::Work,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
 };
 use socket2::SockRef;
 
@@ -129,12 +132,15 @@ impl Peer {
 
     /// The number of bytes read; `None` at the end of input or of the time.
     fn read_until(self, stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> Option<usize> {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
-        stream.set_read_timeout(Some(left)).ok()?;
-        let count = stream.read(buffer);
-        // A timeout of the kernel ends with its tick, which may be before the deadline.
-        thread::sleep(if count.is_err() { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO });
-        count.ok().filter(|count| *count > 0)
+        loop {
+            let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()?;
+            match poll(&mut [PollFd::new(&*stream, PollFlags::IN)], Some(&left)) {
+                Ok(0) if Instant::now() >= deadline => return None,
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return stream.read(buffer).ok().filter(|count| *count > 0),
+                Err(_) => return None,
+            }
+        }
     }
 
     fn allowed(self, time: Duration) -> Duration {

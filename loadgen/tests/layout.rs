@@ -137,15 +137,16 @@ fn a_function_fits_a_screen() {
 
 #[test]
 fn a_column_is_named_in_the_record_alone() {
-    // Placeholders in the command of a guest are called so as well.
-    const PLACEHOLDERS: [&str; 3] = ["status_interval_ms", "handshake_ms", "idle_timeout_ms"];
-    let is_told = |name: &String| name.contains('_') && !PLACEHOLDERS.contains(&name.as_str());
-    let columns: BTreeSet<String> = loadgen::record::Row::columns().into_iter().filter(is_told).collect();
+    // Where the placeholders in the command of a guest get their names, of which some are those of columns as well.
+    const PLACEHOLDERS: &str = "measure/target/template.rs";
+    let columns: BTreeSet<String> =
+        loadgen::record::Row::columns().into_iter().filter(|name| name.contains('_')).collect();
     let literal = Regex::new(r#""([a-z_0-9]+)""#).unwrap();
     let index = Regex::new(r#"\w\["[a-z_]+"\]"#).unwrap();
     for (path, text) in library().iter().filter(|(path, _)| module(path) != "record") {
         for name in literal.captures_iter(text) {
-            assert!(!columns.contains(&name[1]), "{path} looks a column up by its name, {}", &name[1]);
+            let is_column = columns.contains(&name[1]) && !path.ends_with(PLACEHOLDERS);
+            assert!(!is_column, "{path} looks a column up by its name, {}", &name[1]);
         }
         assert!(!index.is_match(text), "{path} looks into JSON by a name: {:?}", index.find(text));
     }

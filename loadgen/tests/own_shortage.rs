@@ -41,7 +41,7 @@ fn assert_own_shortage(output: &Output, reason: &str) {
 
 #[test]
 fn a_shortage_of_ports_under_churn_is_the_generators() {
-    // Of 80 ports, 10 are left by the first run; the churn needs no more than that by itself, but so many with the others.
+    // Of 80 ports, 10 are left by the first run; the churn needs no more than that by itself, but does with the others.
     let churn = "--connections 2 --rate 100 --idle 0s --warmup 0s --duration 1s --churn 15";
     let run = after_a_run(&format!("$loadgen run --target 127.0.0.1:7777 {churn} --no-calibration --json"));
     let Some(output) = with_few_ports(&run) else { return };

@@ -475,7 +475,7 @@ func main() {
 		"a number of milliseconds, at least 10, or 0 for no statuses")
 	places := argument(3, 16000, func(places int) bool { return places >= 1 && places <= 1<<30 }, "1 or more connections")
 
-	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads is no reason to stop
+	signal.Ignore(syscall.SIGPIPE) // a log that is not read is no reason to stop
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	listener, err := listen(addr)

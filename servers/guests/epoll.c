@@ -590,7 +590,7 @@ int main(int argc, char **argv) {
         descriptors.rlim_cur = descriptors.rlim_max;
         setrlimit(RLIMIT_NOFILE, &descriptors); /* if not, there is room for fewer */
     }
-    signal(SIGPIPE, SIG_IGN); /* a log that nobody reads is no reason to stop */
+    signal(SIGPIPE, SIG_IGN); /* a log that is not read is no reason to stop */
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

@@ -272,7 +272,7 @@ mod tests {
         let census = Census::new(3, Schedule::new(0, INTERVAL), move || _ = wakes.fetch_add(1, Ordering::SeqCst));
         let mut places: Vec<Place> = (0..3).map(|_| census.admit().0).collect();
         drop(places.pop());
-        assert_eq!(woken.load(Ordering::SeqCst), 0, "nobody waits");
+        assert_eq!(woken.load(Ordering::SeqCst), 0, "no acceptor is waiting");
         assert_eq!(census.open_or_await(limit), 2);
         let mut place = places.pop().expect("a place");
         place.leave();

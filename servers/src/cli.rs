@@ -42,7 +42,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
-    /// What it does beside echoing and broadcasting.
+    /// What it does besides echoing and broadcasting.
     #[command(flatten)]
     pub service: ServiceArgs,
 
@@ -68,7 +68,7 @@ impl ServeArgs {
     }
 }
 
-/// What a server does beside echoing and broadcasting (SPEC.md, clauses W, H and T).
+/// What a server does besides echoing and broadcasting (SPEC.md, clauses W, H and T).
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ServiceArgs {
     /// CPU time that each message costs the server: 20us; or a share of the messages: 1%:20ms; or both: 2us,0.2%:20ms

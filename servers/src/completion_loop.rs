@@ -90,7 +90,7 @@ pub(crate) fn run(listener: TcpListener, config: &Config) -> io::Result<Counters
 
 /// Why this host cannot run the server, if it cannot.
 pub(crate) fn refusal() -> Option<String> {
-    // Buffers are never freed, hence once.
+    // Once, since buffers are never freed.
     static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
     let set_up = || Ring::new().and_then(|ring| Buffers::new(&ring)).err().map(|error| error.to_string());
     REFUSAL.get_or_init(set_up).clone()

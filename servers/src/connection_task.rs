@@ -230,7 +230,7 @@ impl Connection {
     fn poll_turn(&self, reader: &mut Reader, context: &mut Context<'_>) -> Poll<io::Result<Turn>> {
         let turn = self.poll_echo(reader, context);
         if turn.is_pending() {
-            // Who waits has ended its turn.
+            // A task that waits has ended its turn.
             (reader.turn_bytes, reader.turn_work) = (0, Duration::ZERO);
         }
         // region: idle timeout

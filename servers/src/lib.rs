@@ -246,7 +246,7 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// Number of worker threads, if the runtime has any.
     pub workers: NonZeroUsize,
-    /// What it does beside echoing and broadcasting. A server is never asked for what it lacks.
+    /// What it does besides echoing and broadcasting. A server is never asked for what it lacks.
     pub service: Service,
 }
 

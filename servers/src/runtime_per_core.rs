@@ -17,7 +17,7 @@ use std::{
 };
 
 use protocol::{
-    Counters, Schedule, Service,
+    Counters, Schedule,
     limits::{ACCEPT_RETRY, FAN_OUT_CHUNK, READ_BUFFER_BYTES, SHUTDOWN_FLUSH},
 };
 use rustix::net::{SocketFlags, accept_with};
@@ -47,7 +47,8 @@ mod connection;
 
 use connection::{Connection, Member};
 
-/// How late the runtime's timer may be: it counts in milliseconds, rounded up. Before that, waiting for it is in vain.
+/// How late the runtime's timer may be: it counts in milliseconds, rounded up. Tasks that wait for it before
+/// that would only wait for the timer.
 const TIMER_LATENESS_NS: u64 = 1_000_000;
 
 /// An accepted connection on its way to its runtime.
@@ -59,8 +60,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     let (freed, failed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let wake = Arc::clone(&freed);
     let census = Census::new(config.workers.get(), schedule, move || wake.notify_one());
-    let service = config.service;
-    let worker = Worker::new(&service);
+    let worker = Worker::new(&config.service);
 
     let (ready, are_ready) = std_mpsc::channel();
     let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
@@ -76,7 +76,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
                 return Ok(Counters::default());
             }
             drop(ready);
-            let core = Rc::new(Core::new(census, worker, &service));
+            let core = Rc::new(Core::new(census, worker));
             core.serve(runtime, async {
                 core.adopt_all(inbox).await;
                 Ok(())
@@ -87,7 +87,7 @@ pub(crate) fn run(listener: net::TcpListener, config: &Config) -> io::Result<Cou
     let mut counters = Counters::default();
     // Until every thread is ready or has ended. Without its mailbox, a thread stops.
     if are_ready.iter().count() == threads.len() {
-        let core = Rc::new(Core::new(Arc::clone(&census), worker, &service));
+        let core = Rc::new(Core::new(Arc::clone(&census), worker));
         let runtime = build()?;
         counters = core.serve(runtime, core.lead(listener, config.max_connections, mailboxes, &freed, &failed))?;
     } else {
@@ -116,7 +116,6 @@ impl Drop for Ending {
 /// What the tasks of a thread share. No borrow of it is held across an await.
 struct Core {
     census: Arc<Census>,
-    has_work: bool,
     worker: Worker,
     /// When the next status is due: the broadcaster goes before further work.
     next_due_ns: Cell<u64>,
@@ -132,10 +131,9 @@ struct Core {
 }
 
 impl Core {
-    fn new(census: Arc<Census>, worker: Worker, service: &Service) -> Self {
+    fn new(census: Arc<Census>, worker: Worker) -> Self {
         Self {
             census,
-            has_work: !service.work.is_none(),
             worker,
             next_due_ns: Cell::new(u64::MAX),
             connections: RefCell::default(),
@@ -267,7 +265,7 @@ impl Core {
 
     /// The runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
     fn has_due_status(&self) -> bool {
-        self.has_work && clock::now_ns() >= self.next_due_ns.get().saturating_add(TIMER_LATENESS_NS)
+        self.worker.has_work() && clock::now_ns() >= self.next_due_ns.get().saturating_add(TIMER_LATENESS_NS)
     }
 
     /// Sends the newest status in chunks, so that I/O is served in between (B5).

@@ -296,7 +296,7 @@ impl Connection {
         let polled = |context: &mut Context<'_>| {
             let echoed = self.poll_echo(context);
             if echoed.is_pending() {
-                // Who waits has ended its turn.
+                // A task that waits has ended its turn.
                 (self.turn_bytes, self.turn_work) = (0, Duration::ZERO);
             }
             echoed

@@ -96,13 +96,13 @@ async fn serve(server: Arc<Server>, listener: net::TcpListener, schedule: Schedu
     Ok(())
 }
 
-/// How late the runtime's timer may be: it counts in milliseconds, rounded up. Before that, waiting for it is in vain.
+/// How late the runtime's timer may be: it counts in milliseconds, rounded up. Tasks that wait for it before
+/// that would only wait for the timer.
 const TIMER_LATENESS_NS: u64 = 1_000_000;
 
 /// What all tasks share.
 pub(crate) struct Server {
     pub(crate) service: Service,
-    has_work: bool,
     worker: Worker,
     /// How often a task yields at the end of its turn.
     pub(crate) yields: u32,
@@ -134,7 +134,6 @@ impl Server {
         let places = config.max_connections.get().min(Semaphore::MAX_PERMITS);
         Self {
             service: config.service,
-            has_work: !config.service.work.is_none(),
             worker: Worker::new(&config.service),
             // A worker of the multi-thread runtime runs the task that it has woken last before those that became ready
             // meanwhile; the second time those come first.
@@ -162,15 +161,13 @@ impl Server {
     ///
     /// A runtime polls its ready tasks in turn, so a due fan-out would otherwise wait for the work of all of them (W2).
     pub(crate) fn has_due_status(&self) -> bool {
-        self.has_work && clock::now_ns() >= self.next_due_ns.load(Ordering::Relaxed).saturating_add(TIMER_LATENESS_NS)
+        self.worker.has_work()
+            && clock::now_ns() >= self.next_due_ns.load(Ordering::Relaxed).saturating_add(TIMER_LATENESS_NS)
     }
 
     /// Works on the first line of `input`; returns what may be echoed, and its cost.
     pub(crate) fn work<'a>(&self, line: &mut Line, input: &'a [u8]) -> (&'a [u8], Duration) {
-        if !self.has_work {
-            return (input, Duration::ZERO);
-        }
-        let (piece, cost) = self.service.work.first_line(line, input);
+        let (piece, cost) = self.worker.split(line, input);
         if cost > self.longest_in_task {
             block_in_place(|| self.worker.spend(cost));
         } else {
@@ -216,7 +213,7 @@ async fn broadcast_all(server: Arc<Server>, mut schedule: Schedule) {
             let active = registry.connections.len() as u64;
             (Status { active, tick: tick.number, due_ns: tick.due_ns, emit_ns }.line(), registry.next_id)
         };
-        // Those counted are those with a lower number. Whoever ends before its turn accounts for the status itself.
+        // Those counted are those with a lower number. A connection that ends before its turn accounts for the status itself.
         let mut next = 0;
         loop {
             let chunk = server.connections(next, end, FAN_OUT_CHUNK);

@@ -103,7 +103,7 @@ async fn serve(listener: net::TcpListener, config: &Config, mut schedule: Schedu
     while let Ok(Some(ended)) = timeout_at(deadline, connections.join_next()).await {
         counters.merge(&settled(ended, &news));
     }
-    // Whoever is late is cut off.
+    // Those that are late are cut off.
     drop(cut_off);
     while let Some(ended) = connections.join_next().await {
         counters.merge(&settled(ended, &news));

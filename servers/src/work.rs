@@ -13,31 +13,42 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Worker {
     work: Work,
-    is_none: bool,
+    /// Known once, since it is asked for every message.
+    has_work: bool,
     steps_per_us: f64,
 }
 
 impl Worker {
     /// Calibrates on this thread's CPU, if there is any work to do.
     pub(crate) fn new(service: &Service) -> Self {
-        let (work, is_none) = (service.work, service.work.is_none());
-        Self { work, is_none, steps_per_us: if is_none { 0.0 } else { calibrate() } }
+        let (work, has_work) = (service.work, !service.work.is_none());
+        Self { work, has_work, steps_per_us: if has_work { calibrate() } else { 0.0 } }
+    }
+
+    /// Whether any message costs anything.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_work
     }
 
     /// Splits off the beginning of `input` that may be echoed together, after working on it as long as it costs.
     ///
     /// Returns that beginning and its cost, which is zero without work.
     pub(crate) fn first_line<'a>(&self, line: &mut Line, input: &'a [u8]) -> (&'a [u8], Duration) {
-        if self.is_none {
-            return (input, Duration::ZERO);
-        }
-        let (first, cost) = self.work.first_line(line, input);
+        let (first, cost) = self.split(line, input);
         self.spend(cost);
         (first, cost)
     }
 
-    /// Keeps the CPU busy for so long.
+    /// The same, but the work is still to be done.
+    pub(crate) fn split<'a>(&self, line: &mut Line, input: &'a [u8]) -> (&'a [u8], Duration) {
+        if self.has_work { self.work.first_line(line, input) } else { (input, Duration::ZERO) }
+    }
+
+    /// Keeps the CPU busy for that long.
     pub(crate) fn spend(&self, cost: Duration) {
+        if cost.is_zero() {
+            return;
+        }
         compute((cost.as_nanos() as f64 * 1e-3 * self.steps_per_us) as u64);
     }
 }
@@ -54,8 +65,8 @@ fn calibrate() -> f64 {
     (0..RUNS).map(rate).fold(0.0, f64::max)
 }
 
-/// So many steps of a linear congruential generator, each of which needs the one before: no CPU finds a shortcut, and no
-/// memory is touched.
+/// So many steps of a linear congruential generator, each of which needs the one before: no CPU finds a shortcut, and
+/// no cache matters.
 fn compute(steps: u64) {
     let mut state = 1_u64;
     for _ in 0..steps {

@@ -211,7 +211,7 @@ fn with_work_every_message_is_echoed_in_order_even_if_the_client_reads_late() {
         let mut source = client.try_clone().unwrap();
         source.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut sent = 0;
-        // Until nobody reads any more.
+        // Until no thread reads any more.
         while let Ok(count @ 1..) = source.write(&text[sent..]) {
             sent += count;
         }

@@ -198,7 +198,7 @@ pub(crate) struct RecordArgs {
   loadgen verify --command './mine {addr} {status_interval_ms} {max_connections}'
   loadgen verify --target 127.0.0.1:9000 --status-interval 0s
   loadgen verify --target 127.0.0.1:9000 --handshake 5s    as it was started
-  loadgen verify --server tokio --work 20us    every check beside work
+  loadgen verify --server tokio --work 20us    every check under work
 
 Exit codes: 0 every clause passes, or fails as declared; 3 a clause fails
 undeclared, or passes although declared broken; 5 no clause could be checked,

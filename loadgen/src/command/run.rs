@@ -26,7 +26,7 @@ use crate::{
         receive_lag,
         recording::{self, Entry},
         syscalls,
-        target::{Stoppable, Target, serves_one},
+        target::{Placeholder, Stoppable, Target, serves_one},
         trial::{self, Trial},
         validity::{Assessment, Conditions, assess},
     },
@@ -240,7 +240,7 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         Load::Open { rate: args.rate.clone(), arrivals: args.arrivals }
     };
     let status_interval = match args.target() {
-        TargetChoice::Command(template) if !template.takes("status_interval_ms") => args.status_interval,
+        TargetChoice::Command(template) if !template.takes(Placeholder::StatusInterval) => args.status_interval,
         TargetChoice::Server(_) | TargetChoice::Command(_) => Some(args.status_interval.unwrap_or(STATUS_INTERVAL)),
         TargetChoice::Address { .. } => args.status_interval,
     };

@@ -61,7 +61,7 @@ mod tests {
 
     const SECOND_NS: u64 = 1_000_000_000;
 
-    /// A second with so many connections, each of which costs 30 us beside 80 ms for the rest.
+    /// A second with so many connections, each of which costs 30 us, in addition to 80 ms for the rest.
     fn row(cell: &str, block: u64, opened: u64) -> Row {
         Row {
             cell: Some(cell.to_owned()),

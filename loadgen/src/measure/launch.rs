@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail, ensure};
 use protocol::{Feature, Service};
 
-use super::target::{GuestCommand, OWN_EXECUTABLE, ServerCommand, Target, Template, serves_one};
+use super::target::{GuestCommand, OWN_EXECUTABLE, Placeholder, ServerCommand, Target, Template, serves_one};
 use crate::{
     error::Usage,
     plan::{PlacementKind, Plan, STATUS_INTERVAL, units::show_duration},
@@ -36,9 +36,10 @@ pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
 fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()> {
     let floor = Duration::from_millis(status_interval.as_millis() as u64);
     ensure!(
-        floor == status_interval || !template.takes("status_interval_ms"),
-        "--status-interval {} cannot be told with {{status_interval_ms}}: ask for {} or {}",
+        floor == status_interval || !template.takes(Placeholder::StatusInterval),
+        "--status-interval {} cannot be told with {}: ask for {} or {}",
         show_duration(status_interval),
+        Placeholder::StatusInterval,
         show_duration(floor),
         show_duration(floor + Duration::from_millis(1))
     );
@@ -48,24 +49,15 @@ fn ensure_whole_ms(template: &Template, status_interval: Duration) -> Result<()>
 /// A guest cannot do what it is not asked for.
 pub(crate) fn ensure_service(template: &Template, service: &Service) -> Result<()> {
     if let Some(feature) = not_passed_on(template, service) {
-        let placeholder = placeholder(feature);
-        bail!("{} is not passed on to the command: it needs {{{placeholder}}} on its command line", feature.option());
+        let placeholder = Placeholder::Of(feature);
+        bail!("{} is not passed on to the command: it needs {placeholder} on its command line", feature.option());
     }
     Ok(())
 }
 
 /// What is asked for, but has no place on the command line of a guest.
 pub(crate) fn not_passed_on(template: &Template, service: &Service) -> Option<Feature> {
-    service.features().find(|feature| !template.takes(placeholder(*feature)))
-}
-
-/// The placeholder that tells a guest's command of a feature.
-pub(crate) fn placeholder(feature: Feature) -> &'static str {
-    match feature {
-        Feature::Work => "work",
-        Feature::Handshake => "handshake_ms",
-        Feature::IdleTimeout => "idle_timeout_ms",
-    }
+    service.features().find(|feature| !template.takes(Placeholder::Of(*feature)))
 }
 
 /// Limit of connections for a server. A prepared plan has no more connections than there are descriptors.

@@ -50,14 +50,14 @@ impl Cohorts {
     }
 
     /// The most connections of the churn that may be unanswered; at the limit no further one is opened. Those of 50 ms, so
-    /// that none is left out for a short pause, but not so many that they fill the backlog of the listener.
+    /// that none is left out for a short pause, but not as many as would fill the backlog of the listener.
     pub(crate) fn churn_unanswered(&self) -> usize {
         /// Seconds.
         const PAUSE: f64 = 0.05;
         if self.churn_per_sec > 0.0 { ((self.churn_per_sec * PAUSE) as usize).clamp(64, 1024) } else { 0 }
     }
 
-    /// Ports that the churn leaves in TIME_WAIT, if it goes on for so long and each is kept for `hold`: those of the
+    /// Ports that the churn leaves in TIME_WAIT, if it goes on for that long and each is kept for `hold`: those of the
     /// connections that are not reset, since the client closes first.
     pub(crate) fn ports_in_time_wait(&self, duration: Duration, hold: Duration) -> u64 {
         (self.churn_per_sec * duration.min(hold).as_secs_f64() * 2.0 / 3.0).ceil() as u64

@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     pub(crate) source_addresses: u32,
     /// Misbehaving clients beside the measured ones.
     pub(crate) cohorts: Cohorts,
-    /// What the server does beside echoing and broadcasting; of a target that runs already, what it was started with.
+    /// What the server does besides echoing and broadcasting; of a target that runs already, what it was started with.
     pub(crate) service: Service,
     /// TCP_NODELAY, on both sides.
     pub(crate) nodelay: bool,

@@ -221,7 +221,7 @@ impl Host<'_> {
     }
 }
 
-/// So many CPUs for a server, each on a core of its own, where a generator of so many threads has cores of its own as
+/// This many CPUs for a server, each on a core of its own, where a generator of that many threads has cores of its own as
 /// well.
 ///
 /// # Errors

@@ -8,10 +8,7 @@ use rustix::process::Pid;
 
 use super::client::{Endpoint, PATIENCE};
 use crate::{
-    measure::{
-        launch::placeholder,
-        target::{GuestCommand, Running, ServerCommand, Target, Template},
-    },
+    measure::target::{GuestCommand, Placeholder, Running, ServerCommand, Target, Template},
     observe::Process,
     plan::units::show_duration,
 };
@@ -69,7 +66,7 @@ pub(super) struct Options {
     pub(super) service: Service,
 }
 
-/// Nothing beside echoing and broadcasting.
+/// Nothing besides echoing and broadcasting.
 pub(super) const PLAIN: Service = Service::working(Work::each(Duration::ZERO));
 
 /// Enough workers for races between them.
@@ -125,8 +122,8 @@ impl Subject {
             Candidate::Server { name, .. } if self.lacks.contains(&feature) => {
                 format!("{name} has no {}", feature.option())
             }
-            Candidate::Command(template) if !template.takes(placeholder(feature)) => {
-                format!("the command has no {{{}}}", placeholder(feature))
+            Candidate::Command(template) if !template.takes(Placeholder::Of(feature)) => {
+                format!("the command has no {}", Placeholder::Of(feature))
             }
             Candidate::Address { .. } if self.service.features().all(|had| had != feature) => {
                 format!("needs a server with {}, which is to be named here as well", feature.option())
@@ -167,11 +164,12 @@ impl Subject {
                 padding_bytes: 0,
             }),
             Candidate::Command(template) => {
-                for (needed, name) in
-                    [(true, "status_interval_ms"), (options.max_connections.is_some(), "max_connections")]
+                let is_limited = options.max_connections.is_some();
+                for (needed, placeholder) in
+                    [(true, Placeholder::StatusInterval), (is_limited, Placeholder::MaxConnections)]
                 {
-                    if needed && !template.takes(name) {
-                        return Err(Skipped(format!("the command has no {{{name}}}")).into());
+                    if needed && !template.takes(placeholder) {
+                        return Err(Skipped(format!("the command has no {placeholder}")).into());
                     }
                 }
                 let status_interval = options.status_interval;

@@ -53,7 +53,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A batch that takes the server about so long.
+/// A batch that takes the server about that long.
 const BATCH: Duration = ms(300);
 
 /// Attempts of a check whose measurement a busy host may spoil; what is wrong by design is wrong in each.
@@ -179,7 +179,7 @@ fn short_messages(subject: &Subject) -> Result<()> {
     beside_a_batch(subject, Work::each(Duration::from_micros(50)), 20)
 }
 
-/// Sends a batch at once, and counts its echoes when another client has had so many exchanges and statuses.
+/// Sends a batch at once, and counts its echoes when another client has had that many exchanges and statuses.
 ///
 /// It waits for events and compares their order; this client's own delays are why it has several attempts.
 fn beside_a_batch(subject: &Subject, work: Work, exchanges: usize) -> Result<()> {

@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use protocol::Counters;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 use servers::Server;
 
 /// Time limit of an operation. Nothing waits for it to pass, so it only has to be long enough for a slow host.
@@ -69,7 +72,7 @@ impl Served {
                 return Ok(());
             }
             ensure!(begun.elapsed() < PATIENCE, "when all had gone it held {held:?}, and before they came {wanted:?}");
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
     }
 
@@ -79,14 +82,11 @@ impl Served {
 
     /// Waits until the server has exited, with code 0, and parses the counters in its last line.
     pub(crate) fn counters(mut self) -> Result<Counters> {
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait()? {
-                break status;
-            }
-            ensure!(begun.elapsed() < PATIENCE, "it was told to stop and does not exit");
-            thread::sleep(Duration::from_millis(1));
-        };
+        // Readable once the process has exited (pidfd_open(2)).
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&PATIENCE.try_into()?))?;
+        ensure!(ended > 0, "it was told to stop and does not exit");
+        let status = self.child.wait()?;
         let mut log = String::new();
         self.stderr.read_to_string(&mut log)?;
         ensure!(status.code() == Some(0), "told to stop, it ended with {status}: {log}");

@@ -40,7 +40,7 @@ pub enum Answer<'a> {
 }
 
 impl Handshake {
-    /// Begins a handshake. A token should not be predictable: whoever can acknowledge it has read it.
+    /// Begins a handshake. A token should not be predictable: only a client that has read it can acknowledge it.
     pub fn new(token: u64) -> Self {
         Self { token, matched: 0 }
     }

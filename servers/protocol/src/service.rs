@@ -1,4 +1,4 @@
-//! What a server does beside echoing and broadcasting; all of it is off by default.
+//! What a server does besides echoing and broadcasting; all of it is off by default.
 
 use std::time::Duration;
 

@@ -150,8 +150,8 @@ impl Line {
         }
     }
 
-    /// A place from 0 to a million less one. FNV's last bytes hardly reach the upper bits, hence the finaliser of
-    /// MurmurHash3.
+    /// A place from 0 to a million less one. FNV's last bytes hardly reach the upper bits, which is why the finaliser of
+    /// MurmurHash3 follows.
     fn ppm(self) -> u32 {
         let mut hash = self.0;
         hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -132,7 +132,7 @@ impl Ring {
         passing(self.0.submit())
     }
 
-    /// Submits what has been prepared, and waits for a completion; at most so long, or for ever.
+    /// Submits what has been prepared, and waits for a completion; at most that long, or for ever.
     pub(super) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         match timeout {
             Some(Duration::ZERO) => passing(self.0.submit()),

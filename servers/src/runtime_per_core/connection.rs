@@ -90,7 +90,7 @@ impl Member {
     fn poll_turn(&self, input: &mut Input, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let step = self.poll_echo(input, context);
         if step.is_pending() {
-            // Who waits has ended its turn.
+            // A task that waits has ended its turn.
             (input.turn_bytes, input.turn_work) = (0, Duration::ZERO);
         }
         step

@@ -107,7 +107,7 @@ pub(super) fn full(args: &CompareArgs, seed: u64, pilot: Option<Vec<PilotEntry>>
         Some(primary) => cells.iter().position(|cell| cell.label.as_ref() == Some(&primary.latency)),
         None => {
             let loaded = |cell: &Cell| !cell.plan.windows.load.is_zero();
-            // Its arms are those of the tables: none beside the contestants, and none left out.
+            // Its arms are those of the tables: none alongside the contestants, and none left out.
             let usual = cells.iter().position(|cell| loaded(cell) && cell.arms == contestants);
             usual.or(cells.iter().position(loaded)).or((!cells.is_empty()).then_some(0))
         }

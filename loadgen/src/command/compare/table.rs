@@ -33,9 +33,9 @@ pub(super) struct Spec {
     pub(super) service: Service,
     pub(super) pacing: PacingChoice,
     pub(super) placement: PlacementKind,
-    /// Servers of this project that run beside the contestants, where this build has them.
+    /// Servers of this project that also run, where this build has them.
     pub(super) beside: &'static [&'static str],
-    /// The only servers of this project that are asked the question, whoever the contestants are; empty for all. Guests
+    /// The only servers of this project that run in this cell, whichever are compared; empty for all. Guests
     /// are always asked.
     pub(super) only: &'static [&'static str],
     /// CPUs of the server, each on a core of its own; `None` for those of the command line.
@@ -203,7 +203,7 @@ pub(super) const TABLE: [Spec; 46] = [
     spec("rate-70", 70),
     spec("rate-85", 85),
     spec("rate-100", 100),
-    // A thousand connections cost a server more and the generator hardly: there the slowest server is saturated before the
+    // A thousand connections cost a server more, but the generator hardly more: there the slowest server is saturated before the
     // generator falls behind.
     crowded("knee-70", 70),
     crowded("knee-100", 100),

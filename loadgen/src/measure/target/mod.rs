@@ -18,6 +18,7 @@ use protocol::{Counters, Service};
 
 use self::child::{Origin, ServerChild};
 pub(crate) use self::standstill::Stoppable;
+pub(crate) use self::template::Placeholder;
 pub use self::{host_port::HostPort, template::Template};
 use crate::plan::units;
 
@@ -57,7 +58,7 @@ pub struct ServerCommand {
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion: String,
-    /// What it does beside echoing and broadcasting.
+    /// What it does besides echoing and broadcasting.
     pub service: Service,
     /// CPUs of the server; empty for all.
     pub cpus: Vec<usize>,
@@ -73,7 +74,7 @@ pub struct GuestCommand {
     pub(crate) status_interval: Duration,
     /// Connections that the server must take.
     pub(crate) max_connections: u32,
-    /// What the server must do beside echoing and broadcasting.
+    /// What the server must do besides echoing and broadcasting.
     pub(crate) service: Service,
     /// CPUs of the server; empty for all.
     pub(crate) cpus: Vec<usize>,

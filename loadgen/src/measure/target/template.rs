@@ -2,10 +2,13 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     time::Duration,
 };
+
+use protocol::Feature;
 
 use super::{GuestCommand, OWN_EXECUTABLE};
 
@@ -19,12 +22,62 @@ type Word = Vec<Part>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(Vec<u8>),
-    /// One of [`PLACEHOLDERS`].
-    Value(&'static str),
+    Value(Placeholder),
 }
 
-const PLACEHOLDERS: [&str; 6] =
-    ["addr", "status_interval_ms", "max_connections", "work", "handshake_ms", "idle_timeout_ms"];
+/// A value that only the generator knows. It is written in braces: `{addr}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    /// The address to listen on.
+    Addr,
+    /// Time between two status lines, in milliseconds; 0 for none.
+    StatusInterval,
+    /// Connections that the server must take.
+    MaxConnections,
+    /// The parameter of an option of the specification; 0 if it is off.
+    Of(Feature),
+}
+
+impl Placeholder {
+    const ALL: [Self; 6] = [
+        Self::Addr,
+        Self::StatusInterval,
+        Self::MaxConnections,
+        Self::Of(Feature::Work),
+        Self::Of(Feature::Handshake),
+        Self::Of(Feature::IdleTimeout),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Addr => "addr",
+            Self::StatusInterval => "status_interval_ms",
+            Self::MaxConnections => "max_connections",
+            Self::Of(Feature::Work) => "work",
+            Self::Of(Feature::Handshake) => "handshake_ms",
+            Self::Of(Feature::IdleTimeout) => "idle_timeout_ms",
+        }
+    }
+
+    fn value(self, values: &GuestCommand) -> String {
+        let ms = |duration: Duration| duration.as_millis().to_string();
+        match self {
+            Self::Addr => "127.0.0.1:0".to_owned(),
+            Self::StatusInterval => ms(values.status_interval),
+            Self::MaxConnections => values.max_connections.to_string(),
+            Self::Of(Feature::Work) => values.service.work.to_string(),
+            Self::Of(Feature::Handshake) => ms(values.service.handshake.unwrap_or_default()),
+            Self::Of(Feature::IdleTimeout) => ms(values.service.idle_timeout.unwrap_or_default()),
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Placeholder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{{{}}}", self.name())
+    }
+}
 
 impl Template {
     /// Splits a command line into words as a shell does; no shell is started. It need not be UTF-8, as no path need be.
@@ -74,31 +127,22 @@ impl Template {
     fn program(&self) -> Vec<u8> {
         let parts = self.0[0].iter().map(|part| match part {
             Part::Text(text) => text.clone(),
-            Part::Value(name) => format!("{{{name}}}").into_bytes(),
+            Part::Value(placeholder) => placeholder.to_string().into_bytes(),
         });
         parts.flatten().collect()
     }
 
     /// Whether the command line has this placeholder.
-    pub(crate) fn takes(&self, placeholder: &str) -> bool {
-        self.0.iter().flatten().any(|part| matches!(part, Part::Value(name) if *name == placeholder))
+    pub(crate) fn takes(&self, placeholder: Placeholder) -> bool {
+        self.0.iter().flatten().any(|part| *part == Part::Value(placeholder))
     }
 
-    /// The words with everything filled in, at least one. What is off is 0.
+    /// The words with everything filled in, at least one.
     pub(super) fn fill(&self, values: &GuestCommand) -> Vec<OsString> {
-        let ms = |duration: Duration| duration.as_millis().to_string();
-        let value = |name: &str| match name {
-            "addr" => "127.0.0.1:0".to_owned(),
-            "status_interval_ms" => ms(values.status_interval),
-            "work" => values.service.work.to_string(),
-            "handshake_ms" => ms(values.service.handshake.unwrap_or_default()),
-            "idle_timeout_ms" => ms(values.service.idle_timeout.unwrap_or_default()),
-            _ => values.max_connections.to_string(),
-        };
         let fill = |word: &Word| {
             let parts = word.iter().map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Value(name) => value(name).into_bytes(),
+                Part::Value(placeholder) => placeholder.value(values).into_bytes(),
             });
             OsString::from_vec(parts.flatten().collect())
         };
@@ -121,7 +165,7 @@ fn parts(mut word: &[u8]) -> Result<Word, String> {
             text.push(*byte);
             word = &word[2..];
         } else if let Some(name) = name {
-            let known = PLACEHOLDERS.into_iter().find(|known| known.as_bytes() == name);
+            let known = Placeholder::ALL.into_iter().find(|known| known.name().as_bytes() == name);
             let known = known.ok_or_else(|| unknown(name))?;
             parts.extend([Part::Text(std::mem::take(&mut text)), Part::Value(known)]);
             word = &word[name.len() + 2..];
@@ -135,10 +179,8 @@ fn parts(mut word: &[u8]) -> Result<Word, String> {
 }
 
 fn unknown(name: &[u8]) -> String {
-    let (name, known) = (String::from_utf8_lossy(name), PLACEHOLDERS.join("}, {"));
-    format!(
-        "{{{name}}} is no placeholder; there are {{{known}}}, and a brace that is meant is written twice: {{{{ or }}}}"
-    )
+    let (name, known) = (String::from_utf8_lossy(name), Placeholder::ALL.map(|known| known.to_string()).join(", "));
+    format!("{{{name}}} is no placeholder; there are {known}, and a brace that is meant is written twice: {{{{ or }}}}")
 }
 
 #[cfg(test)]
@@ -177,8 +219,8 @@ mod tests {
         let words = filled("serve --to={addr} '{status_interval_ms}ms/{max_connections}' plain");
         assert_eq!(words, ["serve", "--to=127.0.0.1:0", "10ms/7", "plain"]);
         assert_eq!(filled("{work} {handshake_ms} {idle_timeout_ms}"), ["5us", "100", "0"]);
-        assert!(Template::parse("serve {addr}").unwrap().takes("addr"));
-        assert!(!Template::parse("serve {{addr}}").unwrap().takes("addr"));
+        assert!(Template::parse("serve {addr}").unwrap().takes(Placeholder::Addr));
+        assert!(!Template::parse("serve {{addr}}").unwrap().takes(Placeholder::Addr));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl<'a> Cores<'a> {
         self.nearest(&[], threads + 1).into_iter().take(1).map(|core| core[0]).collect()
     }
 
-    /// So many CPUs for a server, each on a core of its own, with a core for each of so many threads of the generator near
+    /// This many CPUs for a server, each on a core of its own, with a core for each of that many threads of the generator near
     /// them; else the number of cores.
     pub(super) fn for_server(&self, count: usize, threads: usize) -> Result<Vec<usize>, usize> {
         let cores = self.nearest(&[], count + threads);

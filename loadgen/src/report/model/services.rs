@@ -1,5 +1,5 @@
 //! Tables of the loads that ask for more than echoes: work, handshakes, several CPUs. Their columns are the arms of these
-//! loads, which have servers beside the contestants.
+//! loads, which have servers alongside the contestants.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the server does beside echoing and broadcasting, in the summary of a trial.
+//! What the server does besides echoing and broadcasting, in the summary of a trial.
 
 use protocol::{Counters, Feature};
 

@@ -1,4 +1,4 @@
-//! What servers do beside echoing, and from how much work on that is what counts.
+//! What servers do besides echoing, and from how much work on that is what counts.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     text::Text,
 };
 
-/// What is asked of a server beside echoing and broadcasting: `20us of work per message`; empty if nothing is.
+/// What is asked of a server besides echoing and broadcasting: `20us of work per message`; empty if nothing is.
 pub(in crate::report) fn service(plan: &PlanRecord) -> String {
     let time = |ms: f64| show_duration(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default());
     let parts = [
