@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use protocol::{Service, status::Status, work::Work};
 
 use super::{
     BUSY, Check, LONG, Options, PLAIN, QUIET, Served, Skipped, Subject,
     client::{Client, Endpoint},
     idle::{activity, greeted, sleeps},
-    timing::{Doomed, closed_in_time, closed_promptly},
+    timing::{Doomed, attempts, closed_in_time, closed_promptly},
 };
 use crate::observe::Syscalls;
 
@@ -254,17 +254,6 @@ fn no_system_calls(subject: &Subject) -> Result<()> {
 fn arrived(addr: Endpoint) -> Result<Doomed> {
     let since = Instant::now();
     Ok(Doomed { client: Client::connect(addr)?, since })
-}
-
-/// Repeats what returns `false` when the host was too busy for it.
-fn attempts(mut attempt: impl FnMut() -> Result<bool>) -> Result<()> {
-    const ATTEMPTS: usize = 10;
-    for _ in 0..ATTEMPTS {
-        if attempt()? {
-            return Ok(());
-        }
-    }
-    Err(anyhow!(Skipped(format!("in {ATTEMPTS} attempts this host was too busy"))))
 }
 
 /// The silence that the server allows.

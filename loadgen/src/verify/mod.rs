@@ -3,6 +3,7 @@
 //! `loadgen verify` and the tests run the same checks. A check waits for events with a deadline and never for time to
 //! pass, so its result does not depend on the host's speed.
 
+mod at_work;
 mod broadcast;
 mod client;
 mod echo;
@@ -80,7 +81,7 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Every check, in the order of the clauses.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     let always = [echo::CHECKS, broadcast::CHECKS, flow::CHECKS, floods::CHECKS, shutdown::CHECKS, idle::CHECKS];
-    let optional = [work::CHECKS, handshake::CHECKS, idle_timeout::CHECKS];
+    let optional = [work::CHECKS, handshake::CHECKS, idle_timeout::CHECKS, at_work::CHECKS];
     always.into_iter().chain(optional).flatten()
 }
 

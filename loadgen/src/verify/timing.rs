@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use protocol::status::PREFIX;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
 
-use super::client::Client;
+use super::{Skipped, client::Client};
 
 /// How much later than its time a server at rest may close a connection (H6, T1).
 const LATE: Duration = Duration::from_millis(20);
@@ -89,6 +89,17 @@ pub(super) fn closed_promptly(time: Duration, mut open: impl FnMut() -> Result<D
     bail!(
         "of {ATTEMPTS} connections {in_time} were closed within {LATE:?} after their time, the first after {earliest:?}"
     )
+}
+
+/// Repeats what returns `false` when the host was too busy for it.
+pub(super) fn attempts(mut attempt: impl FnMut() -> Result<bool>) -> Result<()> {
+    const ATTEMPTS: usize = 10;
+    for _ in 0..ATTEMPTS {
+        if attempt()? {
+            return Ok(());
+        }
+    }
+    Err(anyhow!(Skipped(format!("in {ATTEMPTS} attempts this host was too busy"))))
 }
 
 impl Client {
