@@ -44,7 +44,10 @@ pub(crate) enum RuleOutcome {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RuleValue {
     Unknown,
+    /// Something measured.
     Number(f64),
+    /// Something counted, exactly.
+    Count(u64),
     Interval(Estimate),
 }
 
@@ -209,7 +212,7 @@ impl Scorecard<'_> {
         let mut lines = vec![
             self.line("memory, B/connection", |arm| self.values.slope(arm, user_bytes)),
             self.line("kernel, B/connection", |arm| self.values.slope(arm, kernel_bytes)),
-            self.line("lines of logic", |arm| number(self.lines.logic.get(arm).copied())),
+            self.count("lines of logic", self.lines.logic),
             self.line("rate-50: echo p90 in a fan-out, us", |arm| {
                 us(arm, "rate-50", |row| number(row.response_in_fanout_ns.p90))
             }),
@@ -223,12 +226,16 @@ impl Scorecard<'_> {
                 stuck(arm, |row| number(row.response_undisturbed_ns.p99)).map(|ns| ns / 1e3)
             }),
         ];
-        let regions = self.lines.regions.iter().map(|(region, lines)| {
-            self.line(&format!("  of these for the {region}"), |arm| number(lines.get(arm).copied()))
-        });
+        let regions =
+            self.lines.regions.iter().map(|(region, lines)| self.count(&format!("  of these for the {region}"), lines));
         let place = lines.iter().position(|line| line.name == "lines of logic").map_or(lines.len(), |place| place + 1);
         lines.splice(place..place, regions);
         RuleSection { rule: Rule::Beyond, outcomes: Vec::new(), lines }
+    }
+
+    fn count(&self, name: &str, counts: &BTreeMap<String, u64>) -> RuleLine {
+        let count = |arm: &String| counts.get(arm).map_or(RuleValue::Unknown, |count| RuleValue::Count(*count));
+        RuleLine { name: name.to_owned(), values: self.arms.iter().map(count).collect() }
     }
 
     fn line(&self, name: &str, value: impl Fn(&str) -> Option<f64>) -> RuleLine {

@@ -230,7 +230,7 @@ fn differences_that_are_there_are_found() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "half a minute in a release build, in which .ci/run runs it"]
 fn over_thousands_of_sessions_the_family_wise_error_is_at_most_5_percent() {
     let sessions = 2_000;
     crate::terminal::say(format_args!(

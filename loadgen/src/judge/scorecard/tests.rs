@@ -36,7 +36,11 @@ fn values(section: &RuleSection) -> Vec<RuleValue> {
 }
 
 fn numbers(section: &RuleSection) -> Vec<f64> {
-    let number = |value| if let RuleValue::Number(number) = value { number } else { f64::NAN };
+    let number = |value| match value {
+        RuleValue::Number(number) => number,
+        RuleValue::Count(count) => count as f64,
+        RuleValue::Unknown | RuleValue::Interval(_) => f64::NAN,
+    };
     values(section).into_iter().map(number).collect()
 }
 
@@ -268,8 +272,8 @@ fn the_lines_that_an_option_needs_stand_below_all_lines() {
     assert_eq!(
         shown,
         [
-            ("lines of logic", RuleValue::Number(320.0)),
-            ("  of these for the handshake", RuleValue::Number(44.0)),
+            ("lines of logic", RuleValue::Count(320)),
+            ("  of these for the handshake", RuleValue::Count(44)),
             ("  of these for the idle timeout", RuleValue::Unknown),
         ]
     );

@@ -16,7 +16,7 @@ use crate::{
         metrics::{self, Metric, contestants},
         storm::{Storms, WELCOME},
     },
-    plan::units::show_count,
+    plan::{PlacementKind, units::show_count},
     record::{CellRecord, Row},
     report::session::JudgedSession,
 };
@@ -29,6 +29,16 @@ const WITHOUT_WORK: &str = "cpu";
 pub(in crate::report) enum LoadNote {
     /// Of every session of several loads.
     Basics,
+    /// Loads at fractions of a rate.
+    Rates,
+    /// The load with a client that sleeps.
+    Cpu,
+    /// Loads without CPUs of their own for server and generator.
+    Shared,
+    /// Loads with as many status lines as messages.
+    ManyConnections,
+    /// Loads with slow readers.
+    Stuck,
     /// Loads with the same work for all messages.
     Work,
     /// Loads with a few heavy messages.
@@ -45,6 +55,11 @@ pub(super) fn notes(session: &JudgedSession) -> Vec<LoadNote> {
     let any = |is_meant: &dyn Fn(&CellRecord) -> bool| cells.iter().any(is_meant);
     let notes = [
         (LoadNote::Basics, true),
+        (LoadNote::Rates, any(&|cell| cell.cell.starts_with("rate-") || cell.cell.starts_with("knee-"))),
+        (LoadNote::Cpu, any(&|cell| cell.cell == WITHOUT_WORK)),
+        (LoadNote::Shared, any(&|cell| cell.plan.placement == PlacementKind::Shared)),
+        (LoadNote::ManyConnections, any(&|cell| cell.plan.connections >= 10_000)),
+        (LoadNote::Stuck, any(&|cell| cell.plan.slow_readers > 0)),
         (LoadNote::Work, any(&|cell| same_work(cell).is_some_and(|work| !work.is_zero()))),
         (LoadNote::Heavy, any(&|cell| is_beside_heavy(session, cell))),
         (LoadNote::Handshake, any(&is_storm)),
@@ -257,5 +272,28 @@ mod tests {
         assert_eq!(cell("work-2us", Some("2us")), Some(Duration::from_micros(2)));
         assert_eq!((cell("cpu", None), cell("work-20us-rate-50", Some("20us"))), (Some(Duration::ZERO), None));
         assert_eq!(cell("heavy-tail", Some("2us,0.2%:20ms")), None);
+    }
+
+    #[test]
+    fn a_note_explains_only_what_the_session_has() {
+        let noted = |name: &str, change: fn(&mut PlanRecord)| {
+            let mut plan = plan_record();
+            change(&mut plan);
+            notes(&session(name, plan, |_| Row::default()))
+        };
+        for (name, change, note) in [
+            ("rate-50", (|_| ()) as fn(&mut PlanRecord), LoadNote::Rates),
+            ("knee-115", |_| (), LoadNote::Rates),
+            ("cpu", |_| (), LoadNote::Cpu),
+            ("shared", |plan| plan.placement = PlacementKind::Shared, LoadNote::Shared),
+            ("connections-10000", |plan| plan.connections = 10_000, LoadNote::ManyConnections),
+            ("stuck", |plan| plan.slow_readers = 4, LoadNote::Stuck),
+        ] {
+            let found = noted(name, change);
+            assert!(found.contains(&note) && found[0] == LoadNote::Basics, "{name}: {found:?}");
+            let others = [LoadNote::Rates, LoadNote::Cpu, LoadNote::Shared, LoadNote::ManyConnections, LoadNote::Stuck];
+            assert!(others.iter().all(|other| *other == note || !found.contains(other)), "{name}: {found:?}");
+        }
+        assert_eq!(noted("payload-1KiB", |plan| plan.drain_bursts = 0), [LoadNote::Basics]);
     }
 }

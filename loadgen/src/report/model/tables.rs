@@ -30,6 +30,7 @@ pub(in crate::report) enum Cell {
     /// Not measured, or not defined.
     Missing,
     Number(f64),
+    Count(u64),
     /// An estimate with its confidence interval.
     Interval(Estimate),
     /// A median over blocks with its quartiles.
@@ -54,6 +55,7 @@ impl From<RuleValue> for Cell {
         match value {
             RuleValue::Unknown => Self::Missing,
             RuleValue::Number(number) => Self::Number(number),
+            RuleValue::Count(count) => Self::Count(count),
             RuleValue::Interval(estimate) => Self::Interval(estimate),
         }
     }
@@ -65,6 +67,7 @@ impl Cell {
         match self {
             Self::Missing => "-".to_owned(),
             Self::Number(number) => digits(*number),
+            Self::Count(count) => count.to_string(),
             Self::Interval(interval) => digits(interval.estimate),
             Self::Median { quartiles: [low, median, high], show } => {
                 format!("{} ({}-{})", show(*median), show(*low), show(*high))

@@ -25,13 +25,12 @@ pub(in crate::report) fn note(note: &Note) -> String {
 /// How to read the loads.
 pub(in crate::report) fn load(note: LoadNote) -> &'static str {
     match note {
-        LoadNote::Basics => {
-            "medians over blocks; sat. 3/15: saturated in 3 of 15 blocks, no claim\n\
-             rate-N: N % of --rate, or of what the slowest server sustained in the pilot\n\
-             cpu: rate-50 with a sleeping client; shared: no CPU pinning\n\
-             connections-10000: as many status lines as messages, CPU/message includes both\n\
-             stuck: with four slow readers\n"
-        }
+        LoadNote::Basics => "medians over blocks; sat. 3/15: saturated in 3 of 15 blocks, no claim\n",
+        LoadNote::Rates => "rate-N: N % of --rate, or of what the slowest server sustained in the pilot\n",
+        LoadNote::Cpu => "cpu: rate-50 with a sleeping client\n",
+        LoadNote::Shared => "shared: no CPU pinning\n",
+        LoadNote::ManyConnections => "connections-10000: as many status lines as messages, CPU/message includes both\n",
+        LoadNote::Stuck => "stuck: with four slow readers\n",
         LoadNote::Work => {
             "work-N: N of CPU time for each message, with a client that sleeps, at 50 % of\n\
              what the slowest server can be expected to sustain with it\n\

@@ -144,7 +144,7 @@ fn the_prediction_interval_contains_another_session() {
 }
 
 #[test]
-#[ignore = "takes some minutes: cargo test -p loadgen --lib random_effects -- --ignored --nocapture"]
+#[ignore = "half a minute in a release build, in which .ci/run runs it"]
 fn the_prediction_interval_has_its_nominal_coverage() {
     for (sessions, tau) in [(5, 0.04), (5, 0.02), (3, 0.04), (8, 0.04)] {
         let (predicted, contained) = coverage(2, sessions, tau, 4_000);
