@@ -3,12 +3,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["scipy==1.17.0", "statsmodels==0.15.0"]
 # ///
-"""Recompute what several sessions say with other libraries: `python3 scripts/tests/test_sessions.py LOADGEN DIR DIR ...`.
+"""Recompute what several sessions say with other libraries: `python3 scripts/tests/test_sessions.py LOADGEN DIR ...`.
 
-The sessions are copied with one build, since only sessions of the same code are combined, and a third one is made up
-from the first: every arm but mio needs 10 % more CPU time there and responds 10 % later. From the estimates and intervals of
-`loadgen report ... --format csv`, statsmodels and scipy must reproduce Q, its p value, I2, tau (Paule and Mandel), the
-mean with the interval of Hartung and Knapp, and the prediction interval.
+The sessions, which must be of one load, are copied with one build, since only sessions of the same code are combined,
+and two more are made up from the first: the times and rates of every arm but mio are higher there, by 3 % and by 10 %
+for the first arm and by as much again for each further one, so that the sessions differ about every pair. From the
+estimates and intervals of `loadgen report ... --format csv`, statsmodels and scipy must reproduce Q, its p value, I2,
+tau (Paule and Mandel), the mean with the interval of Hartung and Knapp, and the prediction interval.
 
 Without these libraries, environment.py installs them and restarts the script.
 """
@@ -39,7 +40,9 @@ def main(loadgen, folders):
     checked, means, failures = 0, 0, []
     with tempfile.TemporaryDirectory() as place:
         copies = [copied(folder, Path(place) / str(index), index) for index, folder in enumerate(folders)]
-        copies.append(copied(folders[0], Path(place) / "made-up", len(folders), slower))
+        for percent in (3, 10):
+            made_up = Path(place) / f"made-up-{percent}"
+            copies.append(copied(folders[0], made_up, len(copies), lambda rows, percent=percent: higher(rows, percent)))
         command = [loadgen, "report", *map(str, copies), "--format", "csv"]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     groups = defaultdict(list)
@@ -78,15 +81,16 @@ def copied(folder, place, index, change=lambda rows: rows):
     return place
 
 
-def slower(rows):
-    """Every arm but the controlled one and its control needs 10 % more CPU time, and responds 10 % later."""
-    columns = [name for name in rows[0] if name.startswith(("response_ns_p", "service_ns_p", "server_cpu_ns_"))]
+def higher(rows, percent):
+    """The times and rates of every arm but the controlled one and its control are higher, each by its own amount."""
+    measured = ("response_ns_p", "response_light_ns_p", "service_ns_p", "server_cpu_ns_", "drain_rate_")
+    columns = [name for name in rows[0] if name.startswith(measured)]
+    arms = sorted({row["arm"] for row in rows if not row["arm"].startswith("mio")})
+    factors = {arm: 1 + percent * number / 100 for number, arm in enumerate(arms, 1)}
     for row in rows:
-        if row["arm"].startswith("mio"):
-            continue
         for column in columns:
             if row[column]:
-                row[column] = str(round(int(row[column]) * 1.1))
+                row[column] = str(round(int(row[column]) * factors.get(row["arm"], 1)))
     return rows
 
 
@@ -179,6 +183,6 @@ def prediction(stats, optimize, values, variances):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        sys.exit(f"usage: {sys.argv[0]} LOADGEN DIR DIR ..., the program and the folders of sessions")
+    if len(sys.argv) < 3:
+        sys.exit(f"usage: {sys.argv[0]} LOADGEN DIR ..., the program and the folders of sessions")
     sys.exit(main(sys.argv[1], [Path(folder) for folder in sys.argv[2:]]))
