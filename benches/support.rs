@@ -1,6 +1,6 @@
 //! Shared by the benchmarks of servers: a server in its own process, and the placement on CPUs.
 
-use std::{net::SocketAddr, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{net::Ipv4Addr, net::SocketAddr, path::PathBuf, sync::OnceLock, time::Duration};
 
 use criterion::{BenchmarkGroup, BenchmarkId, measurement::WallTime};
 use loadgen::{
@@ -56,6 +56,7 @@ impl Subject {
         let command = ServerCommand {
             executable: PathBuf::from(env!("CARGO_BIN_EXE_loadgen")),
             name: self.server.name.to_owned(),
+            listen: Ipv4Addr::LOCALHOST.into(),
             status_interval: self.status_interval,
             max_connections: self.connections as u32 + 16,
             workers: placement.server_cpus.len(),

@@ -57,6 +57,26 @@ impl fmt::Display for CannotStart {
 
 impl std::error::Error for CannotStart {}
 
+/// A generator on another host did not come, or is gone: nothing is known about the server.
+#[derive(Debug)]
+pub struct GeneratorLost(pub String);
+
+impl GeneratorLost {
+    /// Whether this is why something failed.
+    pub fn is_cause_of(error: &anyhow::Error) -> bool {
+        let of_io = |error: &std::io::Error| error.get_ref().is_some_and(|inner| inner.is::<Self>());
+        error.is::<Self>() || error.chain().any(|cause| cause.downcast_ref().is_some_and(of_io))
+    }
+}
+
+impl fmt::Display for GeneratorLost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for GeneratorLost {}
+
 /// A signal arrived before there was a result to keep.
 #[derive(Debug)]
 pub struct Interrupted;

@@ -1,6 +1,6 @@
 //! Exit codes.
 
-use crate::error::{CannotStart, Interrupted, Shortage, Unreachable, Usage};
+use crate::error::{CannotStart, GeneratorLost, Interrupted, Shortage, Unreachable, Usage};
 
 /// Every exit code, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ impl Exit {
             Self::Interrupted
         } else if error.is::<Unreachable>() || error.is::<CannotStart>() {
             Self::Target
-        } else if error.downcast_ref::<Shortage>().is_some() {
+        } else if error.is::<Shortage>() || GeneratorLost::is_cause_of(error) {
             Self::Invalid
         } else {
             Self::Internal

@@ -3,7 +3,7 @@
 //! A process of others that stands still at our wish is continued before this one ends by any signal that can be handled.
 
 use std::{
-    io,
+    io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
@@ -32,7 +32,12 @@ struct Interrupt {
     requested: Arc<AtomicBool>,
     /// Becomes readable with the first signal and stays so, since it is never read.
     wake: UnixStream,
+    /// Its other end.
+    waker: UnixStream,
 }
+
+/// The interrupt was another host's.
+static RELAYED: AtomicBool = AtomicBool::new(false);
 
 static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
 
@@ -75,8 +80,23 @@ pub fn install() -> io::Result<()> {
     }
     register_other_ends()?;
     // If installed twice, the first handler keeps working and the second one is never called.
-    drop(INTERRUPT.set(Interrupt { requested, wake }));
+    drop(INTERRUPT.set(Interrupt { requested, wake, waker: write }));
     Ok(())
+}
+
+/// Does here what a signal on another host did there: what is going on ends, and nothing further is sent.
+pub(crate) fn relay() {
+    let Some(interrupt) = INTERRUPT.get() else { return };
+    if !interrupt.requested.swap(true, Ordering::SeqCst) {
+        RELAYED.store(true, Ordering::SeqCst);
+        // A full pipe is readable as well.
+        let _ = (&interrupt.waker).write(&[0]);
+    }
+}
+
+/// Whether a signal to this process has arrived, and not one to another host that was relayed.
+pub fn signalled() -> bool {
+    requested() && !RELAYED.load(Ordering::SeqCst)
 }
 
 /// The other signals from a terminal end or stop this process as ever, but not before what stands still goes on.

@@ -17,6 +17,7 @@
 //! | [`record`] | the files of a session |
 //! | `engine` | the client: connections, pacing and the check of every echo |
 //! | [`plan`] | a trial's parameters, with their units |
+//! | `hosts` | generators on other hosts: how they are gathered and reached, and their clocks |
 //! | [`observe`] | CPU time, wake-ups and memory of processes, and the host |
 //! | [`stats`] | estimates, intervals and tests |
 //! | [`exit`], [`error`] | exit codes, and the errors that have one of their own |
@@ -29,6 +30,7 @@ pub mod command;
 pub(crate) mod engine;
 pub mod error;
 pub mod exit;
+pub(crate) mod hosts;
 pub mod interrupt;
 pub mod judge;
 pub mod measure;

@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use loadgen::{
     cli::{Cli, Command},
-    command::{capacity, compare, doctor, list, manual, report, run, verify},
+    command::{capacity, compare, doctor, generate, list, manual, report, run, verify},
     error::Usage,
     exit::Exit,
     interrupt, selftest,
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         exit => {
             terminal::say(format_args!("error: {}", text::plain(&format!("{error:#}"))));
             // An error after a signal may be a consequence of the signal.
-            if interrupt::requested() { exit.min(Exit::Interrupted) } else { exit }
+            if interrupt::signalled() { exit.min(Exit::Interrupted) } else { exit }
         }
     });
     ExitCode::from(exit.code())
@@ -56,6 +56,7 @@ fn run_command(command: Command) -> Result<Exit> {
         Command::Verify(args) => install_interrupt().and_then(|()| verify::verify(&args)),
         Command::Compare(args) => install_interrupt().and_then(|()| compare::compare(&args)),
         Command::Capacity(args) => install_interrupt().and_then(|()| capacity::capacity(&args)),
+        Command::Generate(args) => install_interrupt().and_then(|()| generate::generate(&args)),
         Command::Report(args) => report::report(&args),
         Command::Selftest(args) => install_interrupt().and_then(|()| selftest::selftest(&args.known)),
         Command::Doctor => doctor::doctor(),

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod compare;
+mod generate;
 mod run;
 mod selftest;
 
@@ -17,6 +18,7 @@ use servers::cli::{ServeArgs, ServiceArgs};
 pub use self::{
     capacity::CapacityArgs,
     compare::{CompareArgs, ProfileName},
+    generate::GenerateArgs,
     run::RunArgs,
     selftest::{Fault, FaultServerArgs, Known, SelftestArgs},
 };
@@ -77,6 +79,8 @@ pub enum Command {
     Compare(Box<CompareArgs>),
     /// Find the highest rate each server sustains, as a lower and an upper bound
     Capacity(Box<CapacityArgs>),
+    /// Carry the load of a session whose server runs on another host
+    Generate(GenerateArgs),
     /// Render recorded sessions: report.md, report.html, verdicts.csv and a text summary
     Report(ReportArgs),
     /// Check whether this host is fit for measurements, and suggest improvements

@@ -135,6 +135,11 @@ impl RunArgs {
         self.target.choice(self.pid)
     }
 
+    /// The same with other options about the host.
+    pub(crate) fn with_host(&self, host: HostArgs) -> Self {
+        Self { host, ..self.clone() }
+    }
+
     /// Bursts of the drain window.
     pub(crate) fn drain_bursts(&self) -> u32 {
         if self.drain { self.drain_bursts } else { 0 }

@@ -6,7 +6,7 @@ use std::{ops::ControlFlow, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::preamble;
+use super::{generate::gathered, preamble};
 use crate::{
     cli::CapacityArgs,
     error::{Interrupted, Usage},
@@ -72,11 +72,13 @@ enum Stop {
 /// # Errors
 /// If the ladder cannot start, or a trial cannot run.
 pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
-    let plan = plan(args, args.from).map_err(Usage::from)?;
+    let unprepared = plan(args, args.from).map_err(Usage::from)?;
     for name in &args.servers {
-        server(name, &plan)?;
+        server(name, &unprepared)?;
     }
     let place = SessionFolder::claim(args.out.as_deref(), args.record.host_name.as_deref()).map_err(Usage::from)?;
+    let args = &CapacityArgs { host: gathered(&args.host)?, ..args.clone() };
+    let plan = plan(args, args.from).map_err(Usage::from)?;
     let calibration = Calibration::measure(&plan)?;
     let conditions = calibration.conditions();
     if interrupt::requested() {
@@ -92,7 +94,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit> {
         ceiling_rate_per_sec: Some(calibration.ceiling_per_sec.round() as u64),
         ..Configuration::default()
     };
-    let session = Session::create(place, preamble(configuration))?;
+    let session = Session::create(place, preamble(configuration, &args.host))?;
     terminal::say(&plan.placement.reason);
     terminal::say(format_args!("recording in {}", plain(&session.folder().to_string_lossy())));
     let mut climb = Climb { args, conditions, session, rows: Vec::new() };

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::preamble;
+use super::{generate::gathered, preamble};
 use crate::{
     cli::{CohortArgs, RunArgs, TargetChoice},
     engine::progress::{Phase, Progress},
@@ -41,8 +41,12 @@ use crate::{
 /// # Errors
 /// If the server does not start, refuses every connection or does not echo, or a file cannot be written.
 pub fn run(args: &RunArgs) -> Result<Exit> {
-    let plan = plan(args).map_err(Usage::from)?;
+    // What cannot be carried out is refused before anybody is waited for.
+    plan(args).map_err(Usage::from)?;
     let choice = args.target();
+    ensure_here(args, &choice).map_err(Usage::from)?;
+    let args = &args.with_host(gathered(&args.host)?);
+    let plan = plan(args).map_err(Usage::from)?;
     let target = match &choice {
         TargetChoice::Server(name) => Target::Server(server(name, &plan)?),
         TargetChoice::Command(template) => Target::Command(guest(template, &plan)?),
@@ -90,7 +94,7 @@ fn session(args: &RunArgs, plan: &Plan) -> Result<Option<Session>> {
     let Some(folder) = &args.out else { return Ok(None) };
     let place = SessionFolder::claim(Some(folder), args.record.host_name.as_deref()).map_err(Usage::from)?;
     let configuration = Configuration { plan: Some(PlanRecord::of(plan)), ..Configuration::default() };
-    Session::create(place, preamble(configuration)).map(Some)
+    Session::create(place, preamble(configuration, &args.host)).map(Some)
 }
 
 /// The row of the trial, and the folder of its session.
@@ -195,6 +199,19 @@ impl Separate {
                 .and_then(|it| it.inspect_err(|error| warn("the receive lag is not measured", error)).ok()),
         }
     }
+}
+
+/// Generators on other hosts load what is started here.
+///
+/// # Errors
+/// One line that names the options.
+fn ensure_here(args: &RunArgs, choice: &TargetChoice) -> Result<()> {
+    ensure!(
+        args.host.generators.is_none() || !matches!(choice, TargetChoice::Address { .. }),
+        "--generators load a server that is started here, on the address of --listen: give --server or --command instead of \
+         --target, or leave --generators out"
+    );
+    Ok(())
 }
 
 fn ensure_loopback(plan: &Plan, target: &Target) -> Result<()> {

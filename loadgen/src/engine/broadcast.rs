@@ -3,6 +3,9 @@
 use std::{mem, ops::Range};
 
 use protocol::status::Status;
+use serde::{Deserialize, Serialize};
+
+use crate::hosts::ClockMap;
 
 /// Ticks and gaps kept per trial: more than a quarter of an hour at the shortest interval. The limit keeps a server that
 /// makes up numbers from filling the memory.
@@ -12,7 +15,7 @@ const KEPT_MAX: usize = 100_000;
 const RECENT: usize = 100;
 
 /// A tick, and its arrivals on all connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReceivedTick {
     pub(crate) number: u64,
     /// When it was due, in nanoseconds of CLOCK_MONOTONIC.
@@ -28,6 +31,17 @@ pub(crate) struct ReceivedTick {
 }
 
 impl ReceivedTick {
+    /// The same by this host's clock, if its times are by the other one.
+    pub(super) fn here(self, clock: &ClockMap) -> Self {
+        Self {
+            due_ns: clock.here(self.due_ns),
+            emit_ns: clock.here(self.emit_ns),
+            first_ns: clock.here(self.first_ns),
+            last_ns: clock.here(self.last_ns),
+            ..self
+        }
+    }
+
     /// Adds the arrivals that another thread saw.
     fn merge(&mut self, other: &Self) {
         self.first_ns = self.first_ns.min(other.first_ns);
@@ -107,15 +121,15 @@ impl Broadcasts {
 }
 
 /// The ticks and gaps of one thread in one window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TickBatch {
     pub(crate) ticks: Vec<ReceivedTick>,
     pub(crate) gaps: Vec<Range<u64>>,
 }
 
 /// The ticks of several threads, each tick once, in order.
-pub(crate) fn merged(batches: &[TickBatch]) -> Vec<ReceivedTick> {
-    let mut all: Vec<ReceivedTick> = batches.iter().flat_map(|batch| batch.ticks.iter().copied()).collect();
+pub(crate) fn merged<'a>(batches: impl IntoIterator<Item = &'a TickBatch>) -> Vec<ReceivedTick> {
+    let mut all: Vec<ReceivedTick> = batches.into_iter().flat_map(|batch| batch.ticks.iter().copied()).collect();
     all.sort_by_key(|tick| tick.number);
     all.dedup_by(|later, kept| {
         let same = later.number == kept.number;

@@ -1,125 +1,147 @@
 //! The clients of the drain window: connections beside the measured ones, on each of which one message is sent while the
 //! server stands still, and that spin for the echoes once it goes on.
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use servers::clock;
 
 use super::{
-    Options,
-    broadcast::ReceivedTick,
+    Options, State,
     shard::Shard,
-    window::{Common, ShardWindow, Window},
+    window::{HostWindow, ShardWindow},
 };
 use crate::plan::{Cohorts, Pacing};
 
 /// How long the ramp may make no progress before the connections that there are suffice.
 const RAMP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What became of the messages of a burst while the server stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    /// The kernel took all of them whole.
+    pub(crate) whole: bool,
+    /// An echo has come, which a server that stands still cannot have sent.
+    pub(crate) answered: bool,
+}
+
+/// Connections for bursts, on this host or on others.
+pub(crate) trait Bursts: fmt::Debug {
+    /// Connections that were opened.
+    fn connections(&self) -> u32;
+
+    /// Why there are no more of them.
+    fn why_no_more(&self) -> Option<&str>;
+
+    /// How they stand.
+    fn state(&self) -> &State;
+
+    /// Receives until `until_ns` what comes between bursts.
+    fn receive_until(&mut self, until_ns: u64) -> io::Result<()>;
+
+    /// Sends one message on every connection, and looks whether an echo has come.
+    fn send(&mut self) -> io::Result<Sent>;
+
+    /// Gets ready for the echoes, before the server goes on; they are waited for until `until_ns`.
+    fn await_echoes(&mut self, until_ns: u64) -> io::Result<()>;
+
+    /// When the last echo came; `None` if one has not come in time, or a signal came.
+    fn last_echo_ns(&mut self) -> io::Result<Option<u64>>;
+
+    /// Closes the connections; returns what was recorded of them, host by host, and when it began.
+    fn finish(self: Box<Self>) -> io::Result<(Vec<HostWindow>, u64)>;
+
+    /// Whether every one of them is still open.
+    fn are_complete(&self) -> bool {
+        self.state().live == self.connections()
+    }
+}
+
 /// Connections for bursts, on the calling thread.
 #[derive(Debug)]
-pub(crate) struct BurstClients {
+pub(super) struct BurstClients {
     shard: Shard,
+    state: State,
     ramp: ShardWindow,
     connections: u32,
     why_no_more: Option<String>,
     begun_ns: u64,
+    until_ns: u64,
 }
 
 impl BurstClients {
-    /// Opens up to `count` connections beside those of an engine with these options. One counts from its first echo.
+    /// Opens up to `count` connections beside those of an engine with these options, as the one at `index` of several hosts
+    /// that share them. One counts from its first echo.
     ///
     /// # Errors
     /// If the kernel refuses a poll or a timer. A server or a host that carries fewer connections is no error.
-    pub(crate) fn connect(options: &Options, count: u32) -> io::Result<Self> {
+    pub(super) fn connect(options: &Options, count: u32, [index, hosts]: [u32; 2]) -> io::Result<Self> {
         let first = options.connections;
         let options = Options {
             connections: first + count,
-            threads: 1,
+            threads: hosts,
             pacing: Pacing::Spin,
             cohorts: Cohorts::default(),
             ..options.clone()
         };
-        let mut shard = Shard::new(&options, first, 1)?;
+        let mut shard = Shard::new(&options, first + index, hosts)?;
         let (ramp, why_no_more) = shard.connect_some(RAMP_PATIENCE)?;
         shard.begin_bursts();
         let connections = shard.live();
-        Ok(Self { shard, ramp, connections, why_no_more, begun_ns: clock::now_ns() })
+        let state = State::of(std::slice::from_ref(&shard));
+        Ok(Self { shard, state, ramp, connections, why_no_more, begun_ns: clock::now_ns(), until_ns: 0 })
     }
 
-    /// Connections that were opened.
-    pub(crate) fn connections(&self) -> u32 {
+    pub(super) fn shard_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+
+    fn note(&mut self) {
+        self.state = State::of(std::slice::from_ref(&self.shard));
+    }
+}
+
+impl Bursts for BurstClients {
+    fn connections(&self) -> u32 {
         self.connections
     }
 
-    /// Why there are no more of them.
-    pub(crate) fn why_no_more(&self) -> Option<&str> {
+    fn why_no_more(&self) -> Option<&str> {
         self.why_no_more.as_deref()
     }
 
-    /// Whether every one of them is still open.
-    pub(crate) fn are_complete(&self) -> bool {
-        self.shard.live() == self.connections
+    fn state(&self) -> &State {
+        &self.state
     }
 
-    /// The first failure of a connection.
-    pub(crate) fn first_problem(&self) -> Option<&str> {
-        self.shard.first_problem()
+    fn receive_until(&mut self, until_ns: u64) -> io::Result<()> {
+        self.shard.receive_until(until_ns)?;
+        self.note();
+        Ok(())
     }
 
-    /// Whether a signal came.
-    pub(crate) fn is_interrupted(&self) -> bool {
-        self.shard.is_interrupted()
+    fn send(&mut self) -> io::Result<Sent> {
+        let whole = self.shard.start_burst();
+        let in_flight = self.shard.look_for_echoes()?;
+        self.note();
+        Ok(Sent { whole, answered: in_flight < self.shard.live() as usize })
     }
 
-    /// The newest tick that any of them has received.
-    pub(crate) fn newest_tick(&self) -> Option<ReceivedTick> {
-        self.shard.newest_tick().copied()
+    fn await_echoes(&mut self, until_ns: u64) -> io::Result<()> {
+        self.until_ns = until_ns;
+        Ok(())
     }
 
-    /// Receives until `until_ns` what comes between bursts.
-    ///
-    /// # Errors
-    /// If polling fails.
-    pub(crate) fn receive_until(&mut self, until_ns: u64) -> io::Result<()> {
-        self.shard.receive_until(until_ns)
+    fn last_echo_ns(&mut self) -> io::Result<Option<u64>> {
+        let last_ns = self.shard.spin_for_echoes(self.until_ns)?;
+        self.note();
+        Ok(last_ns)
     }
 
-    /// Sends one message on every connection; returns whether the kernel took all of them whole.
-    pub(crate) fn send(&mut self) -> bool {
-        self.shard.start_burst()
-    }
-
-    /// Whether an echo has come, which a server that stands still cannot have sent.
-    ///
-    /// # Errors
-    /// If polling fails.
-    pub(crate) fn has_echo(&mut self) -> io::Result<bool> {
-        Ok(self.shard.look_for_echoes()? < self.shard.live() as usize)
-    }
-
-    /// Spins until every message of the burst has come back, and returns when the last one came; `None` if one has not by
-    /// `until_ns`, or a signal came.
-    ///
-    /// # Errors
-    /// If polling fails.
-    pub(crate) fn spin_for_echoes(&mut self, until_ns: u64) -> io::Result<Option<u64>> {
-        self.shard.spin_for_echoes(until_ns)
-    }
-
-    /// Ends the window and closes the connections.
-    pub(super) fn finish(mut self, ticks_seen: &mut Vec<u64>) -> io::Result<Window> {
-        let planned_ns = clock::now_ns() - self.begun_ns;
+    fn finish(mut self: Box<Self>) -> io::Result<(Vec<HostWindow>, u64)> {
         let bursts = self.shard.end_bursts()?;
-        let common = Common {
-            start_ns: self.begun_ns,
-            planned_ns,
-            live: self.shard.live(),
-            flooded: None,
-            // Bursts avoid ticks.
-            fan_out_span_ns: 0,
-            ticks_seen,
-        };
-        Ok(Window::merge(vec![self.ramp, bursts], common))
+        // Bursts avoid ticks.
+        let window = HostWindow::of(vec![self.ramp, bursts], 0, clock::now_ns());
+        Ok((vec![window], self.begun_ns))
     }
 }

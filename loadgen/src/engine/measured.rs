@@ -5,6 +5,7 @@ mod endings;
 use std::time::Duration;
 
 use mio::Registry;
+use protocol::status::Status;
 use servers::clock;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     recorder::WindowRecorder,
     tokens::{ConnectionId, EventSource},
 };
+use crate::hosts::ClockMap;
 
 /// Slots sent before answers are read again, if the generator is behind.
 const SEND_CHUNK: usize = 64;
@@ -64,6 +66,8 @@ pub(crate) struct Measured {
     probing: usize,
     first_problem: Option<String>,
     first_shortage: Option<String>,
+    /// From the server's clock to this host's, if they differ.
+    server_clock: ClockMap,
 }
 
 /// The state of a measured client.
@@ -104,6 +108,9 @@ impl Behaviour for Measured {
                 state.probe_is_corrupt |= stage == Stage::Probing;
             }
             Found::Status(status) => {
+                let (due_ns, emit_ns) =
+                    (self.server_clock.there(status.due_ns), self.server_clock.there(status.emit_ns));
+                let status = Status { due_ns, emit_ns, ..status };
                 let order = self.broadcasts.receive(&status, &mut state.last_tick, now_ns);
                 self.recorder.record_status(&status, order, now_ns);
             }
@@ -164,6 +171,7 @@ impl MeasuredClients {
             probing: 0,
             first_problem: None,
             first_shortage: None,
+            server_clock: ClockMap::default(),
         };
         Self::new(options, registry, measured, wanted, BUFFER_BYTES)
     }
@@ -228,6 +236,11 @@ impl MeasuredClients {
     /// Wastes so much time before each message from now on.
     pub(crate) fn set_delay(&mut self, per_message: Duration) {
         self.behaviour.delay = Delay::per_message(per_message);
+    }
+
+    /// The server's times are by the other clock from now on.
+    pub(crate) fn set_server_clock(&mut self, clock: ClockMap) {
+        self.behaviour.server_clock = clock;
     }
 
     /// Begins a window, which is recorded there.

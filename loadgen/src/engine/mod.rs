@@ -1,13 +1,16 @@
-//! The client: connections, pacing and the verification of every echo, on one thread and one poll or on several.
+//! The client: connections, pacing and the verification of every echo, on one thread or several, here or on other hosts.
 //!
 //! The engine knows an address and nothing about servers; it reads the clock and writes a [`Tally`](tally::Tally), and
 //! judges nothing. Threads share nothing during a window: each has its connections, its poll and its histograms, which
-//! are added up afterwards.
+//! are added up afterwards. A host is to the engine what a thread is: connections are dealt over all threads of all hosts.
 //!
 //! # Layout
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `step` | what all threads do at once |
+//! | `threads` | the threads of this host |
+//! | `remote`, `generator` | the threads of other hosts, as the coordinator and as they themselves see them |
 //! | `shard` | one thread: its loop, its windows |
 //! | `measured`, `background` | the two kinds of clients in that loop; `background/flood` has a thread of its own |
 //! | `drain` | the clients that wait for a server that stands still |
@@ -17,6 +20,7 @@
 //! | `echo_verifier`, `in_flight`, `message`, `sizes` | the messages and the verification of their echoes |
 //! | `window`, `recorder`, `tally`, `littles_law`, `broadcast` | what is recorded |
 //! | `schedule` | when messages are due |
+//! | `histogram_text` | a histogram on its way between hosts |
 //! | `waiter`, `tokens` | waiting for sockets and for a point in time |
 //! | `delay` | time wasted on purpose |
 //! | `arrival` | the kernel's time stamps of what arrives |
@@ -32,7 +36,9 @@ mod delay;
 mod drain;
 mod echo_verifier;
 mod end_cause;
+mod generator;
 mod greeting;
+mod histogram_text;
 mod in_flight;
 mod littles_law;
 mod measured;
@@ -40,46 +46,85 @@ mod message;
 mod options;
 pub(crate) mod progress;
 mod recorder;
+mod remote;
 mod schedule;
 mod shard;
 pub(crate) mod shortage;
 mod sizes;
+mod state;
+mod step;
 pub(crate) mod tally;
+mod threads;
 mod tokens;
 mod waiter;
 mod window;
 
-use std::{io, panic, thread, time::Duration};
+use std::{fmt, io, time::Duration};
 
 pub(crate) use background::CohortTally;
 pub(crate) use broadcast::ReceivedTick;
-pub(crate) use drain::BurstClients;
+pub(crate) use drain::Bursts;
+pub(crate) use generator::Generator;
 use hdrhistogram::Histogram;
 pub(crate) use options::Options;
-use protocol::work::Work;
-pub(crate) use schedule::{Slot, Workload};
+pub(crate) use schedule::Schedule;
+use schedule::Slot;
 use servers::clock;
-pub(crate) use window::Window;
+use state::State;
+pub(crate) use window::{HostPart, Window};
 
 use self::{
-    background::Flood,
-    shard::Shard,
-    window::{Common, ShardWindow},
+    remote::Remote,
+    step::Step,
+    threads::Threads,
+    window::{Common, HostWindow},
 };
-use crate::{observe, plan::Pacing};
-
-/// How much later than now an open loop begins, so that every thread is ready.
-const LEAD: Duration = Duration::from_millis(2);
+use crate::plan::Pacing;
 
 /// How long the last connections of the churn are waited for.
 const CHURN_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Those who carry out an engine's steps: the threads of this host, or of others.
+trait Generators: fmt::Debug + Send {
+    /// How their connections stand.
+    fn state(&self) -> State;
+
+    /// Prepares for a window; returns how much later than now it is to begin, so that every thread is ready.
+    fn get_ready(&mut self) -> io::Result<Duration>;
+
+    /// Carries out a step; returns what each host measured, and those that are not this one with their conditions.
+    fn carry_out(&mut self, step: Step) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)>;
+
+    /// Sends nothing until `until_ns`, and calls `interlude` at `at_ns`.
+    fn idle_around(
+        &mut self,
+        at_ns: u64,
+        until_ns: u64,
+        interlude: &mut dyn FnMut(),
+    ) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)>;
+
+    /// Takes the slots of the next open loop.
+    fn prepare(&mut self, schedule: &Schedule) -> io::Result<()>;
+
+    /// Wastes so much time before each message.
+    fn set_delay(&mut self, per_message: Duration) -> io::Result<()>;
+
+    /// The receive lags since this was last called, in nanoseconds.
+    fn take_receive_lags(&mut self) -> io::Result<Histogram<u64>>;
+
+    /// Starts or ends the background clients.
+    fn set_cohorts_active(&mut self, active: bool) -> io::Result<()>;
+
+    /// Opens connections for bursts.
+    fn open_for_bursts(&self, count: u32) -> io::Result<Box<dyn Bursts>>;
+}
+
 /// Open connections and the loops that drive them.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    shards: Vec<Shard>,
-    options: Options,
-    flood: Option<Flood>,
+    generators: Box<dyn Generators>,
+    state: State,
+    handshake: bool,
     /// Numbers of all ticks that any connection received, in order.
     ticks_seen: Vec<u64>,
 }
@@ -90,39 +135,42 @@ impl Engine {
     /// The times and failures are in the returned window.
     ///
     /// # Errors
-    /// If the kernel refuses a poll or a timer. A server that cannot be reached is no error here: see
-    /// [`Engine::connected`] and [`Engine::first_problem`].
+    /// If the kernel refuses a poll or a timer, or a generator on another host is lost. A server that cannot be reached is no
+    /// error here: see [`Engine::connected`] and [`Engine::first_problem`].
     pub(crate) fn connect(options: &Options) -> io::Result<(Self, Window)> {
-        let shards = (0..options.threads).map(|index| Shard::new(options, index, options.threads));
-        let shards = shards.collect::<io::Result<Vec<_>>>()?;
-        let mut engine = Self { shards, options: options.clone(), flood: None, ticks_seen: Vec::new() };
-        let window = engine.window(clock::now_ns(), 0, Shard::connect)?;
+        let generators: Box<dyn Generators> = match &options.hosts {
+            None => Box::new(Threads::new(options, 0, options.threads)?),
+            Some(hosts) => Box::new(Remote::connect(options, hosts)?),
+        };
+        let state = generators.state();
+        let mut engine = Self { generators, state, handshake: options.handshake, ticks_seen: Vec::new() };
+        let window = engine.window(clock::now_ns(), 0, |generators| generators.carry_out(Step::Connect))?;
         Ok((engine, window))
     }
 
     /// Number of open connections.
     pub(crate) fn connected(&self) -> u32 {
-        self.shards.iter().map(Shard::live).sum()
+        self.state.live
     }
 
-    /// The first failure of a connection, shortages of this host aside.
+    /// The first failure of a connection, shortages of a generator's host aside.
     pub(crate) fn first_problem(&self) -> Option<&str> {
-        self.shards.iter().find_map(Shard::first_problem)
+        self.state.first_problem.as_deref()
     }
 
-    /// What this host lacked when it first could not carry a connection.
+    /// What a generator's host lacked when it first could not carry a connection.
     pub(crate) fn first_shortage(&self) -> Option<&str> {
-        self.shards.iter().find_map(Shard::first_shortage)
+        self.state.first_shortage.as_deref()
     }
 
     /// Whether a signal came. It has ended the window that it came in, and nothing is sent in later ones.
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.shards.iter().any(Shard::is_interrupted)
+        self.state.is_interrupted
     }
 
     /// The newest tick that any connection has received.
     pub(crate) fn newest_tick(&self) -> Option<ReceivedTick> {
-        self.shards.iter().filter_map(Shard::newest_tick).max_by_key(|tick| tick.number).copied()
+        self.state.newest_tick
     }
 
     /// Sleeps until a tick that is newer than `newest_tick` arrives, or until `until_ns`.
@@ -130,7 +178,9 @@ impl Engine {
     /// # Errors
     /// If polling fails.
     pub(crate) fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
-        self.on_each(|shard| shard.wait_for_tick(until_ns)).map(drop)
+        self.generators.carry_out(Step::WaitForTick { until_ns })?;
+        self.state = self.generators.state();
+        Ok(())
     }
 
     /// Sends nothing until `until_ns`, and receives what comes.
@@ -139,61 +189,60 @@ impl Engine {
     /// If polling fails.
     pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
         let start_ns = clock::now_ns();
-        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.idle_until(until_ns))
+        let planned_ns = until_ns.saturating_sub(start_ns);
+        self.window(start_ns, planned_ns, |generators| generators.carry_out(Step::Idle { until_ns }))
     }
 
-    /// [`idle_until`](Self::idle_until), but that `interlude` is called at `at_ns` and nothing is received meanwhile.
+    /// [`idle_until`](Self::idle_until), but that `interlude` is called at `at_ns`; generators on this host receive nothing
+    /// meanwhile.
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn idle_around(&mut self, at_ns: u64, until_ns: u64, interlude: impl FnOnce()) -> io::Result<Window> {
+    pub(crate) fn idle_around(&mut self, at_ns: u64, until_ns: u64, mut interlude: impl FnMut()) -> io::Result<Window> {
         let start_ns = clock::now_ns();
-        self.on_each(|shard| {
-            shard.begin_idle(until_ns);
-            shard.receive_until(at_ns)
-        })?;
-        interlude();
-        self.window(start_ns, until_ns.saturating_sub(start_ns), |shard| shard.end_idle(until_ns))
+        let planned_ns = until_ns.saturating_sub(start_ns);
+        self.window(start_ns, planned_ns, |generators| generators.idle_around(at_ns, until_ns, &mut interlude))
     }
 
-    /// Opens up to `count` connections for bursts, beside the others and on the calling thread.
+    /// Opens up to `count` connections for bursts, beside the others.
     ///
     /// # Errors
     /// If the kernel refuses a poll or a timer.
-    pub(crate) fn open_for_bursts(&self, count: u32) -> io::Result<BurstClients> {
-        BurstClients::connect(&self.options, count)
+    pub(crate) fn open_for_bursts(&self, count: u32) -> io::Result<Box<dyn Bursts>> {
+        self.generators.open_for_bursts(count)
     }
 
     /// Closes the connections for bursts, and returns what was recorded of them.
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn end_bursts(&mut self, clients: BurstClients) -> io::Result<Window> {
-        clients.finish(&mut self.ticks_seen)
+    pub(crate) fn end_bursts(&mut self, bursts: Box<dyn Bursts>) -> io::Result<Window> {
+        let live = bursts.state().live;
+        let now_ns = clock::now_ns();
+        let (hosts, start_ns) = bursts.finish()?;
+        let planned_ns = now_ns.saturating_sub(start_ns);
+        Ok(Window::merge(&hosts, Common { start_ns, planned_ns, live, ticks_seen: &mut self.ticks_seen }))
     }
 
-    /// Marks the slots whose messages cost the server no more than most, if this is its work. To be called before the
-    /// open loop of these slots and after every other, since a message's cost depends on its number.
-    pub(crate) fn mark_light(&mut self, slots: &mut [Slot], work: &Work) {
-        let threads = self.shards.len();
-        for (index, shard) in self.shards.iter_mut().enumerate() {
-            shard.mark_light(slots.iter_mut().filter(|slot| slot.connection as usize % threads == index), work);
-        }
+    /// Takes the slots of the next open loop. To be called right before it, since what a message costs may depend on its
+    /// number.
+    ///
+    /// # Errors
+    /// If a generator on another host is lost.
+    pub(crate) fn prepare(&mut self, schedule: &Schedule) -> io::Result<()> {
+        self.generators.prepare(schedule)
     }
 
-    /// Sends every slot when it is due, for the length of `window`; then waits for the messages in flight.
+    /// Sends every prepared slot when it is due, for the length of `window`; then waits for the messages in flight.
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn open_loop(&mut self, slots: &[Slot], window: Duration) -> io::Result<Window> {
-        let threads = self.shards.len();
-        for (index, shard) in self.shards.iter_mut().enumerate() {
-            let own = slots.iter().filter(|slot| slot.connection as usize % threads == index);
-            shard.prepare(own.copied().collect());
-        }
+    pub(crate) fn open_loop(&mut self, window: Duration) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
-        let start_ns = clock::now_ns() + LEAD.as_nanos() as u64;
-        self.window(start_ns, planned_ns, |shard| shard.open_loop(start_ns, start_ns + planned_ns))
+        let lead = self.generators.get_ready()?;
+        let start_ns = clock::now_ns() + lead.as_nanos() as u64;
+        let step = Step::OpenLoop { start_ns, until_ns: start_ns + planned_ns };
+        self.window(start_ns, planned_ns, |generators| generators.carry_out(step))
     }
 
     /// Keeps `depth` messages in flight on every connection for the length of `window`.
@@ -202,23 +251,27 @@ impl Engine {
     /// If polling fails.
     pub(crate) fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
-        let start_ns = clock::now_ns();
-        self.window(start_ns, planned_ns, |shard| shard.closed_loop(depth, start_ns + planned_ns, pacing))
+        let lead = self.generators.get_ready()?;
+        let start_ns = clock::now_ns() + lead.as_nanos() as u64;
+        let step = Step::ClosedLoop { depth, start_ns, until_ns: start_ns + planned_ns, pacing };
+        self.window(start_ns, planned_ns, |generators| generators.carry_out(step))
     }
 
     /// Wastes so much time before each message, until this is called again; [`Options::generator_delay`] is what an
     /// engine begins with.
-    pub(crate) fn set_delay(&mut self, per_message: Duration) {
-        self.shards.iter_mut().for_each(|shard| shard.set_delay(per_message));
+    ///
+    /// # Errors
+    /// If a generator on another host is lost.
+    pub(crate) fn set_delay(&mut self, per_message: Duration) -> io::Result<()> {
+        self.generators.set_delay(per_message)
     }
 
     /// The receive lags since this was last called, in nanoseconds; none without [`Options::stamps_arrivals`].
-    pub(crate) fn take_receive_lags(&mut self) -> Histogram<u64> {
-        let mut sum = tally::histogram(3);
-        for lags in self.shards.iter_mut().filter_map(Shard::take_receive_lags) {
-            tally::add(&mut sum, &lags);
-        }
-        sum
+    ///
+    /// # Errors
+    /// If a generator on another host is lost.
+    pub(crate) fn take_receive_lags(&mut self) -> io::Result<Histogram<u64>> {
+        self.generators.take_receive_lags()
     }
 
     /// Starts or ends the background clients.
@@ -226,13 +279,10 @@ impl Engine {
     /// # Errors
     /// If the kernel refuses the flooders a poll or a thread.
     pub(crate) fn set_cohorts_active(&mut self, active: bool) -> io::Result<()> {
-        if !active && self.options.handshake {
+        if !active && self.handshake {
             self.end_churn()?;
         }
-        self.shards.iter_mut().for_each(|shard| shard.set_background_active(active));
-        let flooding = active && self.options.cohorts.flooders > 0;
-        self.flood = if flooding { Some(Flood::start(&self.options)?) } else { None };
-        Ok(())
+        self.generators.set_cohorts_active(active)
     }
 
     /// Lets the churn's connections come to their ends: the server would count a handshake that the generator cuts off as
@@ -240,8 +290,9 @@ impl Engine {
     fn end_churn(&mut self) -> io::Result<()> {
         let start_ns = clock::now_ns();
         let patience_ns = CHURN_PATIENCE.as_nanos() as u64;
+        let step = Step::EndChurn { until_ns: start_ns + patience_ns };
         // What arrives meanwhile belongs to no window.
-        drop(self.window(start_ns, patience_ns, |shard| shard.end_churn(start_ns + patience_ns))?);
+        drop(self.window(start_ns, patience_ns, |generators| generators.carry_out(step))?);
         Ok(())
     }
 
@@ -249,36 +300,11 @@ impl Engine {
         &mut self,
         start_ns: u64,
         planned_ns: u64,
-        run: impl Fn(&mut Shard) -> io::Result<ShardWindow> + Sync,
+        run: impl FnOnce(&mut dyn Generators) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)>,
     ) -> io::Result<Window> {
-        let shards = self.on_each(run)?;
-        let live = self.connected();
-        let flooded = self.flood.as_ref().and_then(Flood::take_tally);
-        let fan_out_span_ns = self.options.fan_out_span_ns;
-        let common = Common { start_ns, planned_ns, live, flooded, fan_out_span_ns, ticks_seen: &mut self.ticks_seen };
-        Ok(Window::merge(shards, common))
-    }
-
-    /// Runs something on every shard, each on its own thread if there are several.
-    fn on_each<T: Send>(&mut self, run: impl Fn(&mut Shard) -> io::Result<T> + Sync) -> io::Result<Vec<T>> {
-        if let [shard] = &mut self.shards[..] {
-            return Ok(vec![run(shard)?]);
-        }
-        let (cpus, run) = (&self.options.cpus, &run);
-        thread::scope(|scope| {
-            let work = |(index, shard): (usize, _)| {
-                move || {
-                    if !cpus.is_empty() {
-                        observe::pin_thread(&[cpus[index % cpus.len()]])?;
-                    }
-                    run(shard)
-                }
-            };
-            let threads: Vec<_> = self.shards.iter_mut().enumerate().map(|shard| scope.spawn(work(shard))).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause)))
-                .collect()
-        })
+        let (hosts, parts) = run(&mut *self.generators)?;
+        self.state = self.generators.state();
+        let common = Common { start_ns, planned_ns, live: self.state.live, ticks_seen: &mut self.ticks_seen };
+        Ok(Window { parts, ..Window::merge(&hosts, common) })
     }
 }

@@ -3,13 +3,18 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::progress::Progress;
-use crate::plan::{Cohorts, Pacing, Payloads};
+use crate::{
+    hosts::Hosts,
+    plan::{Cohorts, Pacing, Payloads},
+};
 
 /// What to connect to, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Where the server listens.
     pub(crate) addr: SocketAddr,
+    /// The generators on other hosts, if those are to connect.
+    pub(crate) hosts: Option<Hosts>,
     /// Number of measured connections.
     pub(crate) connections: u32,
     /// Sizes of the messages.
@@ -22,7 +27,7 @@ pub(crate) struct Options {
     pub(crate) handshake: bool,
     /// How the next slot is waited for.
     pub(crate) pacing: Pacing,
-    /// Threads, each with its part of the connections; at least 1.
+    /// Threads of all hosts, each with its part of the connections; at least 1.
     pub(crate) threads: u32,
     /// The CPU of each thread, in turn; if empty, threads are not pinned.
     pub(crate) cpus: Vec<usize>,

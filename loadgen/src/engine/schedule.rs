@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use protocol::work::Work;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
+use serde::{Deserialize, Serialize};
 
 use crate::plan::{Arrivals, Payloads, Rate};
 
@@ -17,33 +19,53 @@ pub(crate) struct Slot {
     pub(crate) connection: u32,
     /// Index of the payload size.
     pub(crate) size: u16,
-    /// Costs the server no more than most; never set unless its work has shares ([`Engine::mark_light`](super::Engine)).
+    /// Costs the server no more than most; never set unless [`Schedule::marks_light`].
     pub(crate) is_light: bool,
 }
 
-/// What an open loop sends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Workload<'a> {
+/// What an open loop sends. It travels to other hosts as it is: each draws all slots, and takes its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Schedule {
     /// Equal seeds give equal schedules.
     pub(crate) seed: u64,
     /// Messages per second.
-    pub(crate) rate: &'a Rate,
+    pub(crate) rate: Rate,
     /// How their gaps are distributed.
     pub(crate) arrivals: Arrivals,
     /// Their sizes.
-    pub(crate) payloads: &'a Payloads,
+    pub(crate) payloads: Payloads,
     /// Number of connections that they are spread over.
     pub(crate) connections: u32,
+    /// Length of the window.
+    pub(crate) length: Duration,
+    /// The server's work, if the slots whose messages cost it no more than most are to be marked.
+    #[serde(with = "work_text")]
+    pub(crate) marks_light: Option<Work>,
 }
 
-impl Workload<'_> {
+/// Work as it is written on a command line.
+mod work_text {
+    use protocol::work::Work;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(work: &Option<Work>, serializer: S) -> Result<S::Ok, S::Error> {
+        work.as_ref().map(Work::to_string).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Work>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
+impl Schedule {
     /// The slots of a window, by time.
     ///
     /// Arrivals of rate 1 are stretched by the inverse of the expected count (Cinlar's method), so that a ramp of
     /// Poisson arrivals is a Poisson process as well. Random numbers come from ChaCha8, whose output is specified, so
     /// that a seed gives the same schedule everywhere.
-    pub(crate) fn slots(&self, window: Duration) -> Vec<Slot> {
-        let window_ns = window.as_nanos() as f64;
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        let window_ns = self.length.as_nanos() as f64;
         let seconds = window_ns / 1e9;
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut slots = Vec::with_capacity((self.rate.mean_per_sec() * seconds * 1.05) as usize + 16);
@@ -81,7 +103,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn slots(seed: u64, arrivals: Arrivals, rate: &Rate, window: Duration, connections: u32) -> Vec<Slot> {
-        Workload { seed, rate, arrivals, payloads: &Payloads::one(64), connections }.slots(window)
+        let payloads = Payloads::one(64);
+        Schedule { seed, rate: rate.clone(), arrivals, payloads, connections, length: window, marks_light: None }
+            .slots()
     }
 
     #[test]
@@ -154,12 +178,19 @@ mod tests {
     fn sizes_occur_as_often_as_requested() {
         let payloads = Payloads::mix(&[(64, None), (1024, Some(0.1))]).unwrap();
         let rate = Rate::Steady(100_000.0);
-        let workload =
-            Workload { seed: 3, rate: &rate, arrivals: Arrivals::Poisson, payloads: &payloads, connections: 8 };
-        let slots = workload.slots(SECOND);
+        let schedule = Schedule {
+            seed: 3,
+            rate,
+            arrivals: Arrivals::Poisson,
+            payloads,
+            connections: 8,
+            length: SECOND,
+            marks_light: None,
+        };
+        let slots = schedule.slots();
         let long = slots.iter().filter(|slot| slot.size == 1).count() as f64 / slots.len() as f64;
         assert!((long - 0.1).abs() < 0.005, "{long}");
-        assert_eq!(slots, workload.slots(SECOND));
+        assert_eq!(slots, schedule.slots());
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! One thread of the engine: its poll, its clients, and the loop that runs them.
 
+mod steps;
+
 use std::{io, mem, sync::Arc, time::Duration};
 
 use hdrhistogram::Histogram;
@@ -18,6 +20,7 @@ use super::{
     window::ShardWindow,
 };
 use crate::{
+    hosts::ClockMap,
     observe::{self, ThreadUsage},
     plan::Pacing,
 };
@@ -111,8 +114,13 @@ impl Shard {
         self.measured.newest_tick()
     }
 
+    /// The server's times are by the other clock from now on.
+    pub(crate) fn set_server_clock(&mut self, clock: ClockMap) {
+        self.measured.set_server_clock(clock);
+    }
+
     /// Opens every connection and waits for the first echo on each.
-    pub(crate) fn connect(&mut self) -> io::Result<ShardWindow> {
+    fn connect(&mut self) -> io::Result<ShardWindow> {
         self.begin(WindowRecorder::default());
         self.ramp(RAMP_PATIENCE)?;
         if self.is_interrupted() {
@@ -149,14 +157,14 @@ impl Shard {
     }
 
     /// Sleeps until a tick that is newer than the newest arrives, or until `until_ns`.
-    pub(crate) fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
+    fn wait_for_tick(&mut self, until_ns: u64) -> io::Result<()> {
         let number = |measured: &MeasuredClients| measured.newest_tick().map(|tick| tick.number);
         let before = number(&self.measured);
         self.run(Pacing::Timer, until_ns, |measured| number(measured) != before)
     }
 
     /// Sends nothing until `until_ns`, and receives what comes.
-    pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
+    fn idle_until(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
         self.begin_idle(until_ns);
         self.end_idle(until_ns)
     }
@@ -217,7 +225,7 @@ impl Shard {
     }
 
     /// Sends every prepared slot when it is due, until `until_ns`; then waits for the messages in flight.
-    pub(crate) fn open_loop(&mut self, start_ns: u64, until_ns: u64) -> io::Result<ShardWindow> {
+    fn open_loop(&mut self, start_ns: u64, until_ns: u64) -> io::Result<ShardWindow> {
         let (slots, responses) = (mem::take(&mut self.slots), mem::take(&mut self.responses));
         self.begin(WindowRecorder::new(start_ns, until_ns, responses));
         self.measured.start_open_loop(slots, start_ns);
@@ -235,7 +243,7 @@ impl Shard {
     }
 
     /// Keeps `depth` messages in flight on every connection until `until_ns`.
-    pub(crate) fn closed_loop(&mut self, depth: u32, until_ns: u64, pacing: Pacing) -> io::Result<ShardWindow> {
+    fn closed_loop(&mut self, depth: u32, until_ns: u64, pacing: Pacing) -> io::Result<ShardWindow> {
         self.begin(WindowRecorder::new(clock::now_ns(), until_ns, Vec::new()));
         self.measured.start_closed_loop(depth, until_ns);
         self.run(pacing, until_ns, |_| false)?;
@@ -259,7 +267,7 @@ impl Shard {
     }
 
     /// Opens no further connection of the churn, and receives until its last one has ended, at most until `until_ns`.
-    pub(crate) fn end_churn(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
+    fn end_churn(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
         self.begin_idle(until_ns);
         self.background.end_churn();
         self.turn(Pacing::Timer, until_ns, |shard| shard.is_interrupted() || !shard.background.has_churn())?;

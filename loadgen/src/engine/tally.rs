@@ -1,6 +1,9 @@
 //! Histograms and counters of one window. Pure: no clock is read here.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::histogram_text;
 
 /// Longest time that a histogram can hold: 60 s, in nanoseconds.
 const HIGHEST_NS: u64 = 60_000_000_000;
@@ -9,27 +12,37 @@ const HIGHEST_NS: u64 = 60_000_000_000;
 const SECONDS_MAX: u64 = 600;
 
 /// Everything that one window counts. Each window has a tally of its own, so nothing leaks from one into another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tally {
     /// Received - intended send time, in nanoseconds: the main figure, free of coordinated omission.
+    #[serde(with = "histogram_text")]
     pub(crate) response: Histogram<u64>,
     /// Received - first write attempt, in nanoseconds: what closed-loop tools call latency.
+    #[serde(with = "histogram_text")]
     pub(crate) service: Histogram<u64>,
     /// First write attempt - intended, in nanoseconds, while the socket was writable: the generator's own delay.
+    #[serde(with = "histogram_text")]
     pub(crate) send_lag: Histogram<u64>,
     /// The responses of messages that were intended while a tick was on its way to the clients.
+    #[serde(with = "histogram_text")]
     pub(crate) response_in_fanout: Histogram<u64>,
     /// The responses of all other messages, if there was a tick.
+    #[serde(with = "histogram_text")]
     pub(crate) response_outside_fanout: Histogram<u64>,
     /// The responses of messages that cost no more than most, if the server's work has shares.
+    #[serde(with = "histogram_text")]
     pub(crate) response_light: Histogram<u64>,
     /// A status's emission - its due time, in nanoseconds, once per tick.
+    #[serde(with = "histogram_text")]
     pub(crate) status_emit_lag: Histogram<u64>,
     /// A status's arrival - its due time, in nanoseconds, once per connection.
+    #[serde(with = "histogram_text")]
     pub(crate) status_delivery: Histogram<u64>,
     /// Last arrival of a tick - its first arrival, in nanoseconds, of ticks that reached every connection.
+    #[serde(with = "histogram_text")]
     pub(crate) status_spread: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
+    #[serde(with = "histogram_text")]
     pub(crate) connect: Histogram<u64>,
     /// The counts of the window.
     pub(crate) counts: Counts,
@@ -40,7 +53,7 @@ pub(crate) struct Tally {
 }
 
 /// The counts of one window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// Slots of the schedule, or messages of a closed loop.
     pub(crate) scheduled: u64,
@@ -91,15 +104,19 @@ pub(crate) struct Counts {
 }
 
 /// The histograms of one second of a window, with two significant digits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Second {
     /// Responses by intended send time; empty in a closed loop.
+    #[serde(with = "histogram_text")]
     pub(crate) response: Histogram<u64>,
     /// Service times by arrival.
+    #[serde(with = "histogram_text")]
     pub(crate) service: Histogram<u64>,
     /// Send lags by intended send time.
+    #[serde(with = "histogram_text")]
     pub(crate) send_lag: Histogram<u64>,
     /// Deliveries by the tick's due time.
+    #[serde(with = "histogram_text")]
     pub(crate) status_delivery: Histogram<u64>,
 }
 
@@ -194,6 +211,15 @@ impl Tally {
     /// Records a response once more, of a message that cost the server no more than most.
     pub(crate) fn record_light(&mut self, response_ns: u64) {
         record_interval(&mut self.response_light, 0, response_ns);
+    }
+
+    /// Forgets what compares the server's clock with the generator's.
+    pub(crate) fn forget_server_clock(&mut self) {
+        for histogram in [&mut self.status_delivery, &mut self.response_in_fanout, &mut self.response_outside_fanout] {
+            histogram.reset();
+        }
+        self.seconds.iter_mut().for_each(|second| second.status_delivery.reset());
+        self.counts.statuses_out_of_range = 0;
     }
 
     /// Adds what another thread recorded in the same window.

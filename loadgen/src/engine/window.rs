@@ -1,4 +1,6 @@
-//! The measurement of one window, added up over all threads.
+//! The measurement of one window, added up over all threads and hosts.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     CohortTally,
@@ -6,23 +8,30 @@ use super::{
     recorder::Response,
     tally::Tally,
 };
-use crate::{observe::ThreadUsage, plan::CohortKind};
+use crate::{
+    hosts::{ClockMap, HostClock},
+    observe::ThreadUsage,
+};
 
 /// What a window measured.
 #[derive(Debug)]
 pub(crate) struct Window {
     /// Histograms and counts of the measured clients.
     pub(crate) tally: Tally,
-    /// Histograms and counts of the background clients, in the order of [`CohortKind::ALL`].
+    /// Histograms and counts of the background clients, in the order of [`CohortKind::ALL`](crate::plan::CohortKind::ALL).
     pub(crate) cohorts: [CohortTally; 3],
     /// The ticks that arrived, in order.
     pub(crate) ticks: Vec<ReceivedTick>,
     /// From the start of the window to its planned end or to a signal, in nanoseconds: what rates divide by.
     pub(crate) planned_ns: u64,
+    /// From the start of the window until its drain was over, in nanoseconds.
+    pub(crate) span_ns: u64,
     /// What the engine's threads used from the start until the drain was over.
     pub(crate) usage: ThreadUsage,
     /// The busiest thread's time in rounds that had something to do, in nanoseconds.
     pub(crate) busy_ns: u64,
+    /// What each generator on another host measured; empty without any.
+    pub(crate) parts: Vec<HostPart>,
 }
 
 /// What one thread measured in one window.
@@ -38,24 +47,54 @@ pub(crate) struct ShardWindow {
     pub(crate) interrupted_ns: Option<u64>,
 }
 
-/// The part of a window that belongs to no thread.
+/// What all threads of one host measured in one window.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HostWindow {
+    pub(crate) tally: Tally,
+    pub(crate) cohorts: [CohortTally; 3],
+    pub(crate) ticks: TickBatch,
+    pub(crate) usage: ThreadUsage,
+    /// Of the busiest thread.
+    pub(crate) busy_ns: u64,
+    /// When a signal ended the window, if one did.
+    pub(crate) interrupted_ns: Option<u64>,
+    /// When the drain was over.
+    pub(crate) ended_ns: u64,
+}
+
+/// A generator on another host in a window: what it measured, and under which conditions.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPart {
+    pub(crate) window: HostWindow,
+    pub(crate) conditions: HostConditions,
+}
+
+/// The conditions of a generator on another host in a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostConditions {
+    /// Open connections.
+    pub(crate) live: u32,
+    /// How long before the window's start it had its order, in nanoseconds; negative if it was too late.
+    pub(crate) lead_ns: i64,
+    /// Its clock, as it was taken for the window; the error is the one after the window.
+    pub(crate) clock: HostClock,
+}
+
+/// The part of a window that belongs to no host.
 #[derive(Debug)]
 pub(crate) struct Common<'a> {
     pub(crate) start_ns: u64,
     pub(crate) planned_ns: u64,
     /// Open connections.
     pub(crate) live: u32,
-    /// What the flooders did, if there are any.
-    pub(crate) flooded: Option<CohortTally>,
-    /// How long after its due time a tick may still interfere with messages.
-    pub(crate) fan_out_span_ns: u64,
     /// Numbers of all ticks that any connection ever received, in order; those of the window are added.
     pub(crate) ticks_seen: &'a mut Vec<u64>,
 }
 
-impl Window {
-    /// Adds up the records of the threads, and derives what takes the records of all of them.
-    pub(crate) fn merge(shards: Vec<ShardWindow>, common: Common<'_>) -> Self {
+impl HostWindow {
+    /// Adds up the records of a host's threads, and separates the messages that were intended within `fan_out_span_ns` after
+    /// a tick's due time from the others.
+    pub(crate) fn of(shards: Vec<ShardWindow>, fan_out_span_ns: u64, ended_ns: u64) -> Self {
         let interrupted_ns = shards.iter().filter_map(|shard| shard.interrupted_ns).max();
         let usage = shards.iter().fold(ThreadUsage::default(), |sum, shard| sum.plus(&shard.usage));
         let busy_ns = shards.iter().map(|shard| shard.busy_ns).max().unwrap_or(0);
@@ -66,20 +105,48 @@ impl Window {
             responses.push(shard.responses);
             match &mut sum {
                 None => sum = Some((shard.tally, shard.cohorts)),
-                Some((tally, cohorts)) => {
-                    tally.add(&shard.tally);
-                    cohorts.iter_mut().zip(&shard.cohorts).for_each(|(sum, part)| sum.add(part));
-                }
+                Some((tally, cohorts)) => add(tally, cohorts, &shard.tally, &shard.cohorts),
             }
         }
-        let (mut tally, mut cohorts) = sum.unwrap_or_default();
-        if let Some(flooded) = &common.flooded {
-            cohorts[CohortKind::Flooder as usize].add(flooded);
+        let (mut tally, cohorts) = sum.unwrap_or_default();
+        let ticks = broadcast::merged(&batches);
+        record_interference(&mut tally, &ticks, fan_out_span_ns, &responses);
+        let gaps = batches.into_iter().flat_map(|batch| batch.gaps).collect();
+        Self { tally, cohorts, ticks: TickBatch { ticks, gaps }, usage, busy_ns, interrupted_ns, ended_ns }
+    }
+
+    /// The same by this host's clock, if its times are by the other one.
+    pub(super) fn here(mut self, clock: &ClockMap) -> Self {
+        self.tally.start_ns = clock.here(self.tally.start_ns);
+        self.interrupted_ns = self.interrupted_ns.map(|at_ns| clock.here(at_ns));
+        self.ended_ns = clock.here(self.ended_ns);
+        self.ticks.ticks.iter_mut().for_each(|tick| *tick = tick.here(clock));
+        self
+    }
+}
+
+fn add(sum: &mut Tally, cohorts: &mut [CohortTally; 3], tally: &Tally, others: &[CohortTally; 3]) {
+    sum.add(tally);
+    cohorts.iter_mut().zip(others).for_each(|(sum, part)| sum.add(part));
+}
+
+impl Window {
+    /// Adds up the records of the hosts, and derives what takes the records of all of them.
+    pub(crate) fn merge(hosts: &[HostWindow], common: Common<'_>) -> Self {
+        let interrupted_ns = hosts.iter().filter_map(|host| host.interrupted_ns).max();
+        let ended_ns = hosts.iter().map(|host| host.ended_ns).max().unwrap_or(common.start_ns);
+        let usage = hosts.iter().fold(ThreadUsage::default(), |sum, host| sum.plus(&host.usage));
+        let busy_ns = hosts.iter().map(|host| host.busy_ns).max().unwrap_or(0);
+        let first = hosts.first().map(|host| (host.tally.clone(), host.cohorts.clone()));
+        let (mut tally, mut cohorts) = first.unwrap_or_default();
+        for host in hosts.iter().skip(1) {
+            add(&mut tally, &mut cohorts, &host.tally, &host.cohorts);
         }
+        let batches: Vec<&TickBatch> = hosts.iter().map(|host| &host.ticks).collect();
         let ticks = record_ticks(&mut tally, &batches, common.live, common.ticks_seen);
-        record_interference(&mut tally, &ticks, common.fan_out_span_ns, &responses);
         let planned_ns = planned_ns(common.start_ns, common.planned_ns, interrupted_ns);
-        Self { tally, cohorts, ticks, planned_ns, usage, busy_ns }
+        let span_ns = ended_ns.saturating_sub(common.start_ns);
+        Self { tally, cohorts, ticks, planned_ns, span_ns, usage, busy_ns, parts: Vec::new() }
     }
 
     /// Adds a later window of the same kind. The sum is no longer divided into seconds.
@@ -89,6 +156,7 @@ impl Window {
         self.cohorts.iter_mut().zip(&later.cohorts).for_each(|(sum, part)| sum.add(part));
         self.ticks.extend(later.ticks);
         self.planned_ns += later.planned_ns;
+        self.span_ns += later.span_ns;
         self.usage = self.usage.plus(&later.usage);
         self.busy_ns += later.busy_ns;
     }
@@ -104,9 +172,9 @@ fn planned_ns(start_ns: u64, planned_ns: u64, interrupted_ns: Option<u64>) -> u6
     interrupted_ns.map_or(planned_ns, |at_ns| at_ns.saturating_sub(start_ns).min(planned_ns).max(1))
 }
 
-/// Records the ticks of all threads, each tick once, and returns them.
-fn record_ticks(tally: &mut Tally, batches: &[TickBatch], live: u32, seen: &mut Vec<u64>) -> Vec<ReceivedTick> {
-    let ticks = broadcast::merged(batches);
+/// Records the ticks of all hosts, each tick once, and returns them.
+fn record_ticks(tally: &mut Tally, batches: &[&TickBatch], live: u32, seen: &mut Vec<u64>) -> Vec<ReceivedTick> {
+    let ticks = broadcast::merged(batches.iter().copied());
     for tick in &ticks {
         tally.record_tick(tick.due_ns, tick.emit_ns);
         if tick.recipients >= u64::from(live).max(2) {
@@ -155,18 +223,11 @@ mod tests {
         let mut ticks_seen = vec![1, 2];
         let first = TickBatch { ticks: vec![tick(4, 1_000, 1_500)], gaps: vec![] };
         let second = TickBatch { ticks: vec![tick(4, 1_000, 1_800)], gaps: std::iter::once(2..5).collect() };
-        let flooded = Some(CohortTally { sent: 7, ..CohortTally::default() });
-        let common = Common {
-            start_ns: 100,
-            planned_ns: 5_000,
-            live: 4,
-            flooded,
-            fan_out_span_ns: 1,
-            ticks_seen: &mut ticks_seen,
-        };
-        let window = Window::merge(vec![shard(first, 3, Some(600)), shard(second, 9, Some(700))], common);
+        let common = Common { start_ns: 100, planned_ns: 5_000, live: 4, ticks_seen: &mut ticks_seen };
+        let shards = vec![shard(first, 3, Some(600)), shard(second, 9, Some(700))];
+        let window = Window::merge(&[HostWindow::of(shards, 1, 800)], common);
         assert_eq!((window.tally.counts.echoed, window.busy_ns, window.planned_ns), (2, 9, 600));
-        assert_eq!(window.cohorts.each_ref().map(|cohort| cohort.sent), [0, 0, 7]);
+        assert_eq!(window.span_ns, 700);
         assert_eq!((window.ticks.len(), window.ticks[0].recipients), (1, 4));
         // 3 was skipped by the server; 2 and 4 reached another connection.
         assert_eq!(window.tally.counts.statuses_missed, 2);
@@ -176,19 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn a_tick_that_came_to_two_hosts_counts_once_by_the_clock_of_the_server() {
+        let late = ClockMap::default();
+        let host = |last_ns| {
+            let ticks = TickBatch { ticks: vec![tick(4, 1_000, last_ns)], gaps: vec![] };
+            HostWindow::of(vec![shard(ticks, 1, None)], 1, 2_000).here(&late)
+        };
+        let common = Common { start_ns: 0, planned_ns: 5_000, live: 4, ticks_seen: &mut Vec::new() };
+        let window = Window::merge(&[host(1_500), host(1_900)], common);
+        assert_eq!((window.ticks.len(), window.ticks[0].recipients, window.ticks[0].last_ns), (1, 4, 1_900));
+        assert_eq!((window.tally.status_emit_lag.len(), window.tally.status_spread.max()), (1, 900));
+        assert_eq!((window.tally.counts.echoed, window.tally.response_in_fanout.len()), (2, 2));
+    }
+
+    #[test]
     fn windows_of_one_kind_are_added_up() {
         let window = |echoed_in_time, planned_ns, busy_ns| {
             let mut ticks_seen = Vec::new();
             let ticks = TickBatch { ticks: vec![tick(planned_ns, 1_000, 1_500)], gaps: vec![] };
-            let common = Common {
-                start_ns: 0,
-                planned_ns,
-                live: 1,
-                flooded: None,
-                fan_out_span_ns: 1,
-                ticks_seen: &mut ticks_seen,
-            };
-            let mut window = Window::merge(vec![shard(ticks, busy_ns, None)], common);
+            let common = Common { start_ns: 0, planned_ns, live: 1, ticks_seen: &mut ticks_seen };
+            let mut window = Window::merge(&[HostWindow::of(vec![shard(ticks, busy_ns, None)], 1, planned_ns)], common);
             window.tally.counts.echoed_in_time = echoed_in_time;
             window
         };
@@ -203,7 +271,7 @@ mod tests {
     fn a_spread_takes_every_open_connection_and_at_least_two() {
         let spreads = |live| {
             let (mut tally, batch) = (Tally::default(), TickBatch { ticks: vec![tick(1, 0, 5)], gaps: vec![] });
-            record_ticks(&mut tally, &[batch], live, &mut Vec::new());
+            record_ticks(&mut tally, &[&batch], live, &mut Vec::new());
             tally.status_spread.len()
         };
         assert_eq!([0, 1, 2, 3].map(spreads), [1, 1, 1, 0]);

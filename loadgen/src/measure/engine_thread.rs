@@ -75,15 +75,20 @@ pub(super) fn with_watched_engine<T: Send>(
 fn pin(plan: &Plan) -> Result<()> {
     match plan.placement.kind {
         PlacementKind::Split => observe::pin_thread(&plan.placement.loadgen_cpus).context("cannot pin the generator"),
-        PlacementKind::Shared => Ok(()),
+        // The coordinator leaves the server's CPUs alone, if there are others.
+        PlacementKind::Hosts if !plan.placement.spare_cpus.is_empty() => {
+            observe::pin_thread(&plan.placement.spare_cpus).context("cannot pin the coordinator")
+        }
+        PlacementKind::Hosts | PlacementKind::Shared => Ok(()),
     }
 }
 
 /// The client's side of a plan.
 fn options(plan: &Plan, running: &Running) -> Options {
-    let pinned = plan.placement.kind == PlacementKind::Split;
+    let pinned = plan.placement.kind.is_pinned();
     Options {
         addr: running.addr,
+        hosts: plan.hosts.clone(),
         connections: plan.connections,
         payloads: plan.payloads.clone(),
         nodelay: plan.nodelay,

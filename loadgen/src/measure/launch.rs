@@ -8,7 +8,7 @@ use protocol::{Feature, Service};
 use super::target::{GuestCommand, OWN_EXECUTABLE, Placeholder, ServerCommand, Target, Template, serves_one};
 use crate::{
     error::Usage,
-    plan::{PlacementKind, Plan, STATUS_INTERVAL, units::show_duration},
+    plan::{Plan, STATUS_INTERVAL, units::show_duration},
 };
 
 /// Connections that a server takes beyond those of the plan.
@@ -24,6 +24,7 @@ pub(crate) fn guest(template: &Template, plan: &Plan) -> Result<GuestCommand> {
     ensure_service(template, &plan.service).map_err(Usage::from)?;
     Ok(GuestCommand {
         template: template.clone(),
+        listen: plan.listen(),
         status_interval,
         max_connections: room(plan),
         service: plan.service,
@@ -67,10 +68,7 @@ fn room(plan: &Plan) -> u32 {
 }
 
 fn server_cpus(plan: &Plan) -> Vec<usize> {
-    match plan.placement.kind {
-        PlacementKind::Split => plan.placement.server_cpus.clone(),
-        PlacementKind::Shared => Vec::new(),
-    }
+    if plan.placement.kind.is_pinned() { plan.placement.server_cpus.clone() } else { Vec::new() }
 }
 
 /// The start of a server of this project for a plan.
@@ -85,6 +83,7 @@ pub(crate) fn server(name: &str, plan: &Plan) -> Result<ServerCommand> {
     Ok(ServerCommand {
         executable: OWN_EXECUTABLE.into(),
         name: name.to_owned(),
+        listen: plan.listen(),
         status_interval: plan.status_interval.unwrap_or(STATUS_INTERVAL),
         max_connections: room(plan),
         workers: plan.placement.server_cpus.len().max(1),

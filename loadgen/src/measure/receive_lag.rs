@@ -32,9 +32,9 @@ fn measure(plan: &Plan, options: &Options) -> Result<Histogram<u64>> {
     if !plan.windows.warmup.is_zero() {
         separate::load(&mut engine, plan, plan.windows.warmup)?;
     }
-    drop(engine.take_receive_lags());
+    drop(engine.take_receive_lags()?);
     let window = separate::load(&mut engine, plan, plan.windows.load)?;
-    let lags = engine.take_receive_lags();
+    let lags = engine.take_receive_lags()?;
     ensure!(!lags.is_empty() || window.tally.counts.echoed == 0, "this host's kernel stamps no arrival");
     ensure!(!lags.is_empty(), "nothing was echoed");
     Ok(lags)

@@ -1,5 +1,7 @@
 //! What is recorded of a trial.
 
+pub(crate) mod hosts;
+
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -72,8 +74,16 @@ pub(crate) fn recording<'a>(entry: &Entry<'a>) -> Recording<'a> {
     Recording {
         row: row(entry),
         started_at_ns: trial.map(|trial| trial.started_at_ns),
-        series: load.map(|load| series(&load.window, Duration::from_nanos(load.span_ns))),
+        series: load.map(|load| series(&load.window.tally, &load.window.cohorts, length(load))),
+        hosts: match (load, &entry.plan.hosts) {
+            (Some(load), Some(generators)) => hosts::recordings(&load.window, generators, length(load)),
+            _ => Vec::new(),
+        },
     }
+}
+
+fn length(load: &Loaded) -> Duration {
+    Duration::from_nanos(load.window.span_ns)
 }
 
 /// The row of a trial, but for what only a session or a build knows.
@@ -250,10 +260,12 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.response_outside_fanout_ns = Latency::of(&tally.response_outside_fanout);
     row.response_light_ns = Latency::of(&tally.response_light);
     row.status_emit_lag_ns = Latency::of(&tally.status_emit_lag);
-    row.status_delivery_ns = Latency::of(&tally.status_delivery);
-    row.status_spread_ns = Latency::of(&tally.status_spread);
+    if hosts::clock_error(window).is_none_or(|share| share <= hosts::CLOCK_ERROR) {
+        row.status_delivery_ns = Latency::of(&tally.status_delivery);
+        row.status_spread_ns = Latency::of(&tally.status_spread);
+    }
     (row.tick_count_load, row.tick_jitter_ns_load, row.tick_drift_ppb_load) = pace(plan, window);
-    row.load_span_ns = Some(load.span_ns);
+    row.load_span_ns = Some(load.window.span_ns);
     if let Some(usage) = &load.server {
         row.server_cpu_ns_load = Some(usage.cpu_ns);
         row.server_wakeups_load = usage.voluntary_switches;
@@ -331,8 +343,7 @@ fn emissions(plan: &Plan, window: &Window) -> Vec<(f64, f64)> {
 }
 
 /// The distributions of a load window that lasted so long.
-fn series(window: &Window, length: Duration) -> Series<'_> {
-    let tally = &window.tally;
+fn series<'a>(tally: &'a Tally, cohorts: &'a [CohortTally; 3], length: Duration) -> Series<'a> {
     let measured = [
         ("response", &tally.response, true),
         ("service", &tally.service, false),
@@ -343,12 +354,12 @@ fn series(window: &Window, length: Duration) -> Series<'_> {
         ("status_delivery", &tally.status_delivery, false),
         ("status_spread", &tally.status_spread, false),
         ("response_light", &tally.response_light, true),
-        ("welcome", &window.cohorts[CohortKind::Churn as usize].welcome, true),
+        ("welcome", &cohorts[CohortKind::Churn as usize].welcome, true),
     ];
     let measured =
         measured.map(|(metric, histogram, is_fine)| Distribution { metric: metric.to_owned(), histogram, is_fine });
     let beside = CohortKind::ALL.into_iter().flat_map(|kind| {
-        let tally = &window.cohorts[kind as usize];
+        let tally = &cohorts[kind as usize];
         [("connect", &tally.connect), ("service", &tally.service)].map(|(metric, histogram)| Distribution {
             metric: format!("{}_{metric}", kind.name()),
             histogram,

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use anyhow::{Result, bail};
 
 use crate::{
-    engine::{Engine, Options, Window, Workload},
+    engine::{Engine, Options, Schedule, Window},
     plan::{Load, Plan},
 };
 
@@ -28,9 +28,10 @@ pub(super) fn connected(options: &Options) -> Result<Engine> {
 pub(super) fn load(engine: &mut Engine, plan: &Plan, length: Duration) -> io::Result<Window> {
     match &plan.load {
         Load::Open { rate, arrivals } => {
-            let (payloads, connections) = (&plan.payloads, plan.connections);
-            let workload = Workload { seed: plan.seed, rate, arrivals: *arrivals, payloads, connections };
-            engine.open_loop(&workload.slots(length), length)
+            let (payloads, connections) = (plan.payloads.clone(), plan.connections);
+            let (seed, rate, arrivals) = (plan.seed, rate.clone(), *arrivals);
+            engine.prepare(&Schedule { seed, rate, arrivals, payloads, connections, length, marks_light: None })?;
+            engine.open_loop(length)
         }
         Load::Closed { depth } => engine.closed_loop(*depth, length, plan.closed_pacing()),
     }

@@ -18,14 +18,15 @@ use std::{
 use anyhow::Result;
 pub(crate) use measured::{Drained, HostActivity, Idle, IdlePart, KernelMemory, Loaded, Peak, Trial};
 pub(crate) use peak::length as peak_length;
+use protocol::work::Work;
 use servers::clock;
 
 use crate::{
     engine::{
-        Engine, Options, Slot, Window, Workload,
+        Engine, Options, Schedule, Window,
         progress::{Phase, Progress},
     },
-    error::Unreachable,
+    error::{GeneratorLost, Unreachable},
     measure::{
         engine_thread::{Watch, with_watched_engine},
         target::{Running, Stopped, Target},
@@ -55,7 +56,9 @@ pub(crate) fn run_watched(plan: &Plan, target: &Target, watch: Option<Watch<'_>>
     });
     let log = running.log();
     let stopped = running.stop();
-    let measured = measured.map_err(|error| if log.is_empty() { error } else { error.context(log) })?;
+    // What the server wrote explains nothing of a generator that was lost.
+    let is_told = |error: &anyhow::Error| !log.is_empty() && !GeneratorLost::is_cause_of(error);
+    let measured = measured.map_err(|error| if is_told(&error) { error.context(log.clone()) } else { error })?;
     Ok(measured.into_trial(begun, stopped))
 }
 
@@ -86,6 +89,7 @@ struct Measured {
     problem: Option<String>,
     shortage: Option<String>,
     interrupted: bool,
+    has_foreign_clock: bool,
 }
 
 impl Measured {
@@ -96,7 +100,7 @@ impl Measured {
             Ok(stopped) => (stopped, self.problem),
             Err(error) => (Stopped::default(), Some(format!("{error:#}"))),
         };
-        Trial {
+        let mut trial = Trial {
             started_at_unix_ms: begun.unix_ms,
             started_at_ns: begun.monotonic_ns,
             ramp: self.ramp,
@@ -113,7 +117,12 @@ impl Measured {
             problem,
             shortage: self.shortage,
             interrupted: self.interrupted,
+            has_foreign_clock: self.has_foreign_clock,
+        };
+        if trial.has_foreign_clock {
+            trial.windows_mut().for_each(|window| window.tally.forget_server_clock());
         }
+        trial
     }
 }
 
@@ -131,6 +140,8 @@ struct Measurement<'a> {
     warmups: Vec<Window>,
     /// Connections beside the measured ones in the drain window.
     drain_connections: u32,
+    /// The server runs on another host, by a clock that is not known here.
+    has_foreign_clock: bool,
     progress: Arc<Progress>,
 }
 
@@ -158,6 +169,7 @@ impl<'a> Measurement<'a> {
             threads_max: None,
             warmups: Vec::new(),
             drain_connections: target.room_beside(plan.connections, plan.drain_connections()),
+            has_foreign_clock: !observe::is_own_address(running.addr.ip()),
             progress: Arc::clone(&options.progress),
         })
     }
@@ -189,6 +201,7 @@ impl<'a> Measurement<'a> {
             problem: self.engine.first_problem().map(str::to_owned).or(drain_problem),
             shortage: self.engine.first_shortage().map(str::to_owned),
             interrupted,
+            has_foreign_clock: self.has_foreign_clock,
         })
     }
 
@@ -197,16 +210,14 @@ impl<'a> Measurement<'a> {
         let windows = &self.plan.windows;
         if !windows.warmup.is_zero() {
             self.progress.enter(Phase::WarmUp);
-            let slots = self.slots(windows.warmup, self.plan.seed ^ WARMUP_SEED);
-            let warmup = self.send(&slots, windows.warmup)?;
+            self.prepare(windows.warmup, self.plan.seed ^ WARMUP_SEED, None)?;
+            let warmup = self.send(windows.warmup)?;
             self.warmups.push(warmup);
         }
-        let mut slots = self.slots(windows.load, self.plan.seed);
-        if self.plan.service.work.has_shares() {
-            self.engine.mark_light(&mut slots, &self.plan.service.work);
-        }
+        let work = self.plan.service.work;
+        self.prepare(windows.load, self.plan.seed, work.has_shares().then_some(work))?;
         self.progress.enter(Phase::Load);
-        Ok(self.loaded(|measurement| measurement.send(&slots, windows.load))?)
+        Ok(self.loaded(|measurement| measurement.send(windows.load))?)
     }
 
     /// Kernel memory now, less that before the connections.
@@ -220,21 +231,18 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    /// The schedule of a window, drawn before it begins; a closed loop has none.
-    fn slots(&self, length: Duration, seed: u64) -> Vec<Slot> {
-        match &self.plan.load {
-            Load::Open { rate, arrivals } => {
-                let (payloads, connections) = (&self.plan.payloads, self.plan.connections);
-                Workload { seed, rate, arrivals: *arrivals, payloads, connections }.slots(length)
-            }
-            Load::Closed { .. } => Vec::new(),
-        }
+    /// Has the schedule of a window drawn before it begins; a closed loop has none.
+    fn prepare(&mut self, length: Duration, seed: u64, marks_light: Option<Work>) -> io::Result<()> {
+        let Load::Open { rate, arrivals } = &self.plan.load else { return Ok(()) };
+        let (payloads, connections) = (self.plan.payloads.clone(), self.plan.connections);
+        let rate = rate.clone();
+        self.engine.prepare(&Schedule { seed, rate, arrivals: *arrivals, payloads, connections, length, marks_light })
     }
 
     /// One window of the plan's load.
-    fn send(&mut self, slots: &[Slot], length: Duration) -> io::Result<Window> {
+    fn send(&mut self, length: Duration) -> io::Result<Window> {
         match self.plan.load {
-            Load::Open { .. } => self.engine.open_loop(slots, length),
+            Load::Open { .. } => self.engine.open_loop(length),
             Load::Closed { depth } => self.engine.closed_loop(depth, length, self.plan.closed_pacing()),
         }
     }
@@ -255,11 +263,10 @@ impl<'a> Measurement<'a> {
         let read_ns = clock::now_ns();
         let (server_before, others) = (self.usage(), self.others());
         self.catch_up(clock::now_ns() - read_ns)?;
-        let (around, start_ns) = (observe::machine(), clock::now_ns());
+        let around = observe::machine();
         let window = window(self)?;
-        let span_ns = clock::now_ns() - start_ns;
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Some(Loaded { window, span_ns, surroundings: self.surroundings(&around, others.as_ref()), server }))
+        Ok(Some(Loaded { window, surroundings: self.surroundings(&around, others.as_ref()), server }))
     }
 
     /// The activity of the host since these readings.

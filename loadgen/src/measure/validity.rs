@@ -2,9 +2,12 @@
 
 use hdrhistogram::Histogram;
 
-use super::trial::{HostActivity, Loaded, Trial};
+use super::{
+    recording::hosts::{CLOCK_ERROR, clock_error},
+    trial::{HostActivity, Loaded, Trial},
+};
 use crate::{
-    plan::{Caveat, Load, Pacing, PlacementKind, Plan},
+    plan::{Caveat, Load, Pacing, Plan},
     record::{Gate, Outcome, Reason, ReasonKind, Validity},
 };
 
@@ -36,6 +39,9 @@ pub(crate) const DRIFT: Gate = Gate { flag: 0.15, invalid: 0.15 };
 pub(crate) const LITTLES_LAW: Gate = Gate { flag: 0.02, invalid: 0.05 };
 /// Share of the messages that a server may still owe shortly after the load: more is a backlog, the server saturated.
 pub(crate) const BACKLOG: f64 = 0.01;
+
+/// The median response of one generator's host against another's.
+pub(crate) const HOSTS_DIFFER: Gate = Gate { flag: 0.2, invalid: f64::INFINITY };
 
 /// The conditions under which a trial was run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,9 +99,10 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
             }
         }
         Some(loaded) => {
+            assess_hosts(&mut gates, loaded);
             assess_generator_time(&mut gates, plan, loaded);
             assess_server_time(&mut gates, plan, trial, loaded);
-            assess_surroundings(&mut gates, plan, &loaded.surroundings, loaded.span_ns as f64);
+            assess_surroundings(&mut gates, plan, &loaded.surroundings, loaded.window.span_ns as f64);
             if let Load::Open { .. } = plan.load {
                 assess_generator(&mut gates, plan, loaded);
                 assess_accounting(&mut gates, outcome, loaded);
@@ -111,10 +118,7 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
     if trial.interrupted {
         gates.reasons.push(ReasonKind::Interrupted.into());
     }
-    let ticks_expected = plan.status_interval.is_some() && plan.connections > 0 && !trial.interrupted;
-    if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && ticks_expected {
-        gates.flags.push(ReasonKind::IdleNotAligned.into());
-    }
+    assess_ticks(&mut gates, plan, trial);
     let drain = trial.drain.as_ref().filter(|_| !trial.interrupted);
     if drain.is_some_and(|drain| drain.rate_per_sec().is_none()) {
         gates.flags.push(ReasonKind::NoDrain.into());
@@ -147,6 +151,7 @@ pub(crate) fn gates() -> Vec<(&'static str, Gate)> {
         ("server_run_delay_share", SERVER_RUN_DELAY),
         ("drift_probe_below_median_share", DRIFT),
         ("littles_law_deviation_share", LITTLES_LAW),
+        ("hosts_response_p50_difference_share", HOSTS_DIFFER),
     ]
 }
 
@@ -196,11 +201,46 @@ fn assess_drift(gates: &mut Gates, conditions: &Conditions) {
 
 fn assess_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     if let Some(delay_ns) = loaded.window.usage.run_delay_ns {
-        gates.check(RUN_DELAY, ReasonKind::RunDelay, delay_ns as f64 / loaded.span_ns as f64);
+        gates.check(RUN_DELAY, ReasonKind::RunDelay, delay_ns as f64 / loaded.window.span_ns as f64);
     }
     if let Load::Open { .. } = plan.load {
         gates.check(BUSY, ReasonKind::GeneratorBusy, busy_share(plan, loaded));
     }
+}
+
+/// Whether ticks came as they should, by a clock that is known.
+fn assess_ticks(gates: &mut Gates, plan: &Plan, trial: &Trial) {
+    if trial.has_foreign_clock && trial.tallies().any(|tally| tally.counts.statuses > 0) {
+        gates.flags.push(ReasonKind::ForeignClock.into());
+    }
+    let ticks_expected = plan.status_interval.is_some() && plan.connections > 0 && !trial.interrupted;
+    if trial.idle.as_ref().is_some_and(|idle| idle.ticks.is_none()) && ticks_expected {
+        gates.flags.push(ReasonKind::IdleNotAligned.into());
+    }
+}
+
+/// Generators on other hosts: whether they began in time, whether their clocks can be trusted, and whether they are alike.
+fn assess_hosts(gates: &mut Gates, loaded: &Loaded) {
+    let parts = &loaded.window.parts;
+    let late_ns = parts.iter().map(|part| -part.conditions.lead_ns).max().unwrap_or(0);
+    if late_ns > 0 {
+        gates.reasons.push(Reason::of(ReasonKind::LateStart, late_ns as f64));
+    }
+    if let Some(share) = clock_error(&loaded.window).filter(|share| *share > CLOCK_ERROR) {
+        gates.flags.push(Reason::of(ReasonKind::ClockError, share));
+    }
+    let medians = parts.iter().map(|part| &part.window.tally.response).filter(|response| !response.is_empty());
+    let medians: Vec<f64> = medians.map(|response| response.value_at_quantile(0.5) as f64).collect();
+    let least = medians.iter().copied().reduce(f64::min);
+    if let Some((least, most)) = least.zip(medians.iter().copied().reduce(f64::max)) {
+        gates.check(HOSTS_DIFFER, ReasonKind::HostsDiffer, most / least - 1.0);
+    }
+}
+
+/// The 99th percentile of the send lag, of the host where it is highest: the others would hide it.
+fn worst_lag_ns(loaded: &Loaded) -> Option<f64> {
+    let parts = loaded.window.parts.iter().map(|part| &part.window.tally.send_lag);
+    parts.chain([&loaded.window.tally.send_lag]).filter_map(p99).reduce(f64::max)
 }
 
 /// Whether the server's threads wait for a CPU only if others have it. Where server and generator share CPUs, or many
@@ -208,13 +248,13 @@ fn assess_generator_time(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
 /// workers, which waits for them.
 fn has_cpus_of_its_own(plan: &Plan, trial: &Trial) -> bool {
     let cpus = plan.placement.server_cpus.len() as u64;
-    plan.placement.kind == PlacementKind::Split && trial.server_threads_max.is_some_and(|threads| threads <= cpus + 1)
+    plan.placement.kind.is_pinned() && trial.server_threads_max.is_some_and(|threads| threads <= cpus + 1)
 }
 
 fn assess_server_time(gates: &mut Gates, plan: &Plan, trial: &Trial, loaded: &Loaded) {
     let delay_ns = loaded.server.as_ref().and_then(|server| server.run_delay_ns);
     if let Some(delay_ns) = delay_ns.filter(|_| has_cpus_of_its_own(plan, trial)) {
-        gates.check(SERVER_RUN_DELAY, ReasonKind::ServerRunDelay, delay_ns as f64 / loaded.span_ns as f64);
+        gates.check(SERVER_RUN_DELAY, ReasonKind::ServerRunDelay, delay_ns as f64 / loaded.window.span_ns as f64);
     }
 }
 
@@ -237,7 +277,7 @@ pub(crate) fn busy_share(plan: &Plan, loaded: &Loaded) -> f64 {
         Pacing::Spin => loaded.window.busy_ns,
         Pacing::Timer => loaded.window.usage.cpu_ns / u64::from(plan.threads),
     };
-    busy_ns as f64 / loaded.span_ns as f64
+    busy_ns as f64 / loaded.window.span_ns as f64
 }
 
 /// Little's law: the messages under way, counted as they left and came, are rate times mean response. If not, a message
@@ -259,7 +299,7 @@ fn assess_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     let missed = counts.scheduled.saturating_sub(counts.handled);
     gates.check(SLOTS_MISSED, ReasonKind::SlotsMissed, missed as f64 / counts.scheduled.max(1) as f64);
 
-    let Some(lag_ns) = p99(&tally.send_lag) else { return };
+    let Some(lag_ns) = worst_lag_ns(loaded) else { return };
     gates.check(send_lag_gate(plan), ReasonKind::SendLag, lag_ns);
 }
 
@@ -267,7 +307,7 @@ fn assess_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
 /// ordinary trial is flagged for. Higher rates would say more about it than about any server.
 pub(crate) fn falls_behind(plan: &Plan, load: &Loaded) -> bool {
     let counts = &load.window.tally.counts;
-    let lag_ns = p99(&load.window.tally.send_lag);
+    let lag_ns = worst_lag_ns(load);
     counts.scheduled > counts.handled || lag_ns.is_some_and(|lag_ns| lag_ns > send_lag_gate(plan).flag)
 }
 

@@ -1,6 +1,12 @@
 //! Linux: CPU clocks, /proc and affinity masks.
 
-use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, UdpSocket},
+    path::Path,
+    time::Duration,
+};
 
 use nix::{
     sys::time::TimeSpec,
@@ -250,6 +256,11 @@ pub fn cpu_quota() -> Option<f64> {
 /// The system's host name.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether an address belongs to this host, or rather to this network namespace: nothing else can be bound here.
+pub fn is_own_address(addr: IpAddr) -> bool {
+    addr.is_unspecified() || UdpSocket::bind((addr, 0)).is_ok()
 }
 
 /// The kernel's random boot ID.

@@ -41,7 +41,7 @@ pub use facts::Facts;
 pub use foreign::{ForeignTime, ThreadTimes};
 pub use imp::{
     Process, Syscalls, available_cpus, available_memory, boot_id, cpu_quota, descriptor_limit, ephemeral_ports, facts,
-    host, machine, own_cpu_ns, pin_thread, thread_usage, time_wait, yield_to_others,
+    host, is_own_address, machine, own_cpu_ns, pin_thread, thread_usage, time_wait, yield_to_others,
 };
 pub use motion::{Motion, leader_motion, motion};
 pub use relatives::{group, listening};
@@ -89,7 +89,7 @@ pub struct Memory {
 }
 
 /// Resource usage of the calling thread so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct ThreadUsage {
     /// CPU time in nanoseconds.
     pub cpu_ns: u64,

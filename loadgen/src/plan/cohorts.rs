@@ -28,7 +28,7 @@ impl CohortKind {
 }
 
 /// How many misbehaving clients there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Cohorts {
     /// Number of slow readers.
     pub(crate) slow_readers: u32,

@@ -12,9 +12,14 @@ mod silence;
 pub mod units;
 mod validation;
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use protocol::Service;
+
+use crate::hosts::Hosts;
 
 pub(crate) use self::{
     cohorts::{CohortKind, Cohorts},
@@ -24,7 +29,10 @@ pub(crate) use self::{
     rate::Rate,
     validation::ensure_slots,
 };
-pub(crate) use self::{host::CpuList, placement::cores_for_server};
+pub(crate) use self::{
+    host::CpuList,
+    placement::{cores_for_server, place_generator},
+};
 pub use self::{
     pacing::Pacing,
     placement::{Caveat, PacingChoice, Placed, Placement, PlacementKind, PlacementRequest},
@@ -56,7 +64,9 @@ pub(crate) struct Plan {
     pub(crate) status_interval: Option<Duration>,
     pub(crate) seed: u64,
     pub(crate) placement: Placement,
-    /// Threads of the generator, at least 1.
+    /// The generators on other hosts, if those carry the load.
+    pub(crate) hosts: Option<Hosts>,
+    /// Threads of all generators, at least 1.
     pub(crate) threads: u32,
     /// Loopback addresses of the generator, at least 1.
     pub(crate) source_addresses: u32,
@@ -111,6 +121,11 @@ impl Plan {
     /// Messages of the longest window at this rate.
     pub(crate) fn slots(&self, rate: &Rate) -> f64 {
         rate.mean_per_sec() * self.windows.load.max(self.windows.warmup).as_secs_f64()
+    }
+
+    /// The address that servers listen on.
+    pub(crate) fn listen(&self) -> IpAddr {
+        self.hosts.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Hosts::listen)
     }
 
     /// The measured connections and those beside them.

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use super::units::{bytes, show_bytes};
 
 /// The payload sizes of a load, and how often each occurs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Payloads {
     /// Bytes, newline included, and share of all messages; the shares add up to 1.
     sizes: Vec<(usize, f64)>,

@@ -59,6 +59,9 @@ pub enum PlacementKind {
     Split,
     /// Neither is pinned
     Shared,
+    /// Server here, generators on other hosts (--generators)
+    #[value(skip)]
+    Hosts,
 }
 
 impl PlacementKind {
@@ -67,7 +70,13 @@ impl PlacementKind {
         match self {
             Self::Split => "split",
             Self::Shared => "shared",
+            Self::Hosts => "hosts",
         }
+    }
+
+    /// Whether the server has CPUs of its own.
+    pub(crate) fn is_pinned(self) -> bool {
+        matches!(self, Self::Split | Self::Hosts)
     }
 }
 
@@ -131,16 +140,9 @@ impl PlacementRequest {
     }
 
     fn place_on(&self, host: &Host<'_>) -> Result<Placed> {
-        for (option, cpus) in [("--server-cpus", &self.server_cpus), ("--loadgen-cpus", &self.loadgen_cpus)] {
-            for cpu in cpus.iter().flatten() {
-                ensure!(
-                    host.available.contains(cpu),
-                    "{option}: CPU {cpu} is not available: this process may use {:?}",
-                    host.available
-                );
-            }
-        }
-        let kind = if host.available.len() < 2 { PlacementKind::Shared } else { self.kind };
+        self.ensure_available(host)?;
+        let is_short = self.kind == PlacementKind::Split && host.available.len() < 2;
+        let kind = if is_short { PlacementKind::Shared } else { self.kind };
         let mut placement = self.cpus(kind, host);
         placement.reason = reason::reason(&placement, self, host);
         let shares_core = share_a_core(&placement.server_cpus, &placement.loadgen_cpus, host.topology);
@@ -154,11 +156,25 @@ impl PlacementRequest {
         Ok(Placed { placement, pacing, flags })
     }
 
+    fn ensure_available(&self, host: &Host<'_>) -> Result<()> {
+        for (option, cpus) in [("--server-cpus", &self.server_cpus), ("--loadgen-cpus", &self.loadgen_cpus)] {
+            for cpu in cpus.iter().flatten() {
+                ensure!(
+                    host.available.contains(cpu),
+                    "{option}: CPU {cpu} is not available: this process may use {:?}",
+                    host.available
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn cpus(&self, kind: PlacementKind, host: &Host<'_>) -> Placement {
         let (available, topology) = (&host.available, host.topology);
         let cores = Cores::new(topology, available);
         let threads = self.threads.max(1) as usize;
         let (server_cpus, loadgen_cpus) = match (kind, self.server_cpus.clone(), self.loadgen_cpus.clone()) {
+            (PlacementKind::Hosts, server, _) => (server.unwrap_or_else(|| cores.server(0)), Vec::new()),
             (_, Some(server), Some(generator)) => (server, generator),
             (PlacementKind::Shared, server, generator) => {
                 (server.unwrap_or_else(|| available.clone()), generator.unwrap_or_else(|| available.clone()))
@@ -219,6 +235,33 @@ impl Host<'_> {
     fn current() -> Self {
         Self { available: observe::available_cpus(), quota: observe::cpu_quota(), topology: Topology::current() }
     }
+}
+
+/// The CPUs of a generator whose server runs on another host, and how it waits there: it spins if it leaves a CPU to others.
+///
+/// # Errors
+/// If the CPUs are not available, or too few to spin on.
+pub(crate) fn place_generator(
+    cpus: Option<Vec<usize>>,
+    threads: u32,
+    pacing: PacingChoice,
+) -> Result<(Vec<usize>, Pacing)> {
+    let host = Host::current();
+    let request = PlacementRequest { loadgen_cpus: cpus, pacing, threads, ..PlacementRequest::default() };
+    request.ensure_available(&host)?;
+    let chosen = Cores::new(host.topology, &host.available).beside(&[], threads as usize);
+    let cpus = request.loadgen_cpus.unwrap_or(chosen);
+    let enough = cpus.len() >= threads as usize;
+    ensure!(
+        enough || pacing != PacingChoice::Spin,
+        "--pacing spin needs a CPU for each of the {threads} threads, and there are {cpus:?}: use --pacing timer"
+    );
+    let spins = match pacing {
+        PacingChoice::Auto => enough && host.available.len() > cpus.len() && host.quota.is_none(),
+        PacingChoice::Spin => true,
+        PacingChoice::Timer => false,
+    };
+    Ok((cpus, if spins { Pacing::Spin } else { Pacing::Timer }))
 }
 
 /// This many CPUs for a server, each on a core of its own, where a generator of that many threads has cores of its own as

@@ -8,6 +8,7 @@ use protocol::Service;
 use super::{
     Cohorts, HostArgs, Load, PEAK_DELAY, Pacing, PacingChoice, Payloads, Placed, Plan, Windows, validation::HostLimits,
 };
+use crate::text::plain;
 
 /// The parts of a plan that do not depend on the host.
 pub(crate) struct Shape {
@@ -25,8 +26,15 @@ pub(crate) struct Shape {
 /// # Errors
 /// One line that names the option that does not fit this host or makes no trial.
 pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> {
-    let Placed { placement, mut pacing, flags } = host.placement().place()?;
-    if shape.cohorts.flooders > 0 && placement.spare_cpus.is_empty() {
+    let Placed { mut placement, mut pacing, flags } = host.placement().place()?;
+    if let Some(hosts) = &host.hosts {
+        let hellos = hosts.hellos();
+        // All wait alike, or their send lags could not be compared.
+        let spins = host.pacing != PacingChoice::Timer && hellos.iter().all(|hello| hello.spins);
+        pacing = if spins { Pacing::Spin } else { Pacing::Timer };
+        let names: Vec<&str> = hellos.iter().map(|hello| hello.host.as_str()).collect();
+        placement.reason += &format!(": {}", plain(&names.join(", ")));
+    } else if shape.cohorts.flooders > 0 && placement.spare_cpus.is_empty() {
         ensure!(
             host.pacing != PacingChoice::Spin,
             "--pacing spin leaves the flooders no CPU, since server and generator have all: use --pacing timer"
@@ -43,7 +51,8 @@ pub(crate) fn prepare(shape: Shape, host: &HostArgs, seed: u64) -> Result<Plan> 
         status_interval: shape.status_interval,
         seed,
         placement,
-        threads: host.threads,
+        hosts: host.hosts.clone(),
+        threads: host.all_threads(),
         source_addresses: host.source_addresses,
         cohorts: shape.cohorts,
         service: shape.service,

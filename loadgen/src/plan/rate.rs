@@ -25,7 +25,7 @@ impl Arrivals {
 }
 
 /// Messages offered per second over a window; it may be less than one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Rate {
     /// Constant.
     Steady(f64),

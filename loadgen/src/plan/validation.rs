@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 
 use super::{Load, Plan, Rate, footprint, silence, units::show_bytes};
-use crate::observe;
+use crate::{hosts::Hello, observe};
 
 /// Descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -67,15 +67,33 @@ impl Plan {
         self.check_payloads()?;
         self.check_load()?;
         self.check_threads()?;
-        self.check_descriptors(limits.descriptors)?;
-        self.check_ports(limits.ports, limits.time_wait)?;
+        match &self.hosts {
+            Some(hosts) => hosts.hellos().iter().try_for_each(|hello| self.check_host(hello, limits.time_wait))?,
+            None => {
+                self.check_descriptors(limits.descriptors)?;
+                self.check_ports(limits.ports, limits.time_wait)?;
+            }
+        }
         silence::check(self)?;
         footprint::check(self, limits.memory_bytes)
     }
 
     /// Connections of a burst in the drain window: as many as descriptors, ports and buffers allow beside the others.
     pub(crate) fn drain_connections(&self) -> u32 {
-        self.drain_fit(&HostLimits::current())
+        self.drain_fit(&self.limits())
+    }
+
+    /// What this host or, where those carry the load, the other hosts together have for connections, if connections are
+    /// dealt to them by their threads.
+    fn limits(&self) -> HostLimits {
+        let own = HostLimits::current();
+        let Some(hosts) = &self.hosts else { return own };
+        let whole =
+            |limit: Option<u64>, threads: u32| Some(limit? * u64::from(self.threads) / u64::from(threads.max(1)));
+        let least = |of: fn(&Hello) -> Option<u64>| {
+            hosts.hellos().iter().filter_map(|hello| whole(of(hello), hello.threads)).min()
+        };
+        HostLimits { descriptors: least(|hello| hello.descriptors), ports: least(|hello| hello.ports), ..own }
     }
 
     fn drain_fit(&self, limits: &HostLimits) -> u32 {
@@ -196,6 +214,27 @@ impl Plan {
              {needed}{}",
             if needed > u64::from(SOURCE_ADDRESSES_MAX) { ", or rather for a lower --churn" } else { "" }
         );
+        Ok(())
+    }
+
+    /// Whether a generator on another host has descriptors and ports for its share of the connections.
+    fn check_host(&self, host: &Hello, time_wait: Duration) -> Result<()> {
+        let share = |count: u64| (count * u64::from(host.threads)).div_ceil(u64::from(self.threads.max(1)));
+        let connections = share(self.all_connections());
+        let kept = share(self.cohorts.ports_in_time_wait(self.windows.warmup + self.windows.load, time_wait));
+        let descriptors = connections + SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(host.threads);
+        for (needed, limit, what) in
+            [(descriptors, host.descriptors, "descriptors"), (connections + kept, host.ports, "ports")]
+        {
+            ensure!(
+                limit.is_none_or(|limit| needed <= limit),
+                "{connections} of {} connections ({}) need {needed} {what} on {} and it has {}: ask for more --generators",
+                self.all_connections(),
+                self.connection_options(),
+                host.host,
+                limit.unwrap_or_default()
+            );
+        }
         Ok(())
     }
 

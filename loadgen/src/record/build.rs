@@ -57,7 +57,7 @@ pub fn build() -> Build {
 impl Build {
     /// Adds the checksum, for which the whole executable is read.
     pub(super) fn with_checksum(self) -> Self {
-        Self { binary_sha256: checksum(), ..self }
+        Self { binary_sha256: own_checksum(), ..self }
     }
 
     /// Whether both are the same code: the same executable, or the same revision without changes, built alike.
@@ -111,7 +111,7 @@ fn git(checkout: &Path, arguments: &[&str]) -> Result<String, Problem> {
 }
 
 /// Checksum of the running executable, which a later build may have replaced at its path.
-fn checksum() -> Option<String> {
+pub fn own_checksum() -> Option<String> {
     file_checksum(Path::new("/proc/self/exe"))
 }
 

@@ -36,15 +36,14 @@ impl Files {
     ///
     /// # Errors
     /// If one of the files cannot be written; the error names it.
-    pub(super) fn open(folder: &Path, names: &[&str]) -> Result<Self> {
-        let open = |name: &&str| {
-            let path = folder.join(name);
+    pub(super) fn open(folder: &Path, names: &[impl AsRef<Path>]) -> Result<Self> {
+        let open = |path: PathBuf| {
             let file = OpenOptions::new().append(true).create(true).open(&path);
             let file = file.with_context(|| format!("cannot write {}", path.display()))?;
             let bytes = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
             Ok(Growing { path, file, bytes })
         };
-        names.iter().map(open).collect::<Result<_>>().map(Self)
+        names.iter().map(|name| open(folder.join(name))).collect::<Result<_>>().map(Self)
     }
 
     /// Appends a text to each file, or to none if one of them fails.

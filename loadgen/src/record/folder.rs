@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use servers::clock;
 
-use super::format::{LOG, METADATA, QUANTILES, TRIALS, WINDOWS};
+use super::format::{HOSTS, HOSTS_FOLDER, LOG, METADATA, QUANTILES, TRIALS, WINDOWS};
 use crate::observe;
 
 /// The locked file: this one is never replaced by another file of the same name. The lock ends with the process.
@@ -96,6 +96,8 @@ impl Drop for SessionFolder {
             for name in FILES {
                 drop(fs::remove_file(self.folder.join(name)));
             }
+            drop(fs::remove_file(self.folder.join(HOSTS)));
+            drop(fs::remove_dir_all(self.folder.join(HOSTS_FOLDER)));
             if self.is_new {
                 drop(fs::remove_dir(&self.folder));
             }

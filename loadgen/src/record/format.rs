@@ -9,10 +9,14 @@
 /// 3. November 2026: `bound_by` went, since `peak_rate_delayed_per_sec` shows what it guessed; `foreign_cpu_ns` and
 ///    `steal_ns` count the CPUs in use alone; the drift probe is compared with the median of the probes, no longer with the
 ///    best; `response_in_fanout_ns` is of a fixed span after each tick.
-pub const SCHEMA_VERSION: u64 = 3;
+/// 4. November 2026: `placement` may be `hosts`, and there are reasons about generators on other hosts.
+pub const SCHEMA_VERSION: u64 = 4;
+
+/// The schemas that are read: those of which the current one only has further words.
+pub(super) const READ: std::ops::RangeInclusive<u64> = 3..=SCHEMA_VERSION;
 
 /// [`SCHEMA_VERSION`] as it is written.
-pub(super) const SCHEMA: &str = "3";
+pub(super) const SCHEMA: &str = "4";
 
 /// What was measured, by which build, on which host.
 pub const METADATA: &str = "session.json";
@@ -29,13 +33,21 @@ pub(super) const WINDOWS: &str = "windows.csv";
 /// The histograms, as an interval log.
 pub(super) const LOG: &str = "latency.hlog";
 
-/// The files that every trial appends to. The one that makes it a trial comes last: a trial with a row there has everything.
-pub(super) const GROWING: [&str; 4] = [LOG, QUANTILES, WINDOWS, TRIALS];
+/// A row per trial and generator on another host; only of a session with such generators, as are the following.
+pub(super) const HOSTS: &str = "hosts.csv";
+
+/// Where each of them has a folder.
+pub(super) const HOSTS_FOLDER: &str = "hosts";
+
+/// What it said of itself.
+pub(super) const HOST_FACTS: &str = "environment.json";
 
 /// Why a session of another schema is refused.
 pub(super) fn other_schema(version: u64) -> String {
     format!(
-        "it was recorded in schema {version}, and this loadgen reads schema {SCHEMA_VERSION}: use the loadgen that recorded it"
+        "it was recorded in schema {version}, and this loadgen reads schemas {} to {}: use the loadgen that recorded it",
+        READ.start(),
+        READ.end()
     )
 }
 

@@ -6,7 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Build, EndedBy, METADATA, Mode, SCHEMA_VERSION, State, column::decimal, files, format::other_schema};
+use super::{
+    Build, EndedBy, Gate, METADATA, Mode, SCHEMA_VERSION, State,
+    column::decimal,
+    files,
+    format::{READ, other_schema},
+    hosts::HostRecord,
+};
 use crate::{
     observe::{Facts, fitness::HostCheck},
     plan::{Arrivals, Caveat, Load, Pacing, PlacementKind, Plan},
@@ -58,16 +64,6 @@ pub struct Metadata {
     pub environment: Facts,
 }
 
-/// A threshold from which a trial is flagged, and one from which it is invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
-    /// Beyond this the trial is flagged.
-    pub flag: f64,
-    /// Beyond this it is invalid; infinite if it never is, which JSON has as null.
-    #[serde(serialize_with = "finite", deserialize_with = "infinite")]
-    pub invalid: f64,
-}
-
 /// Checksums of files, by the label of a guest and the word of its command line.
 pub(super) type GuestFiles = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -113,6 +109,9 @@ pub struct Configuration {
     /// same path holds another build tomorrow.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub guest_files: GuestFiles,
+    /// The generators on other hosts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostRecord>,
     /// The ceiling of the generator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceiling_rate_per_sec: Option<u64>,
@@ -338,7 +337,7 @@ impl Metadata {
         let value: Value = serde_json::from_slice(&bytes).with_context(cannot_read)?;
         ensure!(value.is_object(), "{}: it is no object", cannot_read());
         match value.get("schema_version").and_then(Value::as_u64) {
-            Some(SCHEMA_VERSION) => serde_json::from_value(shown(value)).with_context(cannot_read),
+            Some(version) if READ.contains(&version) => serde_json::from_value(shown(value)).with_context(cannot_read),
             Some(version) => bail!("{}: {}", cannot_read(), other_schema(version)),
             None => bail!("{}: it has no schema_version", cannot_read()),
         }
@@ -382,14 +381,6 @@ fn whole_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::
 
 fn whole<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     number.map(decimal).serialize(serializer)
-}
-
-fn finite<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    Some(*number).filter(|number| number.is_finite()).serialize(serializer)
-}
-
-fn infinite<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 #[cfg(test)]

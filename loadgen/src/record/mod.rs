@@ -10,7 +10,8 @@
 //! |---|---|
 //! | format | file names and schema version |
 //! | row, column, words | a row of trials.csv, the types of its columns and their vocabulary |
-//! | metadata, build, origin | session.json: configuration, build, and the identity of user and host |
+//! | metadata, gate, build, origin | session.json: configuration, build, and the identity of user and host |
+//! | hosts | hosts.csv and hosts/: what each generator on another host measured |
 //! | histograms | the interval log, quantiles.csv and windows.csv |
 //! | session, files, folder | an open session, its growing files and its locked folder |
 //! | reader, recover | reading trials.csv, and cutting off the remains of a crash |
@@ -20,7 +21,9 @@ mod column;
 mod files;
 mod folder;
 mod format;
+mod gate;
 mod histograms;
+mod hosts;
 mod metadata;
 mod origin;
 mod reader;
@@ -30,15 +33,15 @@ mod session;
 mod words;
 
 pub use self::{
-    build::{Build, build, file_checksum},
+    build::{Build, build, file_checksum, own_checksum},
     column::{BriefLatency, Latency, Misbehaving, Shape},
     files::read as read_file,
     folder::{SessionFolder, host_name, is_running},
     format::{METADATA, SCHEMA_VERSION, TRIALS},
+    gate::Gate,
     histograms::{Distribution, Second, Series},
-    metadata::{
-        CellRecord, Configuration, DroppedCell, Gate, Metadata, PilotEntry, PlanRecord, Primary, recorded_rate,
-    },
+    hosts::{HostRecord, HostRecording, HostRow, check_hosts, read_hosts},
+    metadata::{CellRecord, Configuration, DroppedCell, Metadata, PilotEntry, PlanRecord, Primary, recorded_rate},
     origin::{is_own, without_home},
     reader::{Trials, read_rows},
     row::Row,

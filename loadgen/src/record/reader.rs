@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::{
-    Row, SCHEMA_VERSION,
+    Row,
     column::Fields,
     files,
-    format::{TRIALS, other_schema},
+    format::{READ, TRIALS, other_schema},
     row::KNOWN,
 };
 use crate::text::plain;
@@ -84,7 +84,7 @@ fn ensure_schema(columns: &[String], first: &ByteRecord) -> Result<()> {
     let at = columns.iter().position(|name| name == "schema_version");
     let version = at.and_then(|at| first.get(at)).map(String::from_utf8_lossy);
     match version.as_deref().and_then(|version| version.parse().ok()) {
-        Some(version) if version != SCHEMA_VERSION => bail!(other_schema(version)),
+        Some(version) if !READ.contains(&version) => bail!(other_schema(version)),
         _ => Ok(()),
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         let refused = parse(b"schema_version,trial_id,valid\n1,1,valid\n").unwrap_err().to_string();
         assert_eq!(
             refused,
-            "it was recorded in schema 1, and this loadgen reads schema 3: use the loadgen that recorded it"
+            "it was recorded in schema 1, and this loadgen reads schemas 3 to 4: use the loadgen that recorded it"
         );
     }
 

@@ -15,8 +15,9 @@ use super::{
     Build, Configuration, Gate, Metadata, Row, SCHEMA_VERSION, Series, State, Trials, build,
     files::Files,
     folder::SessionFolder,
-    format::{GROWING, METADATA, TRIALS},
+    format::{HOSTS, LOG, METADATA, QUANTILES, TRIALS, WINDOWS},
     histograms,
+    hosts::{self, HostRecord, HostRecording, HostRow},
     metadata::GuestFiles,
     origin, read_rows, recover,
     row::written,
@@ -32,6 +33,8 @@ pub struct Recording<'a> {
     pub started_at_ns: Option<u64>,
     /// The distributions of the load window, if there was one.
     pub series: Option<Series<'a>>,
+    /// What each generator on another host measured in it, in their order.
+    pub hosts: Vec<HostRecording<'a>>,
 }
 
 /// The part of session.json that the caller decides.
@@ -39,6 +42,8 @@ pub struct Recording<'a> {
 pub struct Preamble {
     /// The options and plans that reproduce the session.
     pub configuration: Configuration,
+    /// What the generators on other hosts said of themselves, in the order of the configuration.
+    pub host_facts: Vec<Vec<(String, String)>>,
     /// Every gate with its name.
     pub gates: Vec<(&'static str, Gate)>,
     /// Every other limit with its name.
@@ -89,8 +94,10 @@ impl Session {
             region_lines: servers::REGIONS.iter().map(|(region, _)| (named(region), region_lines(region))).collect(),
             environment,
         };
-        let mut files = Files::open(&place.folder, &GROWING)?;
-        files.append(&headers(metadata.started_at_unix_ms))?;
+        let hosts = metadata.configuration.hosts.iter().cloned().zip(preamble.host_facts).collect::<Vec<_>>();
+        hosts::create(&place.folder, &hosts)?;
+        let mut files = Files::open(&place.folder, &growing(&metadata.configuration))?;
+        files.append(&headers(&metadata)?)?;
         let started_ns = place.started_ns as i64;
         let session = Self { place, build, metadata, started_ns, files, has_header: false };
         session.write_metadata(State::Running)?;
@@ -116,17 +123,19 @@ impl Session {
             ("plan", then.plan == configuration.plan),
             ("arms", then.arms == configuration.arms),
             ("cells", then.cells == configuration.cells),
+            ("generators", are_same_hosts(&then.hosts, &configuration.hosts)),
             ("build of a guest", are_same_guests(&then.guest_files, &configuration.guest_files)),
         ] {
             let folder = place.folder.display();
             ensure!(is_same, "{folder} was recorded with another {what}: begin a session of its own");
         }
         place.id.clone_from(&metadata.session_id);
-        cut_leftovers(&place.folder, trials)?;
+        let growing = growing(&metadata.configuration);
+        cut_leftovers(&place.folder, trials, &growing)?;
         write_trials(&place.folder, None)?;
-        let mut files = Files::open(&place.folder, &GROWING)?;
+        let mut files = Files::open(&place.folder, &growing)?;
         // The session may have crashed before the first lines were written.
-        files.append(&missing_headers(&place.folder, metadata.started_at_unix_ms))?;
+        files.append(&missing_headers(&place.folder, &metadata, &growing)?)?;
         let started_ns = began(&metadata, trials);
         let session = Self { place, build, metadata, started_ns, files, has_header: trials.whole_bytes > 0 };
         session.write_metadata(State::Running)?;
@@ -148,18 +157,36 @@ impl Session {
         row.session_id.clone_from(&self.place.id);
         let after_ns = recording.started_at_ns.map(|at_ns| (at_ns as i64 - self.started_ns).max(0) as u64);
         row.started_after_ms = after_ns.map(|ns| ns / 1_000_000);
-        let mut texts = vec![Vec::new(); GROWING.len()];
-        if let Some(series) = &recording.series {
-            let start = Duration::from_nanos(after_ns.unwrap_or_default());
-            texts[0] = histograms::log_lines(row.trial_id, series, start)?.into_bytes();
-            texts[1] = histograms::quantile_lines(row.trial_id, series)?;
-            texts[2] = histograms::second_lines(row.trial_id, series)?;
-        }
-        texts[3] = lines(&row, !self.has_header)?;
+        let start = Duration::from_nanos(after_ns.unwrap_or_default());
+        let mut texts = match &recording.series {
+            None => vec![Vec::new(); 3],
+            Some(series) => vec![
+                histograms::log_lines(row.trial_id, series, start)?.into_bytes(),
+                histograms::quantile_lines(row.trial_id, series)?,
+                histograms::second_lines(row.trial_id, series)?,
+            ],
+        };
+        texts.extend(self.host_lines(&row, &recording.hosts, start)?);
+        texts.push(lines(&row, !self.has_header)?);
         self.files.append(&texts)?;
         self.has_header = true;
         self.place.is_used = true;
         Ok(row)
+    }
+
+    /// What a trial adds to hosts.csv and to the log of each host; nothing of a trial that has no load window.
+    fn host_lines(&self, row: &Row, hosts: &[HostRecording<'_>], start: Duration) -> Result<Vec<Vec<u8>>> {
+        let known = self.metadata.configuration.hosts.len();
+        if known == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = hosts.iter().map(|host| HostRow { trial_id: row.trial_id, ..host.row.clone() }).collect::<Vec<_>>();
+        let mut texts = vec![hosts::lines(&rows)?];
+        for host in hosts {
+            texts.push(histograms::log_lines(row.trial_id, &host.series, start)?.into_bytes());
+        }
+        texts.resize(1 + known, Vec::new());
+        Ok(texts)
     }
 
     /// Ends the session. `counted` holds for each row whether it counts, which is not known before.
@@ -187,6 +214,13 @@ impl Session {
         }
         replace(&self.place.folder, METADATA, (serde_json::to_string_pretty(&value)? + "\n").as_bytes())
     }
+}
+
+/// Whether generators are on hosts of the same names in the same order, with as many threads each. A host may have been
+/// booted since.
+fn are_same_hosts(then: &[HostRecord], now: &[HostRecord]) -> bool {
+    let of = |hosts: &[HostRecord]| hosts.iter().map(|host| (host.name.clone(), host.threads)).collect::<Vec<_>>();
+    of(then) == of(now)
 }
 
 /// Whether no file that guests are made of has changed. One that was not there, or is not there any more, tells nothing.
@@ -228,14 +262,14 @@ fn write_trials(folder: &Path, counted: Option<&[bool]>) -> Result<()> {
 }
 
 /// Cuts off the remains of a crash after the last complete trial.
-fn cut_leftovers(folder: &Path, trials: &Trials) -> Result<()> {
+fn cut_leftovers(folder: &Path, trials: &Trials, growing: &[String]) -> Result<()> {
     let file = folder.join(TRIALS);
     if trials.torn {
         let cut = fs::OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(trials.whole_bytes));
         cut.with_context(|| format!("cannot write {}", file.display()))?;
     }
     let ids = trials.rows.iter().map(|row| row.trial_id).collect();
-    for name in GROWING.into_iter().filter(|name| *name != TRIALS) {
+    for name in growing.iter().filter(|name| *name != TRIALS) {
         if recover::cut(&folder.join(name), &ids)? {
             terminal::say(format_args!("{name}: what belongs to no trial of trials.csv was cut off"));
         }
@@ -255,17 +289,37 @@ fn began(metadata: &Metadata, trials: &Trials) -> i64 {
     (clock::now_ns() as i64).saturating_sub(age_ms.saturating_mul(1_000_000))
 }
 
-/// The headers of the files.
-fn headers(started_unix_ms: u64) -> [Vec<u8>; 4] {
-    let log = histograms::log_header(started_unix_ms);
-    [log.into_bytes(), histograms::QUANTILES_HEADER.into(), histograms::SECONDS_HEADER.into(), Vec::new()]
+/// The files that every trial of a session appends to. The one that makes it a trial comes last: a trial with a row there has
+/// everything.
+fn growing(configuration: &Configuration) -> Vec<String> {
+    let mut names: Vec<String> = [LOG, QUANTILES, WINDOWS].map(str::to_owned).to_vec();
+    if !configuration.hosts.is_empty() {
+        names.push(HOSTS.to_owned());
+        names.extend(configuration.hosts.iter().map(|host| format!("{}/{LOG}", hosts::folder(host.host, &host.name))));
+    }
+    names.push(TRIALS.to_owned());
+    names
 }
 
-/// The headers of the files that are empty.
-fn missing_headers(folder: &Path, started_unix_ms: u64) -> Vec<Vec<u8>> {
-    let is_empty = |name: &str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() == 0);
-    let headers = headers(started_unix_ms).into_iter().zip(GROWING);
-    headers.map(|(header, name)| if is_empty(name) { header } else { Vec::new() }).collect()
+/// What stands at the beginning of each of them.
+fn headers(metadata: &Metadata) -> Result<Vec<Vec<u8>>> {
+    let log = histograms::log_header(metadata.started_at_unix_ms).into_bytes();
+    let mut headers = vec![log.clone(), histograms::QUANTILES_HEADER.into(), histograms::SECONDS_HEADER.into()];
+    let hosts = metadata.configuration.hosts.len();
+    if hosts > 0 {
+        headers.push(hosts::header()?);
+        headers.extend(vec![log; hosts]);
+    }
+    // The columns of a trial come with the first one.
+    headers.push(Vec::new());
+    Ok(headers)
+}
+
+/// The headers of those files that have none.
+fn missing_headers(folder: &Path, metadata: &Metadata, growing: &[String]) -> Result<Vec<Vec<u8>>> {
+    let is_empty = |name: &String| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() == 0);
+    let headers = headers(metadata)?.into_iter().zip(growing);
+    Ok(headers.map(|(header, name)| if is_empty(name) { header } else { Vec::new() }).collect())
 }
 
 /// A line of trials.csv, preceded by the header if `with_header`.

@@ -156,6 +156,14 @@ vocabulary! {
         CpuQuota = "cpu_quota",
         /// Server and generator are on hardware threads of one core, or on one CPU of several.
         SharedCore = "shared_core",
+        /// How much too late a generator on another host learned of a window, in nanoseconds.
+        LateStart = "late_start",
+        /// The uncertainty of another host's clock, as a share of the median delivery of a status.
+        ClockError = "clock_error",
+        /// The server runs by a clock that the generator does not know, so no delivery of a status is known.
+        ForeignClock = "foreign_clock",
+        /// How far apart the median responses of the generators' hosts are, as a share of the smallest.
+        HostsDiffer = "hosts_differ",
     }
 }
 
@@ -232,7 +240,7 @@ macro_rules! named {
 
 named!(Arrivals, "poisson or constant", Arrivals::Poisson, Arrivals::Constant);
 named!(Pacing, "spin or timer", Pacing::Spin, Pacing::Timer);
-named!(PlacementKind, "split or shared", PlacementKind::Split, PlacementKind::Shared);
+named!(PlacementKind, "split, shared or hosts", PlacementKind::Split, PlacementKind::Shared, PlacementKind::Hosts);
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use crate::{
         counted::of_cell,
         verdicts::{Judgement, WithheldReason, judge},
     },
-    record::{Metadata, PlanRecord, Primary, Row, State, Trials, is_running, read_rows},
+    record::{Metadata, PlanRecord, Primary, Row, State, Trials, check_hosts, is_running, read_rows},
     terminal,
     text::plain,
 };
@@ -41,6 +41,10 @@ impl JudgedSession {
                 "warning: {}: the last row is torn and left out",
                 plain(&folder.join("trials.csv").to_string_lossy())
             ));
+        }
+        let hosts = &metadata.configuration.hosts;
+        if !hosts.is_empty() {
+            check_hosts(folder, hosts, &rows)?;
         }
         Ok(Self::of(metadata, rows))
     }

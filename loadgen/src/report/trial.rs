@@ -335,7 +335,7 @@ fn server(entry: &Entry<'_>, load: &Loaded) -> String {
     let calls = entry.syscalls_per_message.map_or_else(String::new, |calls| format!(", {calls:.2} system calls"));
     let cpu = show_us(per_message(usage.cpu_ns as f64));
     let waited = usage.run_delay_ns.map_or_else(String::new, |delay_ns| {
-        format!("            run delay {:.2} % of the time\n", delay_ns as f64 * 1e2 / load.span_ns as f64)
+        format!("            run delay {:.2} % of the time\n", delay_ns as f64 * 1e2 / load.window.span_ns as f64)
     });
     format!("server      {cpu} us CPU{wakeups}{calls} per message{spinning}\n{waited}")
 }

@@ -1,6 +1,10 @@
 //! The server under check, and how a check starts it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use protocol::{Counters, Feature, Service, work::Work};
@@ -154,6 +158,7 @@ impl Subject {
             Candidate::Server { executable, name } => Target::Server(ServerCommand {
                 executable: executable.clone(),
                 name: name.clone(),
+                listen: Ipv4Addr::LOCALHOST.into(),
                 status_interval: options.status_interval,
                 max_connections,
                 workers: options.workers.unwrap_or(self.workers),
@@ -175,6 +180,7 @@ impl Subject {
                 let status_interval = options.status_interval;
                 Target::Command(GuestCommand {
                     template: template.clone(),
+                    listen: Ipv4Addr::LOCALHOST.into(),
                     status_interval,
                     max_connections,
                     service,

@@ -16,7 +16,7 @@ use super::{
     resume::{self, next_id},
 };
 use crate::{
-    error::CannotStart,
+    error::{CannotStart, GeneratorLost},
     exit::Exit,
     interrupt,
     judge::counted::counted,
@@ -107,7 +107,8 @@ impl Comparison {
     /// Ends the session because of an error, which is returned with what is left to do.
     fn broken_off(self, error: Error) -> Error {
         // Without a trial there is nothing to resume; and a record that cannot be written cannot be marked as partial.
-        if !error.is::<CannotStart>() || self.rows.is_empty() {
+        let is_told = error.is::<CannotStart>() || GeneratorLost::is_cause_of(&error);
+        if !is_told || self.rows.is_empty() {
             return error;
         }
         let folder = self.session.folder().to_owned();
@@ -248,7 +249,7 @@ impl Comparison {
         }
         let trial = match trial {
             // Nothing was measured, and a row would take the place of a trial when the session is resumed.
-            Err(error) if error.is::<CannotStart>() => return Err(error),
+            Err(error) if error.is::<CannotStart>() || GeneratorLost::is_cause_of(&error) => return Err(error),
             trial => trial.map_err(|error| format!("{error:#}")),
         };
         Ok(Some(Held { arm, padding_bytes: padding_bytes as u64, trial }))

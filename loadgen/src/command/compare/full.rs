@@ -130,7 +130,8 @@ impl<'a> Full<'a> {
         let host = match spec.server_cpus {
             None => host,
             Some(count) => {
-                let cpus = cores_for_server(count, host.threads).map_err(|has| anyhow!("this host has {has} cores"))?;
+                let cpus = cores_for_server(count, host.local_threads())
+                    .map_err(|has| anyhow!("this host has {has} cores"))?;
                 HostArgs { server_cpus: Some(CpuList(cpus)), ..host }
             }
         };

@@ -35,7 +35,7 @@ use self::{
     profile::{QUICK, SMOKE},
     resume::Trust,
 };
-use super::preamble;
+use super::{generate::gathered, preamble, with_hosts};
 use crate::{
     cli::{CompareArgs, ProfileName},
     error::{Interrupted, Usage},
@@ -77,6 +77,7 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         }
         Some(resume::Interrupted { place, metadata, pilot, trials, .. }) => (place, Some((metadata, pilot, trials))),
     };
+    let args = &CompareArgs { host: gathered(&args.host)?, ..args.clone() };
     let begun = Instant::now();
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let pilot = resumed.as_ref().map(|(_, pilot, _)| pilot.clone());
@@ -85,13 +86,13 @@ fn start(args: &CompareArgs, resumed: Option<resume::Interrupted>) -> Result<Exi
         ProfileName::Quick => single(args, &QUICK, seed, begun)?,
         ProfileName::Full => full(args, seed, pilot)?,
     };
-    let configuration = configuration(args, &outline, seed)?;
+    let configuration = with_hosts(configuration(args, &outline, seed)?, &args.host);
     if interrupt::requested() {
         // There is nothing to record yet.
         return Err(Interrupted.into());
     }
     let (session, rows) = match resumed {
-        None => (Session::create(place, preamble(configuration))?, Vec::new()),
+        None => (Session::create(place, preamble(configuration, &args.host))?, Vec::new()),
         Some((metadata, _, trials)) => {
             (Session::reopen(place, metadata, &trials, &configuration).map_err(Usage::from)?, trials.rows)
         }

@@ -8,7 +8,7 @@ use super::{
     table::{PRIMARY_CPU, PRIMARY_LATENCY, Spec, TABLE, Weight, chosen},
 };
 use crate::{
-    plan::HostArgs,
+    plan::{HostArgs, PlacementKind},
     record::{DroppedCell, Primary},
 };
 
@@ -29,7 +29,12 @@ impl Selection {
     /// If a word means no load, or no load that was asked for can be carried out.
     pub(super) fn of(words: &[String], arms: &[Arm], host: &HostArgs) -> Result<Self> {
         let asked = if words.is_empty() { TABLE.to_vec() } else { chosen(words)? };
-        let unmet = |spec: &Spec| spec.needs.and_then(|need| need.unmet(host));
+        let unmet = |spec: &Spec| match spec.placement {
+            PlacementKind::Shared if host.generators.is_some() => {
+                Some("with --generators, server and generator share no CPU".to_owned())
+            }
+            _ => spec.needs.and_then(|need| need.unmet(host)),
+        };
         let reason = |spec: &Spec| unmet(spec).or_else(|| arms_of(spec, arms, false).err());
         let (mut specs, mut dropped) = (Vec::new(), Vec::new());
         for spec in asked {
@@ -103,10 +108,7 @@ fn able(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        command::compare::arms::arms,
-        plan::{PacingChoice, PlacementKind},
-    };
+    use crate::{command::compare::arms::arms, plan::PacingChoice};
 
     fn named(names: &[&str]) -> Vec<Arm> {
         names.iter().map(|name| Arm::server(name)).collect()
@@ -155,7 +157,8 @@ mod tests {
         let lines = by_reason(&dropped);
         assert!(lines.len() <= 6 && lines.iter().all(|line| !line.contains('\n')), "{lines:?}");
         let none = selection(&["veth"]).map(|_| ()).unwrap_err().to_string();
-        assert_eq!(none, "no cell is left: veth: needs network namespaces, which loadgen does not set up yet");
+        let netns = "scripts/netns.sh 1 compare --profile full --cells veth";
+        assert_eq!(none, format!("no cell is left: veth: needs --generators: {netns}"));
     }
 
     #[test]

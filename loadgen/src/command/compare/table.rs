@@ -69,8 +69,8 @@ pub(super) enum Weight {
 pub(super) enum Need {
     /// So many CPUs for the server, apart from the generator's.
     ServerCpus(usize),
-    /// Server and generator in networks of their own.
-    Namespaces,
+    /// Generators on other hosts, be they network namespaces of this one.
+    OtherHosts,
 }
 
 impl Need {
@@ -80,13 +80,16 @@ impl Need {
             Self::ServerCpus(_) if host.server_cpus.is_some() || host.loadgen_cpus.is_some() => {
                 Some("chooses the CPUs itself: leave --server-cpus and --loadgen-cpus out".to_owned())
             }
-            Self::ServerCpus(needed) => match cores_for_server(needed, host.threads) {
+            Self::ServerCpus(needed) => match cores_for_server(needed, host.local_threads()) {
                 Ok(_) => None,
                 Err(has) => Some(format!(
                     "needs {needed} cores for the server beside the generator's; this host has {has} cores"
                 )),
             },
-            Self::Namespaces => Some("needs network namespaces, which loadgen does not set up yet".to_owned()),
+            Self::OtherHosts if host.generators.is_some() => None,
+            Self::OtherHosts => {
+                Some("needs --generators: scripts/netns.sh 1 compare --profile full --cells veth".to_owned())
+            }
         }
     }
 }
@@ -205,10 +208,10 @@ pub(super) const TABLE: [Spec; 46] = [
     spec("rate-100", 100),
     // A thousand connections cost a server more, but the generator hardly more: there the slowest server is saturated before the
     // generator falls behind.
-    crowded("knee-70", 70),
     crowded("knee-100", 100),
     crowded("knee-115", 115),
     crowded("knee-130", 130),
+    crowded("knee-145", 145),
     // As the primary load, with a client that sleeps, which the server has to wake.
     Spec { weight: Weight::Primary, windows: load(800), pacing: PacingChoice::Timer, ..spec(PRIMARY_CPU, 50) },
     // One factor at a time.
@@ -274,7 +277,7 @@ pub(super) const TABLE: [Spec; 46] = [
     scale("scale-4", 4, 4),
     Spec {
         windows: Windows { idle: ms(500), ..load(500) },
-        needs: Some(Need::Namespaces),
+        needs: Some(Need::OtherHosts),
         ..spec("veth", SWEEP_PERCENT)
     },
 ];

@@ -1,17 +1,21 @@
 //! What background clients experienced.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
-use crate::engine::{echo_verifier::Found, end_cause::EndCause, in_flight::Sent, tally};
+use crate::engine::{echo_verifier::Found, end_cause::EndCause, histogram_text, in_flight::Sent, tally};
 
 /// What one kind of background client experienced in a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CohortTally {
     /// Received - first write attempt, in nanoseconds.
+    #[serde(with = "histogram_text")]
     pub(crate) service: Histogram<u64>,
     /// connect() until the first echo, in nanoseconds.
+    #[serde(with = "histogram_text")]
     pub(crate) connect: Histogram<u64>,
     /// connect() until the server's welcome, in nanoseconds; none without a handshake, nor of flooders.
+    #[serde(with = "histogram_text")]
     pub(crate) welcome: Histogram<u64>,
     /// Connections that were opened and had their first echo.
     pub(crate) opened: u64,

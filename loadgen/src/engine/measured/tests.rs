@@ -12,6 +12,7 @@ use crate::{
 /// Two clients that are never opened.
 fn clients() -> MeasuredClients {
     let options = Options {
+        hosts: None,
         addr: (Ipv4Addr::LOCALHOST, 1).into(),
         connections: 2,
         payloads: Payloads::one(64),

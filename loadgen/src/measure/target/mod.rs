@@ -11,7 +11,12 @@ mod standstill;
 mod template;
 mod wait;
 
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use protocol::{Counters, Service};
@@ -48,6 +53,8 @@ pub struct ServerCommand {
     pub executable: PathBuf,
     /// The server's name.
     pub name: String,
+    /// The address that it is to listen on.
+    pub listen: IpAddr,
     /// Time between two status lines.
     pub status_interval: Duration,
     /// Connections that the server must take.
@@ -70,6 +77,8 @@ pub struct ServerCommand {
 #[derive(Clone, Debug)]
 pub struct GuestCommand {
     pub(crate) template: Template,
+    /// The address that it is to listen on.
+    pub(crate) listen: IpAddr,
     /// Time between two status lines.
     pub(crate) status_interval: Duration,
     /// Connections that the server must take.
@@ -196,7 +205,8 @@ pub(crate) fn serves_one(name: &str) -> bool {
 fn prepare_server(command: &ServerCommand) -> Command {
     let mut prepared = Command::new(&command.executable);
     prepared
-        .args(["serve", &command.name, "--addr", "127.0.0.1:0", "--congestion", &command.congestion])
+        .args(["serve", &command.name, "--congestion", &command.congestion, "--addr"])
+        .arg(SocketAddr::new(command.listen, 0).to_string())
         .arg("--status-interval")
         .arg(units::show_duration(command.status_interval))
         .arg("--max-connections")

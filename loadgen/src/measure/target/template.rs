@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fmt,
+    net::SocketAddr,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     time::Duration,
@@ -62,7 +63,7 @@ impl Placeholder {
     fn value(self, values: &GuestCommand) -> String {
         let ms = |duration: Duration| duration.as_millis().to_string();
         match self {
-            Self::Addr => "127.0.0.1:0".to_owned(),
+            Self::Addr => SocketAddr::new(values.listen, 0).to_string(),
             Self::StatusInterval => ms(values.status_interval),
             Self::MaxConnections => values.max_connections.to_string(),
             Self::Of(Feature::Work) => values.service.work.to_string(),
@@ -185,6 +186,8 @@ fn unknown(name: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use protocol::{Service, work::Work};
 
     use super::*;
@@ -201,6 +204,7 @@ mod tests {
         };
         let command = GuestCommand {
             template: template.clone(),
+            listen: Ipv4Addr::LOCALHOST.into(),
             status_interval: Duration::from_millis(10),
             max_connections: 7,
             service,

@@ -7,7 +7,7 @@ use servers::clock;
 
 use super::{Drained, Measurement};
 use crate::{
-    engine::{BurstClients, ReceivedTick, progress::Phase},
+    engine::{Bursts, ReceivedTick, progress::Phase},
     interrupt,
     measure::target::Stoppable,
 };
@@ -55,23 +55,23 @@ impl Measurement<'_> {
             let why = clients.why_no_more().unwrap_or("interrupted");
             drained.reason = Some(format!("no connection could be opened beside the measured ones: {why}"));
         } else {
-            self.bursts(&stoppable, &mut clients, &mut drained)?;
+            self.bursts(&stoppable, &mut *clients, &mut drained)?;
         }
-        drained.problem = clients.first_problem().map(str::to_owned);
-        let interrupted = clients.is_interrupted();
+        drained.problem.clone_from(&clients.state().first_problem);
+        let interrupted = clients.state().is_interrupted;
         let window = self.engine.end_bursts(clients)?;
         drained.window = Some(window);
         drained.interrupted = interrupted || interrupt::requested();
         Ok(Some(drained))
     }
 
-    fn bursts(&mut self, stoppable: &Stoppable, clients: &mut BurstClients, drained: &mut Drained) -> io::Result<()> {
+    fn bursts(&mut self, stoppable: &Stoppable, clients: &mut dyn Bursts, drained: &mut Drained) -> io::Result<()> {
         let mut took_ns = FIRST_BURST_NS;
         // By chance more messages than on average may be heavy, and other processes may want the CPU.
         let patience = PATIENCE + 5 * drained.connections * self.plan.service.work.mean();
         for _ in 0..drained.bursts_wanted {
             self.settle(clients, took_ns)?;
-            if clients.is_interrupted() || interrupt::requested() {
+            if clients.state().is_interrupted || interrupt::requested() {
                 return Ok(());
             }
             let begun_ns = clock::now_ns();
@@ -89,9 +89,10 @@ impl Measurement<'_> {
 
     /// Receives what has come on all connections, so that no buffer fills and no status line is read in a burst, and waits
     /// until the next tick leaves room for a burst, if the ticks are far enough apart.
-    fn settle(&mut self, clients: &mut BurstClients, burst_ns: u64) -> io::Result<()> {
+    fn settle(&mut self, clients: &mut dyn Bursts, burst_ns: u64) -> io::Result<()> {
         let now_ns = clock::now_ns();
-        let newest = self.engine.newest_tick().into_iter().chain(clients.newest_tick()).max_by_key(|tick| tick.number);
+        let newest =
+            self.engine.newest_tick().into_iter().chain(clients.state().newest_tick).max_by_key(|tick| tick.number);
         let interval_ns = self.plan.status_interval.map_or(0, |interval| interval.as_nanos() as u64);
         let begin_ns = newest.map_or(now_ns, |tick| next_gap_ns(&tick, interval_ns, now_ns, 2 * burst_ns));
         drop(self.engine.idle_until(begin_ns.saturating_sub(LOOK_NS).max(now_ns + LOOK_NS))?);
@@ -100,25 +101,28 @@ impl Measurement<'_> {
 }
 
 /// One burst: from the moment at which the server goes on until the last echo has come.
-fn burst(stoppable: &Stoppable, clients: &mut BurstClients, patience: Duration) -> io::Result<Burst> {
+fn burst(stoppable: &Stoppable, clients: &mut dyn Bursts, patience: Duration) -> io::Result<Burst> {
     let standstill = match stoppable.stop() {
         Ok(standstill) => standstill,
         // Of a server that ended and of a signal the trial tells already.
         Err(_) if interrupt::requested() => return Ok(Burst::Last(None)),
         Err(reason) => return Ok(Burst::Last(Some(reason))),
     };
-    let whole = clients.send();
-    if clients.has_echo()? {
+    let sent = clients.send()?;
+    if sent.answered {
         return Ok(Burst::Last(Some("the server answered while its process stood still: it has others".to_owned())));
     }
+    clients.await_echoes(clock::now_ns() + patience.as_nanos() as u64)?;
     let continued_ns = standstill.end();
-    let last_ns = clients.spin_for_echoes(continued_ns + patience.as_nanos() as u64)?;
+    let last_ns = clients.last_echo_ns()?;
     Ok(match last_ns {
         _ if !clients.are_complete() => Burst::Last(Some("the server closed connections".to_owned())),
-        _ if clients.is_interrupted() => Burst::Last(None),
+        _ if clients.state().is_interrupted => Burst::Last(None),
         None => Burst::Last(Some(format!("not every echo came within {} s", patience.as_secs()))),
         // The next one would not fit either.
-        Some(_) if !whole => Burst::Last(Some("a message does not fit into the buffers of a connection".to_owned())),
+        Some(_) if !sent.whole => {
+            Burst::Last(Some("a message does not fit into the buffers of a connection".to_owned()))
+        }
         Some(last_ns) => Burst::Counted(last_ns.saturating_sub(continued_ns).max(1)),
     })
 }

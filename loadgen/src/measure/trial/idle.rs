@@ -79,7 +79,9 @@ impl Measurement<'_> {
         if self.engine.newest_tick().is_none() {
             self.engine.wait_for_tick(clock::now_ns() + 2 * interval_ns)?;
         }
-        let Some(ReceivedTick { due_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
+        let Some(ReceivedTick { due_ns, first_ns, .. }) = self.engine.newest_tick() else { return Ok(false) };
+        // A tick arrives soon after it was due, which is near enough where the clock that says when is not known.
+        let due_ns = if self.has_foreign_clock { first_ns } else { due_ns };
         let now_ns = clock::now_ns();
         let Some(middle_ns) = next_middle_ns(due_ns, interval_ns, now_ns) else { return Ok(false) };
         // Ticks that arrive until then belong to no window.

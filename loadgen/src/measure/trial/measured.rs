@@ -41,6 +41,8 @@ pub(crate) struct Trial {
     pub(crate) shortage: Option<String>,
     /// A signal cut the trial short.
     pub(crate) interrupted: bool,
+    /// The server's times are by a clock that is not known here: no delivery of a status is.
+    pub(crate) has_foreign_clock: bool,
 }
 
 #[derive(Debug)]
@@ -96,8 +98,6 @@ impl Drained {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) window: Window,
-    /// From the first slot until the drain was over, in nanoseconds: what CPU times divide by.
-    pub(crate) span_ns: u64,
     /// The server's usage in that span.
     pub(crate) server: Option<Usage>,
     /// The host's activity in that span.
@@ -155,6 +155,15 @@ impl Trial {
         let drain = self.drain.iter().filter_map(|drain| Some(("drain", drain.window.as_ref()?)));
         let begin = [("ramp", &self.ramp)].into_iter().chain(idle).chain(warmups);
         begin.chain(undisturbed).chain(load).chain(peak).chain(drain)
+    }
+
+    /// All windows.
+    pub(super) fn windows_mut(&mut self) -> impl Iterator<Item = &mut Window> {
+        let loads = self.undisturbed.iter_mut().chain(&mut self.load).map(|loaded| &mut loaded.window);
+        let peak = self.peak.iter_mut().flat_map(|peak| [Some(&mut peak.plain), peak.delayed.as_mut()]).flatten();
+        let drain = self.drain.iter_mut().filter_map(|drain| drain.window.as_mut());
+        let idle = self.idle.iter_mut().map(|idle| &mut idle.window);
+        [&mut self.ramp].into_iter().chain(idle).chain(&mut self.warmups).chain(loads).chain(peak).chain(drain)
     }
 
     pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {

@@ -51,7 +51,7 @@ impl Measurement<'_> {
                 break;
             }
             let extra = if is_delayed { self.plan.peak_delay } else { Duration::ZERO };
-            self.engine.set_delay(self.plan.generator_delay + extra);
+            self.engine.set_delay(self.plan.generator_delay + extra)?;
             let window = self.engine.closed_loop(depth, each, pacing)?;
             let half = usize::from(is_delayed);
             rates_per_sec[half].push(window.rate_per_sec());
@@ -60,7 +60,7 @@ impl Measurement<'_> {
                 Some(earlier) => Window::add(earlier, window),
             }
         }
-        self.engine.set_delay(self.plan.generator_delay);
+        self.engine.set_delay(self.plan.generator_delay)?;
         let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
         let [plain, delayed] = halves;
         Ok(plain.map(|plain| Peak { plain, delayed, rates_per_sec, server }))

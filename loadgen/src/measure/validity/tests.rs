@@ -32,13 +32,22 @@ fn plan(load: Load) -> Plan {
 fn window(counts: Counts) -> Window {
     let (cohorts, usage) = (std::array::from_fn(|_| CohortTally::default()), ThreadUsage::default());
     let tally = Tally { counts, ..Tally::default() };
-    Window { tally, cohorts, ticks: Vec::new(), planned_ns: 1, usage, busy_ns: 0 }
+    Window {
+        tally,
+        cohorts,
+        ticks: Vec::new(),
+        planned_ns: 1,
+        span_ns: 1_000_000_000,
+        usage,
+        busy_ns: 0,
+        parts: Vec::new(),
+    }
 }
 
 /// A trial whose load came to that.
 fn trial(counts: Counts) -> Trial {
     let surroundings = HostActivity::default();
-    let load = Loaded { window: window(counts), span_ns: 1_000_000_000, server: None, surroundings };
+    let load = Loaded { window: window(counts), server: None, surroundings };
     Trial {
         started_at_unix_ms: 0,
         started_at_ns: 0,
@@ -56,6 +65,7 @@ fn trial(counts: Counts) -> Trial {
         problem: None,
         shortage: None,
         interrupted: false,
+        has_foreign_clock: false,
     }
 }
 
@@ -139,7 +149,7 @@ fn a_generator_falls_behind_when_its_lag_is_worth_a_flag_or_a_slot_is_missed() {
 fn a_generator_that_is_busy_all_the_time_is_flagged_and_its_trial_counts() {
     let mut trial = trial(sent());
     let load = trial.load.as_mut().unwrap();
-    load.window.usage.cpu_ns = load.span_ns;
+    load.window.usage.cpu_ns = load.window.span_ns;
     let assessment = assess(&plan(OPEN), &trial, &Conditions::default());
     assert!(assessment.flags.contains(&Reason::of(ReasonKind::GeneratorBusy, 1.0)), "{assessment:?}");
     assert!(assessment.reasons.is_empty(), "{assessment:?}");

@@ -7,6 +7,10 @@ use crate::observe::topology::{Cpu, Topology, show_cpu_list};
 pub(super) fn reason(placement: &Placement, request: &PlacementRequest, host: &Host<'_>) -> String {
     let mut reason = match placement.kind {
         PlacementKind::Split => split(placement, request, host.topology),
+        PlacementKind::Hosts => {
+            let asked = if request.server_cpus.is_some() { " (as asked)" } else { "" };
+            format!("server on {}{asked}, generators on other hosts", named(&placement.server_cpus))
+        }
         PlacementKind::Shared if placement.server_cpus.len() == 1 => {
             format!("server and generator share CPU {}, since there is no other", placement.server_cpus[0])
         }

@@ -77,6 +77,8 @@ pub(super) struct Origin {
 pub(super) struct Head {
     /// `None` if session.json was cut.
     pub(super) plan: Option<PlanRecord>,
+    /// The names of the generators' hosts; empty if there is none but this one.
+    pub(super) hosts: Vec<String>,
     pub(super) pilot: Vec<PilotEntry>,
     pub(super) state: State,
     pub(super) trials: usize,
@@ -215,6 +217,7 @@ impl Head {
         let blocks: BTreeSet<(&str, u64)> = rows.iter().map(|row| (row.cell_name(), row.block)).collect();
         Self {
             plan: session.plan_of(&session.primary.latency).cloned(),
+            hosts: session.metadata.configuration.hosts.iter().map(|host| host.name.clone()).collect(),
             pilot: session.metadata.configuration.pilot.clone(),
             state: session.metadata.state,
             trials: rows.len(),

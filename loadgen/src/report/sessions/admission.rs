@@ -118,6 +118,9 @@ fn ensure_comparable(first: &Candidate<'_>, second: &Candidate<'_>) -> Result<()
         |session: &JudgedSession| session.metadata.configuration.profile.clone().unwrap_or_else(|| "none".to_owned());
     let (one, other) = (profile(first), profile(second));
     ensure!(one == other, "{refused}: another profile ({one} and {other})");
+    let hosts = |session: &JudgedSession| session.metadata.configuration.hosts.len();
+    let (one, other) = (hosts(first), hosts(second));
+    ensure!(one == other, "{refused}: another number of generators' hosts ({one} and {other})");
     let cells = [(&first.primary.latency, &second.primary.latency), (&first.primary.cpu, &second.primary.cpu)];
     for (of_first, of_second) in cells {
         let plans = first.plan_of(of_first).zip(second.plan_of(of_second));

@@ -25,6 +25,7 @@ const FLAGS_MAX: usize = 3;
 /// Configuration and validity, without ends of lines.
 pub(in crate::report) fn lines(head: &Head) -> Vec<Text> {
     let mut lines = configuration(head.plan.as_ref());
+    lines.extend(generators(&head.hosts));
     lines.extend(pilot(&head.pilot));
     lines.extend(validity(head));
     lines.extend(head.invalid_reasons.iter().map(|count| reason("invalid", count)));
@@ -59,6 +60,16 @@ fn configuration(plan: Option<&PlanRecord>) -> Vec<Text> {
     ]
 }
 
+/// The hosts that carried the load, if it was not this one.
+fn generators(hosts: &[String]) -> Option<Text> {
+    /// So many names fit a line.
+    const NAMED: usize = 3;
+    let named = hosts.iter().take(NAMED).map(|host| host.chars().take(15).collect::<String>());
+    let named = named.collect::<Vec<_>>().join(", ");
+    let others = if hosts.len() > NAMED { format!(" and {} more", hosts.len() - NAMED) } else { String::new() };
+    (!hosts.is_empty()).then(|| format!("generators on other hosts: {named}{others}").into())
+}
+
 /// The rates that the servers sustained, which the loads are fractions of.
 fn pilot(pilot: &[PilotEntry]) -> Vec<Text> {
     let found = |entry: &PilotEntry| {
@@ -87,7 +98,7 @@ fn validity(head: &Head) -> Vec<Text> {
     let Head { trials, blocks, valid, flagged, invalid, failed, saturated, unclear, .. } = head;
     let lines = [
         format!("validity: {trials} trials in {blocks} blocks: {valid} valid, {flagged} flagged, {invalid} invalid"),
-        "(flagged trials count; a block with an invalid trial is repeated)".to_owned(),
+        "(flagged trials count; blocks with an invalid one are repeated if time allows)".to_owned(),
         format!("outcomes: {failed} failed, {saturated} saturated, {unclear} unclear (excluded)"),
     ];
     state.into_iter().chain(lines.map(Text::from)).collect()

@@ -25,6 +25,10 @@ pub(in crate::report) fn title(kind: ReasonKind) -> &'static str {
         ReasonKind::OneCpu => "server and generator share the only CPU",
         ReasonKind::CpuQuota => "a cgroup limits the CPU time",
         ReasonKind::SharedCore => "server and generator share a core",
+        ReasonKind::LateStart => "a generator learned too late of a window",
+        ReasonKind::ClockError => "a generator's clock is too uncertain for delivery times",
+        ReasonKind::ForeignClock => "the server is on another host: its clock is not known, nor is any delivery time",
+        ReasonKind::HostsDiffer => "the generators' hosts see different responses",
     }
 }
 
@@ -33,7 +37,7 @@ pub(crate) fn sentence(reason: &Reason) -> String {
     let title = title(reason.kind);
     let Some(value) = reason.value else { return title.to_owned() };
     match reason.kind {
-        ReasonKind::SendLag => format!("{title}: {:.0} us", value / 1e3),
+        ReasonKind::SendLag | ReasonKind::LateStart => format!("{title}: {:.0} us", value / 1e3),
         ReasonKind::OutOfRange | ReasonKind::StatusClock => format!("{title}: {value:.0}"),
         ReasonKind::HostShortage => format!("{title}: {value:.0} connections"),
         ReasonKind::SlotsMissed => format!("{title}: {:.2} %", value * 100.0),
