@@ -90,6 +90,13 @@ class Session:
             raise LeftOut(f"cannot read {path.name}: {error}") from error
 
 
+def generators(configuration):
+    """The hosts that carried the load, if others did."""
+    hosts = configuration.get("hosts")
+    names = [str(host.get("name")) for host in hosts if isinstance(host, dict)] if isinstance(hosts, list) else []
+    return f" with generators on {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else ""
+
+
 def read_session(folder):
     """Raises OSError or ValueError if the folder holds no readable trials.csv; everything else may be missing."""
     trials = trials_of([row for row in read_rows(folder / "trials.csv") if is_complete(row)])
@@ -102,7 +109,7 @@ def read_session(folder):
     return Session(
         folder=folder,
         name=str(facts.get("session_id") or folder_name),
-        host=str(branch(facts, "environment").get("host") or folder_name.partition("Z-")[2]),
+        host=str(branch(facts, "environment").get("host") or folder_name.partition("Z-")[2]) + generators(configuration),
         revision=str(branch(facts, "build").get("git_revision") or " + ".join(distinct(trials, "git_revision"))),
         trials=trials,
         arms=arms_of(trials),
