@@ -9,11 +9,12 @@ from .values import readable
 DOT = {"linestyle": "none", "markersize": 3.4, "markeredgewidth": 0, "alpha": 0.5, "clip_on": False}
 CROSS = {
     "linestyle": "none",
-    "marker": "X",
-    "markersize": 6.5,
-    "markerfacecolor": "none",
+    "marker": "x",
+    "markersize": 3.4,
+    "markeredgewidth": 0.7,
+    "alpha": 0.4,
     "clip_on": False,
-    "zorder": 4,
+    "zorder": 1.5,  # below the dots
 }
 MEDIAN = {"color": INK, "linewidth": 1.8, "zorder": 3}
 # Positions within a strip of height 1, from its middle downwards: the dots are below the number.

@@ -8,16 +8,16 @@ from .style import FONT_POINTS
 from .values import column, cpu_us_per_message, idle_cpu_ms_per_sec
 
 TITLE = "Every trial, and the median of each server"
-LEAD = "A dot is a trial, the black line its server's median: lower is better, except for throughput"
+LEAD = "A dot is a trial, the black line its server's median: lower is better, of the drain rate higher"
 
-PAIR = "throughput of the pair"
+DRAIN = "drain rate"
 CPU = "CPU per message"
 PANELS = [
     ("response p50", "µs", column("response_ns_p50", 1000)),
     ("response p99", "µs", column("response_ns_p99", 1000)),
     (CPU, "µs", cpu_us_per_message),
     ("idle CPU", "ms per second", idle_cpu_ms_per_sec),
-    (PAIR, "thousand/s", column("peak_rate_per_sec", 1000)),
+    (DRAIN, "thousand/s", column("drain_rate_per_sec", 1000)),
 ]
 STRIP_HEIGHT = 0.46  # inches
 
@@ -62,9 +62,9 @@ def draw(session):
 def notes(session, trials, arms, panels):
     facts = [RESPONSE, "a block is at the same height in every strip", "the axes do not start at 0"]
     if not all(trial.counts for trial in trials):
-        facts.append("cross: a trial that does not count, at the edge if off the scale")
-    if any(heading == PAIR for heading, *_ in panels):
-        facts.append(f"{PAIR}: a closed loop, whose rate is that of server and generator together")
+        facts.append("faint cross: a trial that does not count, at the edge if off the scale")
+    if any(heading == DRAIN for heading, *_ in panels):
+        facts.append(f"{DRAIN}: messages that all wait when the server starts, answered per second")
     if session.cpu_cell != session.latency_cell:
         others = f"all others are from {session.latency_cell}"
         facts.append(f"{CPU} is from cell {session.cpu_cell}, with a client that sleeps; {others}")

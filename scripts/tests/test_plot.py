@@ -283,13 +283,13 @@ class OneLoad(WithSession):
 
     def test_a_panel_without_data_is_left_out_with_the_reason(self):
         self.rewrite("quantiles.csv", lambda text: text.replace("status_delivery", "service"))
-        self.rewrite("trials.csv", lambda text: text.replace("peak_rate_per_sec", "unknown"))
+        self.rewrite("trials.csv", lambda text: text.replace("drain_rate_per_sec", "unknown"))
         stderr = self.drawn().stderr
         self.assertIn("no panel for status broadcasts", stderr)
-        self.assertIn("no panel for throughput of the pair", stderr)
+        self.assertIn("no panel for drain rate", stderr)
         text = (self.session / "trials.svg").read_text(encoding="utf-8")
         self.assertIn("idle CPU", text)
-        self.assertNotIn("throughput of the pair", text)
+        self.assertNotIn("drain rate:", text)
 
     def test_a_session_without_trials_draws_nothing_and_gives_the_reason(self):
         self.rewrite("trials.csv", lambda text: text.splitlines()[0] + "\n")
