@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from . import LeftOut
 from .card import Grid, card
 from .session import number
-from .shift import ends, names, ratio_axis
+from .shift import common_axis, ends, names
 from .style import FAINT_INK, INK
 from .verdicts import MARGIN_COLOUR, RATIO_MARGIN
 
@@ -33,11 +33,11 @@ def draw(session):
         "every load at half of what the slowest server can be expected to sustain",
     ]
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
-    low_high = ends(points)
+    values = ends(points)
     for index, (cell, (pair, group)) in enumerate(zip(cells, pairs)):
         axes = figure.add_subplot(cell)
         draw_pair(axes, group)
-        ratio_axis(axes, *low_high, is_first=index % columns == 0)
+        common_axis(axes, values, is_first=index % columns == 0)
         axes.set_title(pair, loc="left", pad=8)
     return figure
 

@@ -9,6 +9,8 @@ from .style import FONT_POINTS, colour_of, dashes_of, marker_of
 from .values import grouped
 
 LEADER = {"arrowstyle": "-", "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 3}
+# Of ratios, those to be labelled first.
+RATIO_TICKS = (1, 0.5, 2, 0.1, 10, 0.01, 100, 0.2, 5, 0.3, 3, 0.7, 1.5, 0.8, 1.25, 0.9, 1.1)
 LABEL_LETTERS = 14  # a longer name takes two lines
 
 
@@ -50,6 +52,19 @@ def linear_axis(axes, low, high, which="y", ticks_at_most=6):
     axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(MaxNLocator(ticks_at_most, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(grouped)
+
+
+def ratio_axis(axes, values, which):
+    """Logarithmic around 1, with room beyond the values, and without ticks whose labels would touch."""
+    low, high = min(0.9, *values), max(1.1, *values)
+    room, apart = (high / low) ** 0.05, (high / low) ** 0.09
+    low, high = low / room, high * room
+    ticks = []
+    for tick in RATIO_TICKS:
+        if low <= tick <= high and all(max(tick / other, other / tick) > apart for other in ticks):
+            ticks.append(tick)
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    fix_ticks(getattr(axes, f"{which}axis"), sorted(ticks))
 
 
 def fix_ticks(axis, ticks):

@@ -6,11 +6,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from . import LeftOut
 from .card import RESPONSE, Grid, card
-from .lines import fix_ticks
+from .lines import ratio_axis
 from .session import number
 from .style import FAINT_INK, INK
-from .values import grouped
-from .verdicts import MARGIN_COLOUR, RATIO_MARGIN, RATIO_TICKS
+from .verdicts import LAG, MARGIN_COLOUR, RATIO_MARGIN
 
 TITLE = "Where the distributions differ"
 LEAD = "Below the line the first server is faster at that quantile, above it the second"
@@ -24,20 +23,29 @@ def draw(session):
     pairs = [(pair, list(group)) for pair, group in groupby(points, names)]
     if not pairs:
         raise LeftOut("no quantile has a ratio")
+    doubtful = pairs_with_reservation(session)
     trials = session.trials_in(session.latency_cell)
     columns = min(COLUMNS, len(pairs))
     grid = Grid(-(-len(pairs) // columns), columns, HEIGHT, above=0.45, below=0.5, right=0.3, gap=0.3, left=0.8)
     notes = [RESPONSE, "ratio of the quantiles of a block's trials, Hodges-Lehmann estimate over blocks"]
     notes += ["dark band: 95 % confidence, for all quantiles of a pair at once"]
     notes += ["grey band: ratios within 3 %", "shown, not tested: verdicts are on p90, p95 and p99 alone"]
+    notes += [f"!: {LAG}"] if doubtful else []
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
-    low_high = ends(points)
+    values = ends(points)
     for index, (cell, (pair, group)) in enumerate(zip(cells, pairs)):
         axes = figure.add_subplot(cell)
         draw_pair(axes, group)
-        ratio_axis(axes, *low_high, is_first=index % columns == 0)
-        axes.set_title(pair, loc="left", pad=8)
+        common_axis(axes, values, is_first=index % columns == 0)
+        axes.set_title(f"{pair} !" if pair in doubtful else pair, loc="left", pad=8)
     return figure
+
+
+def pairs_with_reservation(session):
+    try:
+        return {names(finding) for finding in session.rows_of("verdicts.csv") if finding.get("flag")}
+    except LeftOut:
+        return set()
 
 
 def draw_pair(axes, points):
@@ -55,11 +63,9 @@ def draw_pair(axes, points):
     axes.set_xlabel("quantile of the response")
 
 
-def ratio_axis(axes, low, high, is_first):
-    axes.set_yscale("log")
-    axes.set_ylim(low, high)
-    fix_ticks(axes.yaxis, [tick for tick in RATIO_TICKS if low <= tick <= high])
-    axes.yaxis.set_major_formatter(grouped)
+def common_axis(axes, values, is_first):
+    """The same axis for all pairs, labelled at the first of a row."""
+    ratio_axis(axes, values, "y")
     if is_first:
         axes.set_ylabel("ratio (log scale)")
     else:
@@ -67,10 +73,8 @@ def ratio_axis(axes, low, high, is_first):
 
 
 def ends(points):
-    """A common axis for all pairs."""
     values = [number(point[column]) for point in points for column in ("low", "high")]
-    values = [value for value in values if value]
-    return min(0.9, *values) / 1.03, max(1.1, *values) * 1.03
+    return [value for value in values if value]
 
 
 def names(point):

@@ -1,18 +1,16 @@
 """Forest plot of the verdicts: every primary metric of every pair, with its confidence interval and the margin."""
 
-from matplotlib.ticker import FixedLocator, NullLocator
-
 from . import LeftOut
 from .card import Grid, card
+from .lines import ratio_axis
 from .session import number
 from .style import CONTROL_COLOUR, FAINT_INK, INK, colour_of, marker_of
-from .values import grouped
 
 TITLE = "Verdicts"
 LEAD = "Left of the line the first server is lower, right of it the second; the grey band is the margin of equivalence"
 RATIO_MARGIN = 0.03
 HIGHER_IS_BETTER = {"drain rate"}
-RATIO_TICKS = (0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 100)
+LAG = "the generator sent later to one of the two by more than a claim can bear"
 ROW = 0.195  # inches
 
 
@@ -42,6 +40,7 @@ def draw(session):
     )
     notes = ["lower is better, of the drain rate higher", "simultaneous 95 % confidence intervals (Bonferroni)"]
     notes += ["grey band: within 3 %", f"blocks compared: {blocks(findings)}"]
+    notes += [f"! and hollow: {LAG}"] if any(map(has_reservation, findings)) else []
     notes += ["in grey blue: a server against itself"] if any(f.get("family") == "control" for f in findings) else []
     figure, cells = card(TITLE, withheld_reason(findings) or LEAD, session, trials, notes, grid)
     draw_panel(figure.add_subplot(cells[0]), session, panel, arms)
@@ -62,7 +61,7 @@ def draw_panel(axes, session, panel, arms):
     axes.tick_params(axis="y", length=0)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
-    ratio_axis(axes, ends(panel))
+    ratio_axis(axes, ends(panel), "x")
     axes.axvspan(1 / (1 + RATIO_MARGIN), 1 + RATIO_MARGIN, color=MARGIN_COLOUR, linewidth=0, zorder=0)
     axes.axvline(1, color=FAINT_INK, linewidth=0.8, zorder=1)
     axes.set_xlabel("ratio, first / second (log scale)")
@@ -98,8 +97,9 @@ def draw_finding(axes, y, finding, arms):
         annotation_clip=False,
     )
     if low_high and estimate is not None:
-        axes.plot(low_high, [y, y], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=2)
-        axes.plot([estimate], [y], color=colour, marker=marker, markersize=5, zorder=3)
+        width, fill = (0.8, "white") if has_reservation(finding) else (1.8, colour)
+        axes.plot(low_high, [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=2)
+        axes.plot([estimate], [y], color=colour, marker=marker, markersize=5, markerfacecolor=fill, zorder=3)
 
 
 def look(finding, arms):
@@ -121,14 +121,20 @@ def better_arm(finding):
     return finding.get(sides.get(side, ""))
 
 
+def has_reservation(finding):
+    """Whether the session has a reservation about a claim; without a claim, it does not matter."""
+    return bool(finding.get("flag") and better_arm(finding))
+
+
 def claim(finding):
-    """The claim in short, without the interval, which the picture shows."""
+    """The claim in short with its mark of a reservation, without the interval, which the picture shows."""
+    mark = " !" if has_reservation(finding) else ""
     verdict, better = finding.get("verdict") or "", better_arm(finding)
     word = "higher" if finding.get("metric") in HIGHER_IS_BETTER else "lower"
     if verdict.endswith("_size_unclear"):
-        return f"{better} {word}, size unclear"
+        return f"{better} {word}, size unclear{mark}"
     if better:
-        return f"{better} {amount(finding)} {word}"
+        return f"{better} {amount(finding)} {word}{mark}"
     if verdict == "equivalent":
         return f"equivalent within {100 * RATIO_MARGIN:.0f} %"
     if verdict == "not_tested":
@@ -165,15 +171,3 @@ def withheld_reason(findings):
 def blocks(findings):
     counts = sorted({int(count) for count in (number(finding.get("blocks")) for finding in findings) if count})
     return f"{counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
-
-
-def ratio_axis(axes, values):
-    low, high = min(0.9, *values) / 1.03, max(1.1, *values) * 1.03
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    ticks = [tick for tick in RATIO_TICKS if low <= tick <= high]
-    if high / low > 8:  # finer ticks would overlap
-        ticks = [tick for tick in ticks if tick not in (0.7, 0.8, 0.9, 1.1, 1.25, 1.5)]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(grouped)

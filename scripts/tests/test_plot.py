@@ -138,6 +138,9 @@ class ManyLoads(WithSession):
     def test_a_session_that_claims_nothing_shows_the_reason(self):
         self.drawn("--only", "verdicts")
         self.assertIn("mio 10 % lower", texts(self.session / "verdicts.svg"))
+        self.assertIn("mio 17 % lower !", texts(self.session / "verdicts.svg"))
+        self.drawn("--only", "shift")
+        self.assertIn("mio / threads !", texts(self.session / "shift.svg"))
         reason = "UNTRUSTED: a server differs from itself"
         self.rewrite_rows("verdicts.csv", lambda row: row.update(verdict="withheld", claim=reason))
         self.drawn("--only", "verdicts")
