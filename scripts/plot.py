@@ -90,7 +90,7 @@ def draw(name, session, out):
         say(" ".join(f"{name} left out: {why}".split()))
         return []
     # Metadata that would differ between runs, such as the date, is omitted.
-    title = f"{picture.TITLE} ({session.name})"
+    title = f"{figure.get_label()} ({session.name})"
     paths = []
     for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         paths.append(out / f"{name}.{suffix}")

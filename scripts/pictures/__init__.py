@@ -1,4 +1,4 @@
-"""The pictures of a session: one module each, with a TITLE and a function `draw(session)` that returns a figure.
+"""The pictures of a session: one module each, with a function `draw(session)` that returns a figure.
 
 A module reads columns of the session's tables, takes medians and quartiles over trials, and draws them; it judges
 nothing. A picture without data raises `LeftOut`. Only session.py, values.py and style.py can be imported without

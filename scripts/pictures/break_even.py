@@ -12,7 +12,6 @@ from .shift import common_axis, ends, names
 from .style import FAINT_INK, INK
 from .verdicts import MARGIN_COLOUR, RATIO_MARGIN
 
-TITLE = "From how much work on the model no longer matters"
 LEAD = "CPU time per message, work included: below the line the first server needs less, above it the second"
 COLUMNS = 3
 HEIGHT = 2.2  # inches
@@ -32,7 +31,7 @@ def draw(session):
         "filled: equivalent within 3 %",
         "every load at half of what the slowest server can be expected to sustain",
     ]
-    figure, cells = card(TITLE, LEAD, session, trials, notes, grid)
+    figure, cells = card(title(pairs), LEAD, session, trials, notes, grid)
     values = ends(points)
     for index, (cell, (pair, group)) in enumerate(zip(cells, pairs)):
         axes = figure.add_subplot(cell)
@@ -40,6 +39,15 @@ def draw(session):
         common_axis(axes, values, is_first=index % columns == 0)
         axes.set_title(pair, loc="left", pad=8)
     return figure
+
+
+def title(pairs):
+    """How many pairs are equivalent at the most work, and so from some amount of work on."""
+    most = max(number(point.get("work_us")) or 0 for _, group in pairs for point in group)
+    even = sum(group[-1].get("finding") == "equivalent" for _, group in pairs)
+    if even:
+        return f"Break-even within {most:g} µs of work per message: {even} of {len(pairs)} pairs"
+    return f"No break-even shown up to {most:g} µs of work per message"
 
 
 def draw_pair(axes, points):

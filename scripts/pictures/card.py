@@ -48,7 +48,7 @@ def card(title, lead, session, trials, notes, grid, counts=lambda trial: trial.c
     between = grid.above + grid.below - 0.15 if grid.between is None else grid.between
     left, right = grid.left, WIDTH - MARGIN / 2 - grid.right
     height = top + grid.rows * grid.row_height + (grid.rows - 1) * between + bottom
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height), label=title)  # plot.py titles the file with it
     figure.text(MARGIN / WIDTH, 1 - MARGIN / height, title, fontsize=14, fontweight="bold", va="top")
     figure.text(MARGIN / WIDTH, 1 - (MARGIN + TITLE_HEIGHT) / height, lead, fontsize=10.5, color=INK, va="top")
     for i, line in enumerate(subtitle):

@@ -155,6 +155,10 @@ class ManyLoads(WithSession):
             self.assertIn(words, shown)
         self.assertEqual(shown.count("50"), 3)
         self.assertEqual(shown.count("µs of work per message"), 3)
+        self.assertIn("Break-even within 50 µs of work per message: 3 of 3 pairs", shown)
+        self.rewrite_rows("break_even.csv", lambda row: row.update(finding="lower"))
+        self.drawn("--only", "break_even")
+        self.assertIn("No break-even shown up to 50 µs of work per message", texts(self.session / "break_even.svg"))
         self.rewrite_rows("break_even.csv", lambda row: row.update(estimate=""))
         self.assertIn("break_even left out: no pair has a ratio", self.drawn("--only", "break_even").stderr)
 
