@@ -28,7 +28,7 @@ def draw(session):
                 continue
             axes = figure.add_subplot(cells[row * len(groups) + column])
             if row == 0:
-                zero_log_axis(axes, *extent(*curves), linear_to=100)
+                zero_log_axis(axes, extent(*curves)[1], linear_to=100)
             else:
                 linear_axis(axes, *extent(*curves))
                 axes.set_ylim(bottom=-0.1 * axes.get_ylim()[1])

@@ -33,16 +33,13 @@ def log_axis(axes, low, high, which="y", ticks_at_least=4):
     fix_ticks(getattr(axes, f"{which}axis"), log_ticks(bottom, top, ticks_at_least))
 
 
-def zero_log_axis(axes, low, high, linear_to):
-    """Logarithmic, but linear from 0 to its first tick: for values that may be 0 or noise around it."""
+def zero_log_axis(axes, high, linear_to):
+    """Logarithmic, but linear from 0 to its first tick: for values that may be 0."""
     axes.set_yscale("symlog", linthresh=linear_to, linscale=1)
     decades = range(math.ceil(math.log10(max(high, linear_to) / linear_to)) + 1)
     ticks = [0, *(linear_to * 10**decade for decade in decades)]
     ticks = [tick for tick in ticks if tick <= max(high, linear_to)]
-    bottom = min(low * 1.3, 0) if low < -0.1 * linear_to else -0.1 * linear_to
-    if low <= -linear_to:
-        ticks.insert(0, -linear_to)
-    axes.set_ylim(bottom, max(high, linear_to) * 1.25)
+    axes.set_ylim(-0.1 * linear_to, max(high, linear_to) * 1.25)
     fix_ticks(axes.yaxis, ticks)
 
 

@@ -162,6 +162,12 @@ class ManyLoads(WithSession):
         self.rewrite_rows("break_even.csv", lambda row: row.update(estimate=""))
         self.assertIn("break_even left out: no pair has a ratio", self.drawn("--only", "break_even").stderr)
 
+    def test_memory_of_the_kernel_is_left_out_where_it_is_below_the_noise(self):
+        self.drawn("--only", "memory")
+        self.assertIn("threads: 182 + 321", texts(self.session / "memory.svg"))
+        self.rewrite_rows("trials.csv", lambda row: row.update(slab_bytes_delta="-999999999"))
+        self.assertIn("no panel for server and kernel", self.drawn("--only", "memory").stderr)
+
     def test_a_picture_without_data_is_left_out_with_the_reason(self):
         for name in ("quantiles.csv", "verdicts.csv", "shift.csv", "break_even.csv"):
             (self.session / name).unlink()
