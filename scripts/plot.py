@@ -6,10 +6,10 @@
 """Draw the pictures of one session folder, each as SVG and PNG.
 
   percentiles   latency against percentile, echo and status separately
-  rates         response p50 and p99 against the offered rate
+  rates         response p50 and p90 against the offered rate
   idle          idle CPU and wake-ups against the number of connections
   cpu           CPU per message, with a client that spins and one that sleeps
-  memory        memory of server and kernel, and threads, by connections
+  memory        memory and threads by connections, and kernel memory
   heatmap       latency over the time of the session
   spread        from a status line's first arrival to its last, by connections
   interference  echoes during and outside a status broadcast

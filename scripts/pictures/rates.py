@@ -1,44 +1,63 @@
 """Response against offered rate, up to saturation."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
-from .card import BAND, MEDIAN_LINE, RESPONSE, Grid, card
+from . import LeftOut
+from .card import BAND, MEDIAN_LINE, RESPONSE, Grid, card, several, with_unit
 from .lines import draw_bands, label_curve_ends, label_room, log_axis
+from .session import distinct
 from .style import FAINT_INK, colour_of
-from .values import column, curves_of, extent, grouped, swept, thousand_messages_per_sec
+from .values import column, curves_of, extent, grouped, thousand_messages_per_sec
 
 TITLE = "Response against offered rate"
 LEAD = "Response time of each server as the offered rate increases: lower is better"
-PANELS = (("p50", "response_ns_p50"), ("p99", "response_ns_p99"))
+LOADS = (r"rate-\d+", r"knee-\d+", r"work-\w+-rate-\d+")
+QUANTILES = (("p50", "response_ns_p50"), ("p90", "response_ns_p90"))  # p99 is noise in so few short trials
 
 
 def draw(session):
-    trials = session.trials_in(r"rate-\d+")
     # Saturated trials are included: without them, a server would look better the more often it is saturated.
-    panels = [
-        (f"response {name}", swept(points(session, trials, latency), "offered rates")) for name, latency in PANELS
-    ]
-    saturated = saturated_counts(session, trials)
-    arms = list(panels[0][1])
-    room = label_room(arms)
-    grid = Grid(1, 2, 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)
+    loads = [load for load in (load_of(session, cells) for cells in LOADS) if load]
+    if not loads:
+        raise LeftOut("fewer than two offered rates")
+    trials = [trial for own, *_ in loads for trial in own]
+    room = label_room(session.arms_in(trials, with_control=False))
+    columns = max(len(panels) for _, panels, _ in loads)
+    grid = Grid(len(loads), columns, 2.5, above=0.45, below=0.5, right=room, gap=room + 0.7)
     notes = [RESPONSE, MEDIAN_LINE, BAND, "each panel has its own scale"]
     if session.slowest_rate_per_sec is not None:
-        notes.append("dotted: the 100 % rate, of which the others are fractions")
-    notes += saturation_notes(saturated)
+        notes.append("dotted: 100 %, the rate that the slowest server sustained in the pilot")
+    notes += saturation_notes([saturated for *_, saturated in loads])
     figure, cells = card(TITLE, LEAD, session, trials, notes, grid, counts)
-    for cell, (heading, curves) in zip(cells, panels):
-        axes = figure.add_subplot(cell)
-        log_axis(axes, *extent(curves))
-        axes.set_title(heading, loc="left", pad=10)
-        axes.set_xlabel("offered, thousand messages/s")
-        axes.set_ylabel("latency (µs, log scale)")
-        axes.set_xlim(0, 1.02 * max(curve[-1].x for curve in curves.values()))
-        mark_limit(axes, session.slowest_rate_per_sec)
-        draw_bands(axes, curves)
-        mark_saturation(axes, curves, saturated)
-        label_curve_ends(axes, curves)
+    for row, (own, panels, saturated) in enumerate(loads):
+        for cell, (quantile, curves) in zip(cells[row * columns :], panels):
+            axes = figure.add_subplot(cell)
+            log_axis(axes, *extent(curves))
+            axes.set_title(f"{quantile}, {name_of(own)}", loc="left", pad=10)
+            axes.set_xlabel("offered, thousand messages/s")
+            axes.set_ylabel("latency (µs, log scale)")
+            axes.set_xlim(0, 1.02 * max(curve[-1].x for curve in curves.values()))
+            if not distinct(own, "work"):
+                mark_limit(axes, session.slowest_rate_per_sec)
+            draw_bands(axes, curves)
+            mark_saturation(axes, curves, saturated)
+            label_curve_ends(axes, curves)
     return figure
+
+
+def load_of(session, cells):
+    """The trials of a load at several rates, the curves of each quantile, and which trials were saturated."""
+    trials = session.trials_in(cells)
+    panels = [(quantile, points(session, trials, latency)) for quantile, latency in QUANTILES]
+    panels = [(quantile, curves) for quantile, curves in panels if curves]
+    rates = {point.x for _, curves in panels for curve in curves.values() for point in curve}
+    return (trials, panels, saturated_counts(session, trials)) if len(rates) > 1 else None
+
+
+def name_of(trials):
+    connections, work = (several(distinct(trials, column)) for column in ("connections", "work"))
+    name = f"{with_unit(connections, 1)} connections"
+    return f"{name}, {work.replace('us', ' µs')} of work" if work else name
 
 
 def counts(trial):
@@ -92,8 +111,12 @@ RING = {
 }
 
 
-def saturation_notes(saturated):
-    if not saturated:
+def saturation_notes(loads):
+    by_rate = defaultdict(list)
+    for saturated in loads:
+        for (label, rate), (count, of) in saturated.items():
+            by_rate[rate].append(f"{label} {count} of {of}")
+    if not by_rate:
         return ["no trial was saturated"]
-    named = [f"{label} {count} of {of} at {grouped(1000 * rate)}/s" for (label, rate), (count, of) in saturated.items()]
+    named = [f"{', '.join(servers)} at {grouped(1000 * rate)}/s" for rate, servers in sorted(by_rate.items())]
     return ["ring: saturated, " + named[0], *named[1:]]

@@ -135,6 +135,20 @@ class ManyLoads(WithSession):
         self.drawn("--only", "cpu")
         self.assertIn("not counted: 1 saturated", "\n".join(texts(self.session / "cpu.svg")))
 
+    def test_rates_have_a_row_per_kind_of_load(self):
+        def sort(row):
+            row["response_ns_p90"], row["work"] = row["response_ns_p99"], ""
+            if row["cell"] in ("rate-70", "rate-85"):
+                row["cell"], row["connections"] = row["cell"].replace("rate", "knee"), "1000"
+            elif row["cell"] in ("rate-50", "ticks"):
+                row["cell"], row["work"] = f"work-20us-rate-{len(row['cell'])}", "20us"
+
+        self.rewrite_rows("trials.csv", sort)
+        self.drawn("--only", "rates")
+        headings = ("64 connections", "1,000 connections", "64 connections, 20 µs of work")
+        headings = {f"{quantile}, {heading}" for quantile in ("p50", "p90") for heading in headings}
+        self.assertLessEqual(headings, set(texts(self.session / "rates.svg")))
+
     def test_a_session_that_claims_nothing_shows_the_reason(self):
         self.drawn("--only", "verdicts")
         self.assertIn("mio 10 % lower", texts(self.session / "verdicts.svg"))
