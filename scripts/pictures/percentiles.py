@@ -9,6 +9,7 @@ from .card import BAND, MEDIAN_LINE, RESPONSE, Grid, card, control_notes
 from .lines import draw_bands, label_curve_ends, label_room, log_axis
 from .session import number
 from .values import extent, point_of
+from .verdicts import reservation_notes
 
 TITLE = "Latency against percentile"
 LEAD = (
@@ -30,7 +31,7 @@ def draw(session):
     if not panels:
         raise LeftOut("nothing to draw")
     arms = session.arms_in(trials)
-    notes = [RESPONSE, "status from the tick's due time", MEDIAN_LINE, BAND]
+    notes = [RESPONSE, *reservation_notes(session), "status from the tick's due time", MEDIAN_LINE, BAND]
     notes += ["a line ends where fewer than 100 samples of a trial lie beyond the percentile", *control_notes(arms)]
     room = label_room(arms)
     grid = Grid(1, len(panels), 3.7, above=0.45, below=0.5, right=room, gap=room + 0.7)

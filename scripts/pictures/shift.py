@@ -9,7 +9,7 @@ from .card import RESPONSE, Grid, card
 from .lines import ratio_axis
 from .session import number
 from .style import FAINT_INK, INK
-from .verdicts import LAG, MARGIN_COLOUR, RATIO_MARGIN
+from .verdicts import LAG, MARGIN_COLOUR, RATIO_MARGIN, pairs_with_reservation
 
 TITLE = "Where the distributions differ"
 LEAD = "Below the line the first server is faster at that quantile, above it the second"
@@ -39,13 +39,6 @@ def draw(session):
         common_axis(axes, values, is_first=index % columns == 0)
         axes.set_title(f"{pair} !" if pair in doubtful else pair, loc="left", pad=8)
     return figure
-
-
-def pairs_with_reservation(session):
-    try:
-        return {names(finding) for finding in session.rows_of("verdicts.csv") if finding.get("flag")}
-    except LeftOut:
-        return set()
 
 
 def draw_pair(axes, points):

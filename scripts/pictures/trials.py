@@ -6,6 +6,7 @@ from .lines import label_room
 from .strips import draw_strips, name_rows, strip_axis, strips_of
 from .style import FONT_POINTS
 from .values import column, cpu_us_per_message, idle_cpu_ms_per_sec
+from .verdicts import reservation_notes
 
 TITLE = "Every trial, and the median of each server"
 LEAD = "A dot is a trial, the black line its server's median: lower is better, of the drain rate higher"
@@ -60,7 +61,12 @@ def draw(session):
 
 
 def notes(session, trials, arms, panels):
-    facts = [RESPONSE, "a block is at the same height in every strip", "the axes do not start at 0"]
+    facts = [
+        RESPONSE,
+        *reservation_notes(session),
+        "a block is at the same height in every strip",
+        "the axes do not start at 0",
+    ]
     if not all(trial.counts for trial in trials):
         facts.append("faint cross: a trial that does not count, at the edge if off the scale")
     if any(heading == DRAIN for heading, *_ in panels):

@@ -121,6 +121,18 @@ def better_arm(finding):
     return finding.get(sides.get(side, ""))
 
 
+def pairs_with_reservation(session):
+    """The pairs whose latencies are compared with a reservation; none if the session has no verdicts."""
+    try:
+        return {pair(finding) for finding in session.rows_of("verdicts.csv") if finding.get("flag")}
+    except LeftOut:
+        return set()
+
+
+def reservation_notes(session):
+    return ["the generator sent later to some servers: ! in verdicts"] if pairs_with_reservation(session) else []
+
+
 def has_reservation(finding):
     """Whether the session has a reservation about a claim; without a claim, it does not matter."""
     return bool(finding.get("flag") and better_arm(finding))

@@ -153,6 +153,8 @@ class ManyLoads(WithSession):
         self.drawn("--only", "verdicts")
         self.assertIn("mio 10 % lower", texts(self.session / "verdicts.svg"))
         self.assertIn("mio 17 % lower !", texts(self.session / "verdicts.svg"))
+        self.drawn("--only", "trials")
+        self.assertIn("! in verdicts", "\n".join(texts(self.session / "trials.svg")))
         self.drawn("--only", "shift")
         self.assertIn("mio / threads !", texts(self.session / "shift.svg"))
         reason = "UNTRUSTED: a server differs from itself"
