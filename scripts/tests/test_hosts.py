@@ -45,7 +45,9 @@ def buckets(log, empty, path):
     reader, found = log.HistogramLogReader(str(path), empty), {}
     while (histogram := reader.get_next_interval_histogram()) is not None:
         steps = histogram.get_recorded_iterator()
-        found[histogram.get_tag()] = Counter({step.value_iterated_to: step.count_at_value_iterated_to for step in steps})
+        found[histogram.get_tag()] = Counter(
+            {step.value_iterated_to: step.count_at_value_iterated_to for step in steps}
+        )
     return found
 
 
