@@ -26,7 +26,8 @@ use crate::{
   loadgen compare --resume results/SESSION --keep-going
   loadgen compare --command mine='./mine {addr} {status_interval_ms}'")]
 pub struct CompareArgs {
-    /// Servers to compare; name one twice to compare it with itself (if none is named twice, the first one runs twice)
+    /// Servers to compare; name one twice to compare it with itself (if none is named twice, the first one runs twice).
+    /// --profile full adds tokio-current-thread
     #[arg(long, default_value = "mio,threads,tokio", value_delimiter = ',', value_parser = server_names(), value_name = "NAMES")]
     pub(crate) servers: Vec<String>,
 
