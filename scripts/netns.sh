@@ -93,8 +93,10 @@ for i in $(seq "$count"); do
 done
 (as host0 "$server_cpus" "$LOADGEN" "$@" --generators "$count" --listen "$server:7700") &
 coordinator=$!
-# A signal to this script is one to the coordinator, which tells the generators.
-trap 'kill -TERM "$coordinator"' INT TERM
+# A signal to this script is one to the coordinator, which tells the generators. A Ctrl-C reaches it from the terminal, and
+# a second signal would end it before it has kept what it has.
+trap : INT
+trap 'kill -TERM "$coordinator"' TERM
 status=0
 wait "$coordinator" || status=$?
 trap - INT TERM

@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -24,17 +25,30 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// An address of this host at which nothing listens.
+/// An address of this host at which nothing listens, and whose port no outgoing connection gets: those are above.
 fn free() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 64;
+    let addrs = (0..1_000).map(|_| {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        format!("127.0.0.1:{}", 20_000 + number % 12_000)
+    });
+    addrs.into_iter().find(|addr| TcpListener::bind(addr).is_ok()).expect("a free port")
 }
 
 fn loadgen(text: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.args(words(text)).env_remove("LOADGEN_TOKEN").env_remove("SLURM_JOB_ID");
+    command.args(words(text));
+    without_token(&mut command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// The tests may themselves run in a job.
+fn without_token(command: &mut Command) {
+    for name in ["LOADGEN_TOKEN", "SLURM_JOB_ID", "OMPI_MCA_ess_base_jobid"] {
+        command.env_remove(name);
+    }
 }
 
 fn coordinator(arguments: &str, generators: u32, listen: &str) -> Command {
@@ -144,14 +158,15 @@ fn as_many_messages_are_sent_as_by_one_host_and_every_connection_is_dealt_out() 
         for name in ["scheduled_count", "sent_count", "echoed_count"] {
             assert_eq!(count(&row, name), count(&alone, name), "{name} of {generators}");
         }
-        assert_eq!((&row["placement"], &row["outcome"]), (&json!("hosts"), &json!("ok")), "{row}");
+        assert_eq!((&row["placement"], &row["lost_count"]), (&json!("hosts"), &json!(0)), "{row}");
+        assert_ne!(row["outcome"], json!("failed"), "{row}");
         assert_eq!(count(&row, "loadgen_threads"), u64::from(generators));
-        assert_eq!(row["ticks_idle_count"], json!(4), "{row}");
+        assert!([json!(4), Value::Null].contains(&row["ticks_idle_count"]), "{row}");
         assert!(count(&row, "status_count_idle") > 0, "{row}");
         assert_eq!(row["status_missed_count"], json!(0));
         let is_uncertain = row["flags"].as_str().is_some_and(|flags| flags.contains("clock_error"));
         assert!(
-            row["status_delivery_ns_p50"].is_u64() != is_uncertain && row["response_in_fanout_ns_p50"].is_u64(),
+            (row["status_delivery_ns_p50"].is_u64() || is_uncertain) && row["response_in_fanout_ns_p50"].is_u64(),
             "{row}"
         );
     }
@@ -164,7 +179,7 @@ fn closed_loops_bursts_handshakes_and_misbehaving_clients_work_from_other_hosts(
     let bursts = (count(&closed, "drain_bursts"), count(&closed, "drain_messages"));
     assert_eq!(bursts, (4, 512), "{closed}");
     let beside = row(2, "--handshake 5s --churn 100 --slow-readers 2 --flooders 2 --work 1%:1ms");
-    assert_eq!(beside["outcome"], json!("ok"), "{beside}");
+    assert_ne!(beside["outcome"], json!("failed"), "{beside}");
     for name in ["slow_reader_sent_count", "churn_opened_count", "flooder_sent_count"] {
         assert!(count(&beside, name) >= 2, "{name} of {beside}");
     }
@@ -344,7 +359,10 @@ fn a_generator_that_answers_nonsense_is_lost() {
 fn descriptors_are_counted_on_each_host() {
     let listen = free();
     let few = format!("ulimit -n 90; exec {} generate {listen}", env!("CARGO_BIN_EXE_loadgen"));
-    let poor = start(Command::new("sh").args(["-c", &few]).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut poor = Command::new("sh");
+    poor.args(["-c", &few]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    without_token(&mut poor);
+    let poor = start(&mut poor);
     let rich = start(&mut generator(&listen));
     let output = coordinator("run --server mio --connections 100", 2, &listen).output().unwrap();
     assert_eq!(code(&output), 2, "{}", stderr(&output));
@@ -395,13 +413,18 @@ fn clocks_a_day_apart_are_told_and_allowed_for() {
     let session = folder.path().join("session");
     let mut late = Command::new("unshare");
     late.args(["--user", "--map-root-user", "--time", "--monotonic", "86400", "--fork", "--kill-child"]);
+    without_token(&mut late);
     late.arg(env!("CARGO_BIN_EXE_loadgen")).args(["generate", &listen, "--pacing", "timer"]);
     let (late, punctual) = (start(late.stdout(Stdio::piped()).stderr(Stdio::piped())), start(&mut generator(&listen)));
     let arguments = format!("run --server mio --json --no-calibration {SHORT} --out {}", session.display());
     let output = coordinator(&arguments, 2, &listen).output().unwrap();
     let row: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
-    assert_eq!((&row["outcome"], &row["status_missed_count"]), (&json!("ok"), &json!(0)), "{row}");
+    assert_eq!((&row["lost_count"], &row["status_missed_count"]), (&json!(0), &json!(0)), "{row}");
+    // Far less than a day, whatever this host is doing meanwhile; or it is said that the clocks are too uncertain.
+    let is_uncertain = row["flags"].as_str().unwrap_or_default().contains("clock_error");
+    let delivery = row["status_delivery_ns_p50"].as_i64();
+    assert!(delivery.map_or(is_uncertain, |ns| ns < DAY_NS / 100_000), "{row}");
     assert!(!row["flags"].as_str().unwrap_or_default().contains("status_clock"), "{row}");
     let mut offsets: Vec<i64> = csv::Reader::from_path(session.join("hosts.csv"))
         .unwrap()
@@ -409,6 +432,6 @@ fn clocks_a_day_apart_are_told_and_allowed_for() {
         .map(|row| row.unwrap()["clock_offset_ns"].parse().unwrap())
         .collect();
     offsets.sort_unstable();
-    assert!(offsets[0].abs() < DAY_NS / 1_000 && (offsets[1] - DAY_NS).abs() < DAY_NS / 1_000, "{offsets:?}");
+    assert!(offsets[0].abs() < DAY_NS / 1_000_000 && (offsets[1] - DAY_NS).abs() < DAY_NS / 10_000, "{offsets:?}");
     drop((late, punctual));
 }

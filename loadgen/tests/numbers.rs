@@ -87,7 +87,8 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "LIST" => Some(&LISTS),
         "OBJECTIVE" => Some(&OBJECTIVES),
         "WORK" => Some(&WORKS),
-        "NAME" | "NAMES" | "DIR" | "FILE" | "ADDR" | "HOST:PORT" | "PROG" | "NAME='PROG ...'" | "WHEN" => None,
+        "NAME" | "NAMES" | "DIR" | "FILE" | "ADDR" | "ADDR:PORT" | "HOST:PORT" | "PATIENCE" | "PROG"
+        | "NAME='PROG ...'" | "WHEN" => None,
         other => panic!("is {other} a number? This test has to know"),
     }
 }
@@ -102,6 +103,7 @@ fn dead_end(command: &str, option: &str) -> Vec<&'static str> {
             words.extend(if option == "depth" { &["--closed"][..] } else { &[] });
             words
         }
+        "generate" => vec!["127.0.0.1:1", "--look-for", "0s"],
         "verify" => vec!["--target", "127.0.0.1:1"],
         "serve" => [&["mio", "--addr", "127.0.0.1:0"], &NO_SERVER[..]].concat(),
         "compare" | "capacity" => [&["--servers", "blocking", "--out", "session"], &NO_SERVER[..]].concat(),

@@ -23,7 +23,7 @@ pub struct GenerateArgs {
     pub(crate) coordinator: String,
 
     /// How long the coordinator is looked for
-    #[arg(long, hide = true, default_value = "60s", value_parser = units::duration, value_name = "DURATION")]
+    #[arg(long, hide = true, default_value = "60s", value_parser = units::duration, value_name = "PATIENCE")]
     pub(crate) look_for: Duration,
 
     /// Number of threads

@@ -1,6 +1,6 @@
 //! `loadgen generate`: carries out the orders of a coordinator on another host.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     cli::GenerateArgs,
@@ -21,7 +21,7 @@ pub fn generate(args: &GenerateArgs) -> Result<Exit> {
     let asked = args.loadgen_cpus.as_ref().map(|cpus| cpus.0.clone());
     let (cpus, pacing) = place_generator(asked, args.threads, args.pacing).map_err(Usage::from)?;
     servers::listen::raise_descriptor_limit();
-    let hello = Hello::here(build(), args.threads, cpus.clone(), pacing == Pacing::Spin);
+    let hello = Hello::here(build()?, args.threads, cpus.clone(), pacing == Pacing::Spin);
     let joined = hosts::join(&args.coordinator, &hello, args.look_for)?;
     terminal::say(format_args!("generating for {}", args.coordinator));
     observe::pin_thread(&cpus)?;
@@ -35,11 +35,14 @@ pub fn generate(args: &GenerateArgs) -> Result<Exit> {
 /// If they do not come, or nothing can listen for them.
 pub(super) fn gathered(host: &HostArgs) -> Result<HostArgs> {
     let (Some(count), Some(listen)) = (host.generators, host.listen) else { return Ok(host.clone()) };
-    let hosts: Hosts = hosts::gather(listen, count, &build(), host.gather_for)?;
+    let hosts: Hosts = hosts::gather(listen, count, &build()?, host.gather_for)?;
     Ok(HostArgs { hosts: Some(hosts), ..host.clone() })
 }
 
 /// What identifies the executable: another build measures in another way.
-fn build() -> String {
-    record::own_checksum().unwrap_or_default()
+///
+/// # Errors
+/// If it cannot be read.
+fn build() -> Result<String> {
+    record::own_checksum().context("the executable cannot be read, so nobody can tell which build it is")
 }

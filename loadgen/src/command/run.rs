@@ -13,7 +13,7 @@ use super::{generate::gathered, preamble};
 use crate::{
     cli::{CohortArgs, RunArgs, TargetChoice},
     engine::progress::{Phase, Progress},
-    error::Usage,
+    error::{GeneratorLost, Usage},
     exit::Exit,
     interrupt,
     judge::{
@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         if args.no_calibration || plan.windows.load.is_zero() { Conditions::default() } else { conditions(&plan)? };
     let trial = watched(&plan, &target)?;
     let assessment = assess(&plan, &trial, &conditions);
-    let separate = Separate::measure(args, &plan, &target, &trial);
+    let separate = Separate::measure(args, &plan, &target, &trial)?;
     let (arm, server, target_kind) = match &choice {
         TargetChoice::Server(name) => (name.as_str(), Some(name.as_str()), TargetKind::Server),
         TargetChoice::Command(_) => ("command", None, TargetKind::Command),
@@ -185,19 +185,29 @@ struct Separate {
 
 impl Separate {
     /// Runs these trials, unless a signal came; a warning says what cannot be measured.
-    fn measure(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Self {
+    fn measure(args: &RunArgs, plan: &Plan, target: &Target, trial: &Trial) -> Result<Self> {
         let is_due = |is_asked_for: bool| is_asked_for && !trial.interrupted && !interrupt::requested();
-        let warn = |what: &str, error: &anyhow::Error| {
-            terminal::say(format_args!("warning: {what}: {}", plain(&format!("{error:#}"))));
-        };
         let syscalls = is_due(args.syscalls).then(|| syscalls::syscalls_per_message(plan, target));
         let lags = is_due(args.receive_lag).then(|| receive_lag::receive_lag(plan, target));
-        Self {
-            syscalls_per_message: syscalls
-                .and_then(|it| it.inspect_err(|error| warn("system calls are not counted", error)).ok()),
-            receive_lags: lags
-                .and_then(|it| it.inspect_err(|error| warn("the receive lag is not measured", error)).ok()),
+        Ok(Self {
+            syscalls_per_message: told("system calls are not counted", syscalls)?,
+            receive_lags: told("the receive lag is not measured", lags)?,
+        })
+    }
+}
+
+/// What was measured; `None` with a warning if it could not be, which is no fault of the trial.
+///
+/// # Errors
+/// If a generator was lost.
+fn told<T>(what: &str, measured: Option<Result<T>>) -> Result<Option<T>> {
+    match measured {
+        Some(Err(error)) if GeneratorLost::is_cause_of(&error) => Err(error),
+        Some(Err(error)) => {
+            terminal::say(format_args!("warning: {what}: {}", plain(&format!("{error:#}"))));
+            Ok(None)
         }
+        measured => Ok(measured.transpose()?),
     }
 }
 

@@ -79,6 +79,21 @@ impl ArrivalStamps {
     }
 }
 
+mod outq {
+    nix::ioctl_read_bad!(siocoutq, nix::libc::TIOCOUTQ, nix::libc::c_int);
+}
+
+/// Bytes sent on a socket that the peer's host has not acknowledged (SIOCOUTQ, tcp(7)).
+///
+/// # Errors
+/// If the kernel does not tell.
+pub(super) fn unacknowledged(socket: &impl AsRawFd) -> io::Result<i32> {
+    let mut bytes = 0;
+    // SAFETY: SIOCOUTQ, which Linux calls TIOCOUTQ as well, writes an int.
+    unsafe { outq::siocoutq(socket.as_raw_fd(), &raw mut bytes)? };
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{

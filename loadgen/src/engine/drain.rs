@@ -11,16 +11,24 @@ use super::{
     shard::Shard,
     window::{HostWindow, ShardWindow},
 };
-use crate::plan::{Cohorts, Pacing};
+use crate::{
+    hosts::ClockMap,
+    plan::{Cohorts, Pacing},
+};
 
 /// How long the ramp may make no progress before the connections that there are suffice.
 const RAMP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the messages of a burst may be on their way.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// What became of the messages of a burst while the server stood still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// The kernel took all of them whole.
     pub(crate) whole: bool,
+    /// All of them have arrived at the server's host.
+    pub(crate) arrived: bool,
     /// An echo has come, which a server that stands still cannot have sent.
     pub(crate) answered: bool,
 }
@@ -51,6 +59,11 @@ pub(crate) trait Bursts: fmt::Debug {
     /// Closes the connections; returns what was recorded of them, host by host, and when it began.
     fn finish(self: Box<Self>) -> io::Result<(Vec<HostWindow>, u64)>;
 
+    /// By how much the time of the last echo may be wrong, in nanoseconds.
+    fn clock_error_ns(&self) -> u64 {
+        0
+    }
+
     /// Whether every one of them is still open.
     fn are_complete(&self) -> bool {
         self.state().live == self.connections()
@@ -75,7 +88,12 @@ impl BurstClients {
     ///
     /// # Errors
     /// If the kernel refuses a poll or a timer. A server or a host that carries fewer connections is no error.
-    pub(super) fn connect(options: &Options, count: u32, [index, hosts]: [u32; 2]) -> io::Result<Self> {
+    pub(super) fn connect(
+        options: &Options,
+        count: u32,
+        [index, hosts]: [u32; 2],
+        server_clock: ClockMap,
+    ) -> io::Result<Self> {
         let first = options.connections;
         let options = Options {
             connections: first + count,
@@ -85,15 +103,12 @@ impl BurstClients {
             ..options.clone()
         };
         let mut shard = Shard::new(&options, first + index, hosts)?;
+        shard.set_server_clock(server_clock);
         let (ramp, why_no_more) = shard.connect_some(RAMP_PATIENCE)?;
         shard.begin_bursts();
         let connections = shard.live();
         let state = State::of(std::slice::from_ref(&shard));
         Ok(Self { shard, state, ramp, connections, why_no_more, begun_ns: clock::now_ns(), until_ns: 0 })
-    }
-
-    pub(super) fn shard_mut(&mut self) -> &mut Shard {
-        &mut self.shard
     }
 
     fn note(&mut self) {
@@ -122,9 +137,10 @@ impl Bursts for BurstClients {
 
     fn send(&mut self) -> io::Result<Sent> {
         let whole = self.shard.start_burst();
+        let arrived = self.shard.wait_for_arrival(clock::now_ns() + ARRIVAL.as_nanos() as u64)?;
         let in_flight = self.shard.look_for_echoes()?;
         self.note();
-        Ok(Sent { whole, answered: in_flight < self.shard.live() as usize })
+        Ok(Sent { whole, arrived, answered: in_flight < self.shard.live() as usize })
     }
 
     fn await_echoes(&mut self, until_ns: u64) -> io::Result<()> {

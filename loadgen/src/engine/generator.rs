@@ -197,8 +197,7 @@ impl Generator {
 
     fn open_for_bursts(&mut self, count: u32, server_clock: ClockMap) -> Result<Answer> {
         let host = self.host;
-        let mut bursts = Box::new(self.threads()?.burst_clients(count, host)?);
-        bursts.shard_mut().set_server_clock(server_clock);
+        let bursts = Box::new(self.threads()?.burst_clients(count, host, server_clock)?);
         let (connections, why_no_more) = (bursts.connections(), bursts.why_no_more().map(str::to_owned));
         let state = bursts.state().clone();
         self.bursts = Some(bursts);

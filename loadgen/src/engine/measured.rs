@@ -2,14 +2,14 @@
 
 mod endings;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use mio::Registry;
 use protocol::status::Status;
 use servers::clock;
 
 use super::{
-    Options, Slot,
+    Options, Slot, arrival,
     broadcast::{Broadcasts, ReceivedTick, TickBatch},
     clients::{Behaviour, Client, Clients, Stage},
     connection::Received,
@@ -331,6 +331,12 @@ impl MeasuredClients {
         self.behaviour.work = Work::Burst;
         self.send_on_each(1);
         self.clients.iter().flatten().all(|client| client.connection.has_room())
+    }
+
+    /// Whether the server's host has acknowledged every byte that was sent.
+    pub(crate) fn have_arrived(&self) -> io::Result<bool> {
+        let mut sockets = self.clients.iter().flatten().map(|client| client.connection.socket());
+        sockets.try_fold(true, |all, socket| Ok(all && arrival::unacknowledged(&*socket)? == 0))
     }
 
     fn send_on_each(&mut self, count: usize) {

@@ -71,7 +71,7 @@ pub(crate) use schedule::Schedule;
 use schedule::Slot;
 use servers::clock;
 use state::State;
-pub(crate) use window::{HostPart, Window};
+pub(crate) use window::{CLOCK_ERROR, HostPart, Window};
 
 use self::{
     remote::Remote,
@@ -84,24 +84,42 @@ use crate::plan::Pacing;
 /// How long the last connections of the churn are waited for.
 const CHURN_PATIENCE: Duration = Duration::from_millis(500);
 
+/// A moment of a window at which the caller may want to read something. Where generators are threads of this host, only the
+/// middle is told: they take its CPUs, and begin and end with the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// It is about to begin.
+    Start,
+    /// The middle of an idle window.
+    Middle,
+    /// It is over, and what follows is not.
+    End,
+}
+
+/// What a step brought.
+#[derive(Debug)]
+struct Carried {
+    start_ns: u64,
+    /// What each host measured.
+    windows: Vec<HostWindow>,
+    /// The same of those that are not this one, with their conditions.
+    parts: Vec<HostPart>,
+}
+
 /// Those who carry out an engine's steps: the threads of this host, or of others.
 trait Generators: fmt::Debug + Send {
     /// How their connections stand.
     fn state(&self) -> State;
 
-    /// Prepares for a window; returns how much later than now it is to begin, so that every thread is ready.
-    fn get_ready(&mut self) -> io::Result<Duration>;
+    /// Carries out a step that begins now.
+    fn carry_out(&mut self, step: Step) -> io::Result<Carried>;
 
-    /// Carries out a step; returns what each host measured, and those that are not this one with their conditions.
-    fn carry_out(&mut self, step: Step) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)>;
+    /// Carries out the step that `make` makes of the time at which it is to begin, so much later than now that every thread
+    /// is ready.
+    fn load(&mut self, make: &dyn Fn(u64) -> Step, at: &mut dyn FnMut(Moment)) -> io::Result<Carried>;
 
-    /// Sends nothing until `until_ns`, and calls `interlude` at `at_ns`.
-    fn idle_around(
-        &mut self,
-        at_ns: u64,
-        until_ns: u64,
-        interlude: &mut dyn FnMut(),
-    ) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)>;
+    /// Sends nothing until `until_ns`; its middle is at `middle_ns`.
+    fn idle(&mut self, middle_ns: Option<u64>, until_ns: u64, at: &mut dyn FnMut(Moment)) -> io::Result<Carried>;
 
     /// Takes the slots of the next open loop.
     fn prepare(&mut self, schedule: &Schedule) -> io::Result<()>;
@@ -127,6 +145,8 @@ pub(crate) struct Engine {
     handshake: bool,
     /// Numbers of all ticks that any connection received, in order.
     ticks_seen: Vec<u64>,
+    /// The shortest time between an order and the start of its window on any other host.
+    least_lead_ns: i64,
 }
 
 impl Engine {
@@ -143,8 +163,9 @@ impl Engine {
             Some(hosts) => Box::new(Remote::connect(options, hosts)?),
         };
         let state = generators.state();
-        let mut engine = Self { generators, state, handshake: options.handshake, ticks_seen: Vec::new() };
-        let window = engine.window(clock::now_ns(), 0, |generators| generators.carry_out(Step::Connect))?;
+        let (handshake, least_lead_ns) = (options.handshake, i64::MAX);
+        let mut engine = Self { generators, state, handshake, ticks_seen: Vec::new(), least_lead_ns };
+        let window = engine.window(0, |generators| generators.carry_out(Step::Connect))?;
         Ok((engine, window))
     }
 
@@ -183,25 +204,33 @@ impl Engine {
         Ok(())
     }
 
+    /// How much too late an order of a window was on another host, in nanoseconds, if one was.
+    pub(crate) fn late_start_ns(&self) -> Option<u64> {
+        (self.least_lead_ns < 0).then(|| self.least_lead_ns.unsigned_abs())
+    }
+
     /// Sends nothing until `until_ns`, and receives what comes.
     ///
     /// # Errors
     /// If polling fails.
     pub(crate) fn idle_until(&mut self, until_ns: u64) -> io::Result<Window> {
-        let start_ns = clock::now_ns();
-        let planned_ns = until_ns.saturating_sub(start_ns);
-        self.window(start_ns, planned_ns, |generators| generators.carry_out(Step::Idle { until_ns }))
+        let planned_ns = until_ns.saturating_sub(clock::now_ns());
+        self.window(planned_ns, |generators| generators.carry_out(Step::Idle { until_ns }))
     }
 
-    /// [`idle_until`](Self::idle_until), but that `interlude` is called at `at_ns`; generators on this host receive nothing
-    /// meanwhile.
+    /// [`idle_until`](Self::idle_until), with readings at its middle and its end; generators on this host receive nothing
+    /// while the middle is read.
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn idle_around(&mut self, at_ns: u64, until_ns: u64, mut interlude: impl FnMut()) -> io::Result<Window> {
-        let start_ns = clock::now_ns();
-        let planned_ns = until_ns.saturating_sub(start_ns);
-        self.window(start_ns, planned_ns, |generators| generators.idle_around(at_ns, until_ns, &mut interlude))
+    pub(crate) fn idle_with(
+        &mut self,
+        middle_ns: Option<u64>,
+        until_ns: u64,
+        mut at: impl FnMut(Moment),
+    ) -> io::Result<Window> {
+        let planned_ns = until_ns.saturating_sub(clock::now_ns());
+        self.window(planned_ns, |generators| generators.idle(middle_ns, until_ns, &mut at))
     }
 
     /// Opens up to `count` connections for bursts, beside the others.
@@ -237,24 +266,26 @@ impl Engine {
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn open_loop(&mut self, window: Duration) -> io::Result<Window> {
+    pub(crate) fn open_loop(&mut self, window: Duration, mut at: impl FnMut(Moment)) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
-        let lead = self.generators.get_ready()?;
-        let start_ns = clock::now_ns() + lead.as_nanos() as u64;
-        let step = Step::OpenLoop { start_ns, until_ns: start_ns + planned_ns };
-        self.window(start_ns, planned_ns, |generators| generators.carry_out(step))
+        let make = |start_ns| Step::OpenLoop { start_ns, until_ns: start_ns + planned_ns };
+        self.window(planned_ns, |generators| generators.load(&make, &mut at))
     }
 
     /// Keeps `depth` messages in flight on every connection for the length of `window`.
     ///
     /// # Errors
     /// If polling fails.
-    pub(crate) fn closed_loop(&mut self, depth: u32, window: Duration, pacing: Pacing) -> io::Result<Window> {
+    pub(crate) fn closed_loop(
+        &mut self,
+        depth: u32,
+        window: Duration,
+        pacing: Pacing,
+        mut at: impl FnMut(Moment),
+    ) -> io::Result<Window> {
         let planned_ns = window.as_nanos() as u64;
-        let lead = self.generators.get_ready()?;
-        let start_ns = clock::now_ns() + lead.as_nanos() as u64;
-        let step = Step::ClosedLoop { depth, start_ns, until_ns: start_ns + planned_ns, pacing };
-        self.window(start_ns, planned_ns, |generators| generators.carry_out(step))
+        let make = |start_ns| Step::ClosedLoop { depth, start_ns, until_ns: start_ns + planned_ns, pacing };
+        self.window(planned_ns, |generators| generators.load(&make, &mut at))
     }
 
     /// Wastes so much time before each message, until this is called again; [`Options::generator_delay`] is what an
@@ -288,23 +319,23 @@ impl Engine {
     /// Lets the churn's connections come to their ends: the server would count a handshake that the generator cuts off as
     /// failed.
     fn end_churn(&mut self) -> io::Result<()> {
-        let start_ns = clock::now_ns();
         let patience_ns = CHURN_PATIENCE.as_nanos() as u64;
-        let step = Step::EndChurn { until_ns: start_ns + patience_ns };
+        let step = Step::EndChurn { until_ns: clock::now_ns() + patience_ns };
         // What arrives meanwhile belongs to no window.
-        drop(self.window(start_ns, patience_ns, |generators| generators.carry_out(step))?);
+        drop(self.window(patience_ns, |generators| generators.carry_out(step))?);
         Ok(())
     }
 
     fn window(
         &mut self,
-        start_ns: u64,
         planned_ns: u64,
-        run: impl FnOnce(&mut dyn Generators) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)>,
+        run: impl FnOnce(&mut dyn Generators) -> io::Result<Carried>,
     ) -> io::Result<Window> {
-        let (hosts, parts) = run(&mut *self.generators)?;
+        let Carried { start_ns, windows, parts } = run(&mut *self.generators)?;
         self.state = self.generators.state();
+        let lead_ns = parts.iter().map(|part| part.conditions.lead_ns).min();
+        self.least_lead_ns = self.least_lead_ns.min(lead_ns.unwrap_or(i64::MAX));
         let common = Common { start_ns, planned_ns, live: self.state.live, ticks_seen: &mut self.ticks_seen };
-        Ok(Window { parts, ..Window::merge(&hosts, common) })
+        Ok(Window::merge(&windows, common).of_hosts(parts))
     }
 }

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use servers::clock;
 
 use super::{
-    Generators, Options, Schedule, State,
+    Carried, Generators, Moment, Options, Schedule, State,
     drain::{Bursts, Sent},
     generator::{Answer, Order, Share},
     step::Step,
@@ -34,7 +34,10 @@ const AT_ONCE: Duration = SILENCE;
 /// How long connections may take to be opened, together and each: a server may be slow, and one that does not accept is
 /// given up after a while.
 const RAMP: Duration = Duration::from_secs(12);
-const RAMP_EACH: Duration = Duration::from_millis(10);
+const RAMP_EACH: Duration = Duration::from_millis(80);
+
+/// How long before the start of a window the caller reads what it wants to know of it.
+const READING: Duration = Duration::from_millis(2);
 
 /// How long before a server goes on its clients spin.
 const SPIN_UP: Duration = Duration::from_millis(5);
@@ -105,7 +108,7 @@ impl Remote {
     }
 
     /// What the hosts measured, by this host's clock, and the error of their clocks now that it is over.
-    fn measured(&mut self, answers: Vec<Answer>) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)> {
+    fn measured(&mut self, start_ns: u64, answers: Vec<Answer>) -> io::Result<Carried> {
         let before = self.clocks.clone();
         self.freshen_clocks()?;
         let (mut windows, mut parts) = (Vec::new(), Vec::new());
@@ -119,7 +122,7 @@ impl Remote {
             parts.push(HostPart { window: window.clone(), conditions });
             windows.push(window);
         }
-        Ok((windows, parts))
+        Ok(Carried { start_ns, windows, parts })
     }
 
     fn patience(&self, step: Step) -> Duration {
@@ -152,6 +155,15 @@ fn share(options: &Options, first_thread: u32, [index, count]: [u32; 2]) -> Shar
     }
 }
 
+/// The order to carry out a step, by a host's clock.
+fn step_order(step: Step) -> impl Fn(usize, &ClockMap) -> Order {
+    move |_, clock| Order::Step { step: step.there(clock), server_clock: *clock }
+}
+
+fn sleep_until(at_ns: u64) {
+    std::thread::sleep(Duration::from_nanos(at_ns.saturating_sub(clock::now_ns())));
+}
+
 fn deadline_ns(patience: Duration) -> u64 {
     clock::now_ns() + patience.as_nanos() as u64
 }
@@ -166,34 +178,38 @@ impl Generators for Remote {
         State::sum(&self.states)
     }
 
-    fn get_ready(&mut self) -> io::Result<Duration> {
+    fn carry_out(&mut self, step: Step) -> io::Result<Carried> {
         self.freshen_clocks()?;
-        Ok(LEAD)
+        let start_ns = clock::now_ns();
+        let answers = self.ask(self.patience(step), step_order(step))?;
+        self.measured(start_ns, answers)
     }
 
-    fn carry_out(&mut self, step: Step) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)> {
-        if step.start_ns().is_none() {
-            self.freshen_clocks()?;
-        }
-        let order = |_, clock: &ClockMap| Order::Step { step: step.there(clock), server_clock: *clock };
-        let answers = self.ask(self.patience(step), order)?;
-        self.measured(answers)
-    }
-
-    fn idle_around(
-        &mut self,
-        at_ns: u64,
-        until_ns: u64,
-        interlude: &mut dyn FnMut(),
-    ) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)> {
+    fn load(&mut self, make: &dyn Fn(u64) -> Step, at: &mut dyn FnMut(Moment)) -> io::Result<Carried> {
         self.freshen_clocks()?;
-        let step = Step::Idle { until_ns };
-        let order = |_, clock: &ClockMap| Order::Step { step: step.there(clock), server_clock: *clock };
-        self.send_to(&mut self.hosts.links(), order)?;
-        std::thread::sleep(Duration::from_nanos(at_ns.saturating_sub(clock::now_ns())));
-        interlude();
+        let start_ns = clock::now_ns() + LEAD.as_nanos() as u64;
+        let step = make(start_ns);
+        self.send_to(&mut self.hosts.links(), step_order(step))?;
+        sleep_until(start_ns.saturating_sub(READING.as_nanos() as u64));
+        at(Moment::Start);
         let answers = self.hosts.links().answers(deadline_ns(self.patience(step)))?;
-        self.measured(answers)
+        at(Moment::End);
+        self.measured(start_ns, answers)
+    }
+
+    fn idle(&mut self, middle_ns: Option<u64>, until_ns: u64, at: &mut dyn FnMut(Moment)) -> io::Result<Carried> {
+        self.freshen_clocks()?;
+        let (step, start_ns) = (Step::Idle { until_ns }, clock::now_ns());
+        self.send_to(&mut self.hosts.links(), step_order(step))?;
+        if let Some(middle_ns) = middle_ns {
+            sleep_until(middle_ns);
+            at(Moment::Middle);
+        }
+        // The window is over then, whenever the answers come.
+        sleep_until(until_ns);
+        at(Moment::End);
+        let answers = self.hosts.links().answers(deadline_ns(self.patience(step)))?;
+        self.measured(start_ns, answers)
     }
 
     fn prepare(&mut self, schedule: &Schedule) -> io::Result<()> {
@@ -301,11 +317,21 @@ impl Bursts for RemoteBursts {
         self.ask(Self::until(until_ns), order).map(drop)
     }
 
+    fn clock_error_ns(&self) -> u64 {
+        self.clocks.iter().map(|clock| clock.error_ns).max().unwrap_or(0)
+    }
+
     fn send(&mut self) -> io::Result<Sent> {
-        let mut sum = Sent { whole: true, answered: false };
+        // When the last echo comes is told by another clock than when the server goes on.
+        self.clocks = self.hosts.links().iter_mut().map(|host| host.probe_clock()).collect::<io::Result<_>>()?;
+        let mut sum = Sent { whole: true, arrived: true, answered: false };
         for (index, answer) in self.ask(AT_ONCE, |_| Order::SendBurst)?.into_iter().enumerate() {
             let Answer::BurstSent { sent, state } = answer else { return Err(nonsense()) };
-            sum = Sent { whole: sum.whole && sent.whole, answered: sum.answered || sent.answered };
+            sum = Sent {
+                whole: sum.whole && sent.whole,
+                arrived: sum.arrived && sent.arrived,
+                answered: sum.answered || sent.answered,
+            };
             self.states[index] = state;
         }
         self.note();

@@ -1,5 +1,6 @@
 //! One thread of the engine: its poll, its clients, and the loop that runs them.
 
+mod bursts;
 mod steps;
 
 use std::{io, mem, sync::Arc, time::Duration};
@@ -176,6 +177,10 @@ impl Shard {
 
     /// Receives what comes until `until_ns`, in a window or between two.
     pub(crate) fn receive_until(&mut self, until_ns: u64) -> io::Result<()> {
+        if clock::now_ns() >= until_ns {
+            // At least what is there.
+            return self.wait(Pacing::Spin, 0).map(drop);
+        }
         self.run(Pacing::Timer, until_ns, |_| false)
     }
 
@@ -183,34 +188,6 @@ impl Shard {
     pub(crate) fn end_idle(&mut self, until_ns: u64) -> io::Result<ShardWindow> {
         self.receive_until(until_ns)?;
         Ok(self.take_window())
-    }
-
-    /// Begins a window of bursts.
-    pub(crate) fn begin_bursts(&mut self) {
-        self.begin(WindowRecorder::new(clock::now_ns(), 0, Vec::new()));
-    }
-
-    /// Sends one message on every connection; returns whether every socket took its message whole.
-    pub(crate) fn start_burst(&mut self) -> bool {
-        self.measured.start_burst()
-    }
-
-    /// Messages that have not come back, after a look at what is there.
-    pub(crate) fn look_for_echoes(&mut self) -> io::Result<usize> {
-        self.wait(Pacing::Spin, 0)?;
-        Ok(self.measured.in_flight())
-    }
-
-    /// Spins until every message has come back, and returns when the last one came; `None` if one has not by `until_ns`.
-    pub(crate) fn spin_for_echoes(&mut self, until_ns: u64) -> io::Result<Option<u64>> {
-        self.run(Pacing::Spin, until_ns, |measured| measured.in_flight() == 0)?;
-        Ok((self.measured.in_flight() == 0).then(|| self.measured.last_done_ns()))
-    }
-
-    /// Ends a window of bursts: what has not come back is waited for as at the end of a load.
-    pub(crate) fn end_bursts(&mut self) -> io::Result<ShardWindow> {
-        self.measured.end_sending(clock::now_ns());
-        self.finish(Pacing::Timer)
     }
 
     /// [`MeasuredClients::mark_light`].

@@ -29,11 +29,13 @@ impl Step {
             Self::Connect => Self::Connect,
             Self::WaitForTick { until_ns } => Self::WaitForTick { until_ns: there(until_ns) },
             Self::Idle { until_ns } => Self::Idle { until_ns: there(until_ns) },
+            // As long by every clock as it was planned: the schedule and the seconds depend on it.
             Self::OpenLoop { start_ns, until_ns } => {
-                Self::OpenLoop { start_ns: there(start_ns), until_ns: there(until_ns) }
+                Self::OpenLoop { start_ns: there(start_ns), until_ns: there(start_ns) + (until_ns - start_ns) }
             }
             Self::ClosedLoop { depth, start_ns, until_ns, pacing } => {
-                Self::ClosedLoop { depth, start_ns: there(start_ns), until_ns: there(until_ns), pacing }
+                let until_ns = there(start_ns) + (until_ns - start_ns);
+                Self::ClosedLoop { depth, start_ns: there(start_ns), until_ns, pacing }
             }
             Self::EndChurn { until_ns } => Self::EndChurn { until_ns: there(until_ns) },
         }

@@ -215,11 +215,16 @@ impl Tally {
 
     /// Forgets what compares the server's clock with the generator's.
     pub(crate) fn forget_server_clock(&mut self) {
-        for histogram in [&mut self.status_delivery, &mut self.response_in_fanout, &mut self.response_outside_fanout] {
-            histogram.reset();
-        }
-        self.seconds.iter_mut().for_each(|second| second.status_delivery.reset());
+        self.forget_delivery();
+        self.response_in_fanout.reset();
+        self.response_outside_fanout.reset();
         self.counts.statuses_out_of_range = 0;
+    }
+
+    /// Forgets how late statuses arrived.
+    pub(crate) fn forget_delivery(&mut self) {
+        self.status_delivery.reset();
+        self.seconds.iter_mut().for_each(|second| second.status_delivery.reset());
     }
 
     /// Adds what another thread recorded in the same window.

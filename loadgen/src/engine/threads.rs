@@ -7,13 +7,13 @@ use hdrhistogram::Histogram;
 use servers::clock;
 
 use super::{
-    Generators, Options, Schedule, Slot, State,
+    Carried, Generators, Moment, Options, Schedule, Slot, State,
     background::Flood,
     drain::{BurstClients, Bursts},
     shard::Shard,
     step::Step,
     tally,
-    window::{HostPart, HostWindow, ShardWindow},
+    window::{HostWindow, ShardWindow},
 };
 use crate::{hosts::ClockMap, observe, plan::CohortKind};
 
@@ -61,8 +61,8 @@ impl Threads {
     ///
     /// # Errors
     /// If the kernel refuses a poll or a timer.
-    pub(super) fn burst_clients(&self, count: u32, host: [u32; 2]) -> io::Result<BurstClients> {
-        BurstClients::connect(&self.options, count, host)
+    pub(super) fn burst_clients(&self, count: u32, host: [u32; 2], server_clock: ClockMap) -> io::Result<BurstClients> {
+        BurstClients::connect(&self.options, count, host, server_clock)
     }
 
     /// The sum of what the threads measured, and of what the flooders did meanwhile.
@@ -110,27 +110,26 @@ impl Generators for Threads {
         self.state.clone()
     }
 
-    fn get_ready(&mut self) -> io::Result<Duration> {
-        Ok(LEAD)
+    fn carry_out(&mut self, step: Step) -> io::Result<Carried> {
+        let start_ns = clock::now_ns();
+        Ok(Carried { start_ns, windows: vec![self.step(step)?], parts: Vec::new() })
     }
 
-    fn carry_out(&mut self, step: Step) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)> {
-        Ok((vec![self.step(step)?], Vec::new()))
+    fn load(&mut self, make: &dyn Fn(u64) -> Step, _at: &mut dyn FnMut(Moment)) -> io::Result<Carried> {
+        let start_ns = clock::now_ns() + LEAD.as_nanos() as u64;
+        Ok(Carried { start_ns, windows: vec![self.step(make(start_ns))?], parts: Vec::new() })
     }
 
-    fn idle_around(
-        &mut self,
-        at_ns: u64,
-        until_ns: u64,
-        interlude: &mut dyn FnMut(),
-    ) -> io::Result<(Vec<HostWindow>, Vec<HostPart>)> {
+    fn idle(&mut self, middle_ns: Option<u64>, until_ns: u64, at: &mut dyn FnMut(Moment)) -> io::Result<Carried> {
+        let Some(middle_ns) = middle_ns else { return self.carry_out(Step::Idle { until_ns }) };
+        let start_ns = clock::now_ns();
         self.on_each(|shard| {
             shard.begin_idle(until_ns);
-            shard.receive_until(at_ns)
+            shard.receive_until(middle_ns)
         })?;
-        interlude();
+        at(Moment::Middle);
         let shards = self.on_each(|shard| shard.end_idle(until_ns))?;
-        Ok((vec![self.window(shards)], Vec::new()))
+        Ok(Carried { start_ns, windows: vec![self.window(shards)], parts: Vec::new() })
     }
 
     fn prepare(&mut self, schedule: &Schedule) -> io::Result<()> {
@@ -167,6 +166,6 @@ impl Generators for Threads {
     }
 
     fn open_for_bursts(&self, count: u32) -> io::Result<Box<dyn Bursts>> {
-        Ok(Box::new(self.burst_clients(count, [0, 1])?))
+        Ok(Box::new(self.burst_clients(count, [0, 1], ClockMap::default())?))
     }
 }

@@ -1,5 +1,6 @@
 //! The measurement of one window, added up over all threads and hosts.
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -32,7 +33,13 @@ pub(crate) struct Window {
     pub(crate) busy_ns: u64,
     /// What each generator on another host measured; empty without any.
     pub(crate) parts: Vec<HostPart>,
+    /// By how much the hosts' clocks may make deliveries or spreads wrong, as a share of their median, whichever is more;
+    /// `None` without other hosts, or without a status.
+    pub(crate) clock_error: Option<f64>,
 }
+
+/// The share of a median by which clocks may make it wrong: beyond it, the times are forgotten.
+pub(crate) const CLOCK_ERROR: f64 = 0.1;
 
 /// What one thread measured in one window.
 #[derive(Debug)]
@@ -146,7 +153,34 @@ impl Window {
         let ticks = record_ticks(&mut tally, &batches, common.live, common.ticks_seen);
         let planned_ns = planned_ns(common.start_ns, common.planned_ns, interrupted_ns);
         let span_ns = ended_ns.saturating_sub(common.start_ns);
-        Self { tally, cohorts, ticks, planned_ns, span_ns, usage, busy_ns, parts: Vec::new() }
+        let (parts, clock_error) = (Vec::new(), None);
+        Self { tally, cohorts, ticks, planned_ns, span_ns, usage, busy_ns, parts, clock_error }
+    }
+
+    /// The same with what its hosts measured. A delivery compares the clocks of two hosts, a spread those of three; what they
+    /// may make wrong by too much is forgotten.
+    pub(super) fn of_hosts(mut self, parts: Vec<HostPart>) -> Self {
+        self.parts = parts;
+        let mut errors: Vec<u64> = self.parts.iter().map(|part| part.conditions.clock.error_ns).collect();
+        errors.sort_unstable_by_key(|error| std::cmp::Reverse(*error));
+        let share = |error_ns: u64, times: &Histogram<u64>| {
+            (!times.is_empty()).then(|| error_ns as f64 / times.value_at_quantile(0.5) as f64)
+        };
+        let delivery = errors.first().and_then(|error_ns| share(*error_ns, &self.tally.status_delivery));
+        let spread = match errors[..] {
+            [one, other, ..] => share(one + other, &self.tally.status_spread),
+            // All arrivals are by one clock.
+            _ => None,
+        };
+        self.clock_error = delivery.into_iter().chain(spread).reduce(f64::max);
+        if delivery.is_some_and(|share| share > CLOCK_ERROR) {
+            self.tally.forget_delivery();
+            self.parts.iter_mut().for_each(|part| part.window.tally.forget_delivery());
+        }
+        if spread.is_some_and(|share| share > CLOCK_ERROR) {
+            self.tally.status_spread.reset();
+        }
+        self
     }
 
     /// Adds a later window of the same kind. The sum is no longer divided into seconds.

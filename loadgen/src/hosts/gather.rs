@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use rustix::io::Errno;
 
 use super::{
     Hosts,
@@ -24,6 +25,9 @@ use crate::{
 /// How long one that has connected may take to say who it is.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Connections that may wait for their turn; more are let go.
+const WAITING_MAX: usize = 256;
+
 /// Time between two looks at who has come.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -35,15 +39,16 @@ pub(crate) fn gather(listen: SocketAddr, count: u32, build: &str, patience: Dura
     let listener = TcpListener::bind(listen).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     let listener = listener.map_err(|error| Usage::from(cannot_listen(listen, &error)))?;
     // Those that come later are refused by the kernel, since this is dropped.
-    let mut door = Door { listener, build, token: token(), waiting: Vec::new(), come: Vec::new() };
+    let mut door = Door { listener, count, build, token: token(), waiting: Vec::new(), come: Vec::new() };
     let generators = if count == 1 { "1 generator".to_owned() } else { format!("{count} generators") };
     terminal::say(format_args!("waiting for {generators} on {listen}"));
-    let deadline = Instant::now() + patience;
+    // `None` is beyond all time.
+    let deadline = Instant::now().checked_add(patience);
     while (door.come.len() as u32) < count {
         if interrupt::requested() {
             return Err(Interrupted.into());
         }
-        if Instant::now() >= deadline {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let come = door.come.len();
             let were = if count == 1 { "was" } else { "were" };
             return Err(GeneratorLost(format!("{generators} {were} awaited and {come} came")).into());
@@ -74,6 +79,7 @@ fn cannot_listen(listen: SocketAddr, error: &io::Error) -> anyhow::Error {
 /// Where generators come in.
 struct Door<'a> {
     listener: TcpListener,
+    count: u32,
     build: &'a str,
     token: String,
     /// Those that have not said yet who they are.
@@ -88,12 +94,16 @@ impl Door<'_> {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     // Accepted sockets are blocking, whatever the listener is.
-                    if let Ok(link) = Link::new(stream) {
-                        link.set_patience(Some(Duration::ZERO))?;
+                    if let Ok(link) = Link::new(stream)
+                        && self.waiting.len() < WAITING_MAX
+                    {
+                        link.set_impatient()?;
                         self.waiting.push((link, Instant::now()));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Those that are let go make room.
+                Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => break,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -108,10 +118,11 @@ impl Door<'_> {
         Ok(())
     }
 
-    fn admit(&mut self, hello: Hello, link: Link) -> Result<()> {
+    fn admit(&mut self, hello: Hello, mut link: Link) -> Result<()> {
         match hello.check(self.build, &self.token) {
+            Ok(()) if self.come.len() >= self.count as usize => refuse(&link, Refusal::Full),
             Ok(()) => {
-                link.set_patience(None)?;
+                link.trust()?;
                 self.come.push((hello, link));
             }
             Err(refusal) => refuse(&link, refusal),

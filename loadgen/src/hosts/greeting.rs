@@ -46,12 +46,14 @@ pub(super) enum Welcome {
 pub(super) enum Refusal {
     OtherBuild,
     OtherToken,
+    Full,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::OtherBuild => "it is another build of loadgen: start the same executable on every host",
+            Self::Full => "there are as many as were asked for: raise --generators",
             Self::OtherToken => "it has another token: set LOADGEN_TOKEN to the same word on every host",
         })
     }

@@ -13,6 +13,9 @@ use socket2::{SockRef, TcpKeepalive};
 /// The longest line: the histograms of a window, second by second, take less than 1 MB.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
+/// The longest first line, of one who may be anybody.
+const FIRST_BYTES_MAX: usize = 64 << 10;
+
 /// How long a silent peer is trusted, and how often it is asked then.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_secs(2);
@@ -26,6 +29,8 @@ pub(super) struct Link {
     reader: BufReader<TcpStream>,
     /// The beginning of a line whose end has not come.
     begun: Vec<u8>,
+    /// The longest line that is read.
+    bytes_max: usize,
 }
 
 /// Why no line came.
@@ -62,7 +67,25 @@ impl Link {
         let socket = SockRef::from(&stream);
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3))?;
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        Ok(Self { reader: BufReader::new(stream), begun: Vec::new() })
+        Ok(Self { reader: BufReader::new(stream), begun: Vec::new(), bytes_max: FIRST_BYTES_MAX })
+    }
+
+    /// The peer is known: its lines may be long, and are waited for.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub(super) fn trust(&mut self) -> io::Result<()> {
+        self.bytes_max = LINE_BYTES_MAX;
+        self.reader.get_ref().set_nonblocking(false)?;
+        self.set_patience(None)
+    }
+
+    /// What has not come is not waited for.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub(super) fn set_impatient(&self) -> io::Result<()> {
+        self.reader.get_ref().set_nonblocking(true)
     }
 
     /// Sends a line.
@@ -78,14 +101,14 @@ impl Link {
     /// # Errors
     /// Why there is none.
     pub(super) fn receive<T: DeserializeOwned>(&mut self) -> Result<T, Broken> {
-        let room = LINE_BYTES_MAX - self.begun.len();
+        let room = self.bytes_max - self.begun.len();
         let read = io::Read::take(&mut self.reader, room as u64).read_until(b'\n', &mut self.begun);
         match read {
             Ok(_) if self.begun.ends_with(b"\n") => {
                 let line = std::mem::take(&mut self.begun);
                 serde_json::from_slice(&line).map_err(|_| Broken::Nonsense)
             }
-            Ok(_) if self.begun.len() >= LINE_BYTES_MAX => Err(Broken::Nonsense),
+            Ok(_) if self.begun.len() >= self.bytes_max => Err(Broken::Nonsense),
             Ok(_) => Err(Broken::Closed),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Broken::TimeUp),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(Broken::Closed),

@@ -44,12 +44,13 @@ pub(crate) struct Joined {
 /// # Errors
 /// [`Usage`] if it refuses this generator, [`Unreachable`] if there is none, [`Interrupted`] after a signal.
 pub(crate) fn join(place: &str, hello: &Hello, patience: Duration) -> Result<Joined> {
-    let deadline = Instant::now() + patience;
+    // `None` is beyond all time.
+    let deadline = Instant::now().checked_add(patience);
     loop {
         match attempt(place, hello) {
             Ok(joined) => return Ok(joined),
             Err(Attempt::Final(error)) => return Err(error),
-            Err(Attempt::Again(why)) if Instant::now() >= deadline => {
+            Err(Attempt::Again(why)) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                 return Err(Unreachable(format!("{place}: no coordinator within {patience:?}: {why}")).into());
             }
             Err(Attempt::Again(_)) if interrupt::requested() => return Err(Interrupted.into()),
@@ -66,9 +67,18 @@ enum Attempt {
 
 fn attempt(place: &str, hello: &Hello) -> Result<Joined, Attempt> {
     let again = |error: io::Error| Attempt::Again(error.to_string());
-    let addr = place.to_socket_addrs().map_err(again)?.next();
-    let addr = addr.ok_or_else(|| Attempt::Again("it has no address".to_owned()))?;
-    let mut link = TcpStream::connect_timeout(&addr, CONNECT).and_then(Link::new).map_err(again)?;
+    let mut tried = "it has no address".to_owned();
+    let mut connected = None;
+    for addr in place.to_socket_addrs().map_err(again)? {
+        match TcpStream::connect_timeout(&addr, CONNECT).and_then(Link::new) {
+            Ok(link) => {
+                connected = Some((addr, link));
+                break;
+            }
+            Err(error) => tried = error.to_string(),
+        }
+    }
+    let (addr, mut link) = connected.ok_or(Attempt::Again(tried))?;
     link.send(hello).map_err(again)?;
     link.set_patience(Some(LOOK)).map_err(again)?;
     loop {
@@ -86,7 +96,7 @@ fn attempt(place: &str, hello: &Hello) -> Result<Joined, Attempt> {
             Err(broken) => return Err(Attempt::Again(broken.to_string())),
         }
     }
-    link.set_patience(None).map_err(again)?;
+    link.trust().map_err(again)?;
     Ok(Joined { link, server: addr.ip() })
 }
 

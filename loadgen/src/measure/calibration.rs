@@ -135,7 +135,7 @@ fn closed_loop_rate(plan: &Plan, running: &Running, connections: u32, window: Du
         if let Some(shortage) = engine.first_shortage() {
             return Ok(Err(shortage.to_owned()));
         }
-        let window = engine.closed_loop(1, window, Pacing::Timer)?;
+        let window = engine.closed_loop(1, window, Pacing::Timer, |_| {})?;
         Ok(Ok(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64))
     })
 }

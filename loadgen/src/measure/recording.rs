@@ -260,10 +260,8 @@ fn load_window(row: &mut Row, plan: &Plan, load: &Loaded) {
     row.response_outside_fanout_ns = Latency::of(&tally.response_outside_fanout);
     row.response_light_ns = Latency::of(&tally.response_light);
     row.status_emit_lag_ns = Latency::of(&tally.status_emit_lag);
-    if hosts::clock_error(window).is_none_or(|share| share <= hosts::CLOCK_ERROR) {
-        row.status_delivery_ns = Latency::of(&tally.status_delivery);
-        row.status_spread_ns = Latency::of(&tally.status_spread);
-    }
+    row.status_delivery_ns = Latency::of(&tally.status_delivery);
+    row.status_spread_ns = Latency::of(&tally.status_spread);
     (row.tick_count_load, row.tick_jitter_ns_load, row.tick_drift_ppb_load) = pace(plan, window);
     row.load_span_ns = Some(load.window.span_ns);
     if let Some(usage) = &load.server {

@@ -31,8 +31,8 @@ pub(super) fn load(engine: &mut Engine, plan: &Plan, length: Duration) -> io::Re
             let (payloads, connections) = (plan.payloads.clone(), plan.connections);
             let (seed, rate, arrivals) = (plan.seed, rate.clone(), *arrivals);
             engine.prepare(&Schedule { seed, rate, arrivals, payloads, connections, length, marks_light: None })?;
-            engine.open_loop(length)
+            engine.open_loop(length, |_| {})
         }
-        Load::Closed { depth } => engine.closed_loop(*depth, length, plan.closed_pacing()),
+        Load::Closed { depth } => engine.closed_loop(*depth, length, plan.closed_pacing(), |_| {}),
     }
 }

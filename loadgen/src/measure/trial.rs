@@ -7,6 +7,7 @@ mod drain;
 mod idle;
 mod measured;
 mod peak;
+mod readings;
 mod surroundings;
 
 use std::{
@@ -19,11 +20,12 @@ use anyhow::Result;
 pub(crate) use measured::{Drained, HostActivity, Idle, IdlePart, KernelMemory, Loaded, Peak, Trial};
 pub(crate) use peak::length as peak_length;
 use protocol::work::Work;
+use readings::Readings;
 use servers::clock;
 
 use crate::{
     engine::{
-        Engine, Options, Schedule, Window,
+        Engine, Moment, Options, Schedule, Window,
         progress::{Phase, Progress},
     },
     error::{GeneratorLost, Unreachable},
@@ -90,6 +92,7 @@ struct Measured {
     shortage: Option<String>,
     interrupted: bool,
     has_foreign_clock: bool,
+    late_start_ns: Option<u64>,
 }
 
 impl Measured {
@@ -118,6 +121,7 @@ impl Measured {
             shortage: self.shortage,
             interrupted: self.interrupted,
             has_foreign_clock: self.has_foreign_clock,
+            late_start_ns: self.late_start_ns,
         };
         if trial.has_foreign_clock {
             trial.windows_mut().for_each(|window| window.tally.forget_server_clock());
@@ -202,6 +206,7 @@ impl<'a> Measurement<'a> {
             shortage: self.engine.first_shortage().map(str::to_owned),
             interrupted,
             has_foreign_clock: self.has_foreign_clock,
+            late_start_ns: self.engine.late_start_ns(),
         })
     }
 
@@ -211,13 +216,13 @@ impl<'a> Measurement<'a> {
         if !windows.warmup.is_zero() {
             self.progress.enter(Phase::WarmUp);
             self.prepare(windows.warmup, self.plan.seed ^ WARMUP_SEED, None)?;
-            let warmup = self.send(windows.warmup)?;
+            let warmup = send(&mut self.engine, self.plan, windows.warmup, |_| {})?;
             self.warmups.push(warmup);
         }
         let work = self.plan.service.work;
         self.prepare(windows.load, self.plan.seed, work.has_shares().then_some(work))?;
         self.progress.enter(Phase::Load);
-        Ok(self.loaded(|measurement| measurement.send(windows.load))?)
+        Ok(self.loaded(windows.load)?)
     }
 
     /// Kernel memory now, less that before the connections.
@@ -239,14 +244,6 @@ impl<'a> Measurement<'a> {
         self.engine.prepare(&Schedule { seed, rate, arrivals: *arrivals, payloads, connections, length, marks_light })
     }
 
-    /// One window of the plan's load.
-    fn send(&mut self, length: Duration) -> io::Result<Window> {
-        match self.plan.load {
-            Load::Open { .. } => self.engine.open_loop(length),
-            Load::Closed { depth } => self.engine.closed_loop(depth, length, self.plan.closed_pacing()),
-        }
-    }
-
     /// Whether throughput is measured after the load. A closed loop that has failed, or that the server has left
     /// unanswered, has no rate to perturb.
     fn has_peak(&self, load: Option<&Loaded>) -> bool {
@@ -255,24 +252,28 @@ impl<'a> Measurement<'a> {
         !peak_length(self.plan).is_zero() && (is_asked_for || (answered() && self.engine.first_problem().is_none()))
     }
 
-    /// A window with the server's usage and the host's activity; none after a signal.
-    fn loaded(&mut self, window: impl FnOnce(&mut Self) -> io::Result<Window>) -> io::Result<Option<Loaded>> {
+    /// A window of the plan's load with the server's usage and the host's activity; none after a signal.
+    fn loaded(&mut self, length: Duration) -> io::Result<Option<Loaded>> {
         if self.engine.is_interrupted() {
             return Ok(None);
         }
         let read_ns = clock::now_ns();
-        let (server_before, others) = (self.usage(), self.others());
+        let (before, others) = (self.usage(), self.others());
         self.catch_up(clock::now_ns() - read_ns)?;
-        let around = observe::machine();
-        let window = window(self)?;
-        let server = self.usage().zip(server_before).map(|(after, before)| after.since(&before));
-        Ok(Some(Loaded { window, surroundings: self.surroundings(&around, others.as_ref()), server }))
+        let (around, around_ns) = (observe::machine(), clock::now_ns());
+        let mut readings = Readings::new(self.process.as_ref());
+        let window = send(&mut self.engine, self.plan, length, |moment| readings.take(moment))?;
+        let Readings { start, end, .. } = readings;
+        let server = end.or_else(|| self.usage()).zip(start.or(before)).map(|(after, before)| after.since(&before));
+        let surroundings = self.surroundings(&around, around_ns, others.as_ref());
+        Ok(Some(Loaded { window, surroundings, server }))
     }
 
     /// The activity of the host since these readings.
-    fn surroundings(&mut self, before: &Machine, others_before: Option<&ThreadTimes>) -> HostActivity {
+    fn surroundings(&mut self, before: &Machine, before_ns: u64, others_before: Option<&ThreadTimes>) -> HostActivity {
         let (now, others) = (observe::machine(), self.others());
-        surroundings::activity(self.plan, [before, &now], [others_before, others.as_ref()])
+        let activity = surroundings::activity(self.plan, [before, &now], [others_before, others.as_ref()]);
+        HostActivity { span_ns: Some(clock::now_ns().saturating_sub(before_ns)), ..activity }
     }
 
     /// What others have used so far; `None` if the server's processes are not known.
@@ -309,3 +310,11 @@ impl<'a> Measurement<'a> {
 
 /// Makes the warm-up's schedule differ from that of the load.
 const WARMUP_SEED: u64 = 0x7761_726d_7570;
+
+/// One window of the plan's load.
+fn send(engine: &mut Engine, plan: &Plan, length: Duration, at: impl FnMut(Moment)) -> io::Result<Window> {
+    match plan.load {
+        Load::Open { .. } => engine.open_loop(length, at),
+        Load::Closed { depth } => engine.closed_loop(depth, length, plan.closed_pacing(), at),
+    }
+}

@@ -2,11 +2,9 @@
 
 use hdrhistogram::Histogram;
 
-use super::{
-    recording::hosts::{CLOCK_ERROR, clock_error},
-    trial::{HostActivity, Loaded, Trial},
-};
+use super::trial::{HostActivity, Loaded, Trial};
 use crate::{
+    engine::{CLOCK_ERROR, tally::Counts},
     plan::{Caveat, Load, Pacing, Plan},
     record::{Gate, Outcome, Reason, ReasonKind, Validity},
 };
@@ -40,7 +38,7 @@ pub(crate) const LITTLES_LAW: Gate = Gate { flag: 0.02, invalid: 0.05 };
 /// Share of the messages that a server may still owe shortly after the load: more is a backlog, the server saturated.
 pub(crate) const BACKLOG: f64 = 0.01;
 
-/// The median response of one generator's host against another's.
+/// The median service time of one generator's host against another's, less 1.
 pub(crate) const HOSTS_DIFFER: Gate = Gate { flag: 0.2, invalid: f64::INFINITY };
 
 /// The conditions under which a trial was run.
@@ -115,6 +113,7 @@ pub(crate) fn assess(plan: &Plan, trial: &Trial, conditions: &Conditions) -> Ass
         }
     }
     gates.refuse(ReasonKind::HostShortage, trial.short_count());
+    gates.refuse(ReasonKind::LateStart, trial.late_start_ns.unwrap_or(0));
     if trial.interrupted {
         gates.reasons.push(ReasonKind::Interrupted.into());
     }
@@ -151,7 +150,7 @@ pub(crate) fn gates() -> Vec<(&'static str, Gate)> {
         ("server_run_delay_share", SERVER_RUN_DELAY),
         ("drift_probe_below_median_share", DRIFT),
         ("littles_law_deviation_share", LITTLES_LAW),
-        ("hosts_response_p50_difference_share", HOSTS_DIFFER),
+        ("hosts_service_p50_difference_share", HOSTS_DIFFER),
     ]
 }
 
@@ -219,18 +218,15 @@ fn assess_ticks(gates: &mut Gates, plan: &Plan, trial: &Trial) {
     }
 }
 
-/// Generators on other hosts: whether they began in time, whether their clocks can be trusted, and whether they are alike.
+/// Generators on other hosts: whether their clocks can be trusted, and whether they are alike.
 fn assess_hosts(gates: &mut Gates, loaded: &Loaded) {
     let parts = &loaded.window.parts;
-    let late_ns = parts.iter().map(|part| -part.conditions.lead_ns).max().unwrap_or(0);
-    if late_ns > 0 {
-        gates.reasons.push(Reason::of(ReasonKind::LateStart, late_ns as f64));
-    }
-    if let Some(share) = clock_error(&loaded.window).filter(|share| *share > CLOCK_ERROR) {
+    if let Some(share) = loaded.window.clock_error.filter(|share| *share > CLOCK_ERROR) {
         gates.flags.push(Reason::of(ReasonKind::ClockError, share));
     }
-    let medians = parts.iter().map(|part| &part.window.tally.response).filter(|response| !response.is_empty());
-    let medians: Vec<f64> = medians.map(|response| response.value_at_quantile(0.5) as f64).collect();
+    // Each message has a service time, in an open loop and in a closed one.
+    let medians = parts.iter().map(|part| &part.window.tally.service).filter(|service| !service.is_empty());
+    let medians: Vec<f64> = medians.map(|service| service.value_at_quantile(0.5) as f64).collect();
     let least = medians.iter().copied().reduce(f64::min);
     if let Some((least, most)) = least.zip(medians.iter().copied().reduce(f64::max)) {
         gates.check(HOSTS_DIFFER, ReasonKind::HostsDiffer, most / least - 1.0);
@@ -260,6 +256,8 @@ fn assess_server_time(gates: &mut Gates, plan: &Plan, trial: &Trial, loaded: &Lo
 
 /// The gates of the load window, or of the idle window where nothing is sent. What ran on other CPUs spoils nothing.
 fn assess_surroundings(gates: &mut Gates, plan: &Plan, around: &HostActivity, span_ns: f64) {
+    // Around a window of other hosts there is some time in which nothing happens.
+    let span_ns = around.span_ns.map_or(span_ns, |read_ns| span_ns.max(read_ns as f64));
     let time_ns = span_ns * plan.placement.cpus_in_use().len().max(1) as f64;
     if let Some(steal_ns) = around.steal_ns {
         gates.check(STEAL, ReasonKind::Steal, steal_ns as f64 / time_ns);
@@ -296,8 +294,11 @@ fn assess_accounting(gates: &mut Gates, outcome: Outcome, loaded: &Loaded) {
 fn assess_generator(gates: &mut Gates, plan: &Plan, loaded: &Loaded) {
     let tally = &loaded.window.tally;
     let counts = &tally.counts;
-    let missed = counts.scheduled.saturating_sub(counts.handled);
-    gates.check(SLOTS_MISSED, ReasonKind::SlotsMissed, missed as f64 / counts.scheduled.max(1) as f64);
+    let missed =
+        |counts: &Counts| counts.scheduled.saturating_sub(counts.handled) as f64 / counts.scheduled.max(1) as f64;
+    // The hosts that missed none would hide the one that did.
+    let parts = loaded.window.parts.iter().map(|part| missed(&part.window.tally.counts));
+    gates.check(SLOTS_MISSED, ReasonKind::SlotsMissed, parts.fold(missed(counts), f64::max));
 
     let Some(lag_ns) = worst_lag_ns(loaded) else { return };
     gates.check(send_lag_gate(plan), ReasonKind::SendLag, lag_ns);

@@ -44,7 +44,7 @@ pub(crate) struct HostArgs {
 
     /// Number of generators on other hosts, which carry the load instead of this one; each is started with `loadgen generate
     /// ADDR:PORT`
-    #[arg(long, value_name = "K", requires = "listen", help_heading = "Host",
+    #[arg(long, value_name = "N", requires = "listen", help_heading = "Host",
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) generators: Option<u32>,
 

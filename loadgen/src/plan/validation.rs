@@ -80,30 +80,39 @@ impl Plan {
 
     /// Connections of a burst in the drain window: as many as descriptors, ports and buffers allow beside the others.
     pub(crate) fn drain_connections(&self) -> u32 {
-        self.drain_fit(&self.limits())
+        self.drain_fit(&HostLimits::current())
     }
 
-    /// What this host or, where those carry the load, the other hosts together have for connections, if connections are
-    /// dealt to them by their threads.
-    fn limits(&self) -> HostLimits {
-        let own = HostLimits::current();
-        let Some(hosts) = &self.hosts else { return own };
-        let whole =
-            |limit: Option<u64>, threads: u32| Some(limit? * u64::from(self.threads) / u64::from(threads.max(1)));
-        let least = |of: fn(&Hello) -> Option<u64>| {
-            hosts.hellos().iter().filter_map(|hello| whole(of(hello), hello.threads)).min()
+    /// Descriptors and ports that the clients leave, here or on the hosts that carry the load: connections for bursts are
+    /// dealt over those evenly.
+    fn room_beside(&self, limits: &HostLimits) -> [Option<u64>; 2] {
+        let own = |threads: u32| SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(threads);
+        let Some(hosts) = &self.hosts else {
+            let taken = self.all_connections();
+            let ports = limits.ports.map(|ports| (ports * u64::from(self.source_addresses)).saturating_sub(taken));
+            return [limits.descriptors.map(|limit| limit.saturating_sub(taken + own(self.threads))), ports];
         };
-        HostLimits { descriptors: least(|hello| hello.descriptors), ports: least(|hello| hello.ports), ..own }
+        let hellos = hosts.hellos();
+        let least = |left: &dyn Fn(&Hello) -> Option<u64>| {
+            hellos.iter().filter_map(left).min().map(|left| left * hellos.len() as u64)
+        };
+        let taken = |hello: &Hello| self.share_of(hello, self.all_connections());
+        [
+            least(&|hello| Some(hello.descriptors?.saturating_sub(taken(hello) + own(hello.threads)))),
+            least(&|hello| Some(hello.ports?.saturating_sub(taken(hello)))),
+        ]
+    }
+
+    /// A host's share of what is dealt over all threads.
+    fn share_of(&self, host: &Hello, count: u64) -> u64 {
+        (count * u64::from(host.threads)).div_ceil(u64::from(self.threads.max(1)))
     }
 
     fn drain_fit(&self, limits: &HostLimits) -> u32 {
         if self.windows.drain_bursts == 0 {
             return 0;
         }
-        let taken = self.all_connections();
-        let own = SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(self.threads);
-        let descriptors = limits.descriptors.map(|limit| limit.saturating_sub(taken + own));
-        let ports = limits.ports.map(|ports| (ports * u64::from(self.source_addresses)).saturating_sub(taken));
+        let [descriptors, ports] = self.room_beside(limits);
         let longest = self.payloads.sizes().iter().map(|(bytes, _)| *bytes).max().unwrap_or(0);
         let buffers = Some((DRAIN_BYTES_MAX / longest.max(1)) as u64);
         let work = self.service.work.mean();
@@ -219,7 +228,7 @@ impl Plan {
 
     /// Whether a generator on another host has descriptors and ports for its share of the connections.
     fn check_host(&self, host: &Hello, time_wait: Duration) -> Result<()> {
-        let share = |count: u64| (count * u64::from(host.threads)).div_ceil(u64::from(self.threads.max(1)));
+        let share = |count: u64| self.share_of(host, count);
         let connections = share(self.all_connections());
         let kept = share(self.cohorts.ports_in_time_wait(self.windows.warmup + self.windows.load, time_wait));
         let descriptors = connections + SPARE_DESCRIPTORS + THREAD_DESCRIPTORS * u64::from(host.threads);
@@ -265,133 +274,4 @@ pub(crate) fn ensure_slots(rate: &Rate, window: Duration, rate_option: &str, win
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::Service;
-
-    use super::*;
-    use crate::plan::{Arrivals, Cohorts, HostArgs, PacingChoice, Payloads, PlacementKind, Shape, Windows, prepare};
-
-    /// A plan that every host can carry out.
-    fn plan() -> Plan {
-        let window = Duration::from_millis(100);
-        let shape = Shape {
-            connections: 8,
-            load: Load::Open { rate: Rate::Steady(1_000.0), arrivals: Arrivals::Poisson },
-            payloads: Payloads::one(64),
-            windows: Windows { idle: window, warmup: window, load: window, peak: Duration::ZERO, drain_bursts: 0 },
-            status_interval: None,
-            cohorts: Cohorts::default(),
-            service: Service::default(),
-        };
-        prepare(shape, &HostArgs::standard(PacingChoice::Timer, PlacementKind::Shared), 1).unwrap()
-    }
-
-    /// Changes a plan that passes and returns the reason for which it is then refused.
-    fn refusal(limits: HostLimits, change: impl FnOnce(&mut Plan)) -> String {
-        let mut plan = plan();
-        plan.check(&limits).unwrap();
-        change(&mut plan);
-        plan.check(&limits).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_plan_that_measures_nothing_is_refused_with_the_option_to_change() {
-        let no_limits = HostLimits::default();
-        for (change, option) in [
-            (Box::new(|plan: &mut Plan| plan.connections = 0) as Box<dyn FnOnce(&mut Plan)>, "--connections 1"),
-            (Box::new(|plan| plan.payloads = Payloads::one(0)), "--payload 1B"),
-            (Box::new(|plan| plan.payloads = Payloads::one(PAYLOAD_BYTES_MAX + 1)), "--payload 16MiB"),
-            (Box::new(|plan| (plan.windows.idle, plan.windows.load) = Default::default()), "--duration"),
-            (Box::new(|plan| plan.load = Load::Closed { depth: 0 }), "--depth 1"),
-            (Box::new(|plan| plan.threads = 0), "--threads 1"),
-            (Box::new(|plan| plan.threads = 9), "fewer --threads"),
-            (Box::new(|plan| plan.source_addresses = 0), "--source-addresses 1"),
-            (Box::new(|plan| plan.source_addresses = 201), "fewer --source-addresses"),
-        ] {
-            let reason = refusal(no_limits, change);
-            assert!(reason.contains(option), "{reason}");
-        }
-    }
-
-    #[test]
-    fn clients_that_misbehave_need_a_load() {
-        let reason = refusal(HostLimits::default(), |plan| {
-            plan.cohorts.slow_readers = 1;
-            plan.windows.load = Duration::ZERO;
-        });
-        assert!(reason.contains("--duration"), "{reason}");
-    }
-
-    #[test]
-    fn connections_are_held_against_the_descriptors_and_the_ports_of_the_host() {
-        let few = HostLimits { descriptors: Some(100), ..HostLimits::default() };
-        let reason = refusal(few, |plan| plan.connections = 37);
-        assert!(reason.contains("need 101 descriptors") && reason.contains("at most 36"), "{reason}");
-        let few = HostLimits { ports: Some(10), ..HostLimits::default() };
-        let reason = refusal(few, |plan| plan.cohorts.slow_readers = 3);
-        assert!(reason.contains("11 connections (--connections + --slow-readers)"), "{reason}");
-        assert!(reason.contains("--source-addresses 2"), "{reason}");
-    }
-
-    #[test]
-    fn a_churn_that_uses_up_the_ports_is_refused() {
-        let minute = Duration::from_secs(60);
-        let limits = HostLimits { ports: Some(28_000), time_wait: minute, ..HostLimits::default() };
-        let churn = |plan: &mut Plan| {
-            plan.cohorts.churn_per_sec = 5_000.0;
-            (plan.windows.warmup, plan.windows.load) = (Duration::from_secs(1), Duration::from_secs(10));
-        };
-        let reason = refusal(limits, churn);
-        assert!(reason.contains("--churn leaves 36667 ports") && reason.contains("--source-addresses 2"), "{reason}");
-        let mut plan = plan();
-        churn(&mut plan);
-        plan.source_addresses = 2;
-        assert!(plan.check(&limits).is_ok());
-        plan.source_addresses = 1;
-        assert!(plan.check(&HostLimits { time_wait: Duration::from_secs(2), ..limits }).is_ok(), "they are used again");
-        plan.windows.load = Duration::from_secs(5);
-        assert!(plan.check(&limits).is_ok(), "it does not last");
-        let reason = refusal(limits, |plan| {
-            churn(plan);
-            plan.cohorts.churn_per_sec = 1e6;
-        });
-        assert!(reason.contains("a lower --churn"), "{reason}");
-    }
-
-    #[test]
-    fn the_drain_has_as_many_connections_as_fit_beside_the_others() {
-        let mut plan = plan();
-        let drain = |plan: &Plan, descriptors, ports| {
-            plan.drain_fit(&HostLimits { descriptors, ports, ..HostLimits::default() })
-        };
-        assert_eq!(drain(&plan, None, None), 0, "no bursts, no connections");
-        plan.windows.drain_bursts = 1;
-        assert_eq!(drain(&plan, None, None), 512);
-        assert_eq!(drain(&plan, Some(1_000), Some(100)), 92, "8 ports are taken");
-        plan.source_addresses = 2;
-        assert_eq!(drain(&plan, Some(100), Some(100)), 24, "8 descriptors are taken, and 68 spared");
-        assert_eq!(drain(&plan, Some(70), None), 0);
-        plan.payloads = Payloads::one(16 << 20);
-        assert_eq!(drain(&plan, None, None), 4);
-        plan.payloads = Payloads::one(64);
-        for (work, connections) in [("20us", 512), ("20ms", 50), ("1%:200ms", 500), ("1s", 1)] {
-            plan.service.work = work.parse().unwrap();
-            assert_eq!(drain(&plan, None, None), connections, "{work}");
-        }
-    }
-
-    #[test]
-    fn a_schedule_that_exceeds_half_of_the_memory_is_refused_with_its_cause() {
-        let little = HostLimits { memory_bytes: Some(10_000_000), ..HostLimits::default() };
-        let reason = refusal(little, |plan| plan.windows.load = Duration::from_secs(1_000));
-        assert!(reason.starts_with("the messages of a window") && reason.contains("--rate"), "{reason}");
-    }
-
-    #[test]
-    fn more_messages_than_a_schedule_holds_are_refused_with_the_given_options() {
-        let rate = Rate::Steady(1e6);
-        assert!(ensure_slots(&rate, Duration::from_secs(50), "--from", "--duration").is_ok());
-        let error = ensure_slots(&rate, Duration::from_secs(51), "--from", "--duration").unwrap_err().to_string();
-        assert!(error.contains("lower --from") && error.contains("shorter --duration"), "{error}");
-    }
-}
+mod tests;

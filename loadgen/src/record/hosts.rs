@@ -177,6 +177,12 @@ fn check_histograms(session: &Path, hosts: &[HostRecord]) -> Result<()> {
             }
         }
     }
+    // These are of all hosts together, and no host has them.
+    let is_common = |tag: &str| tag.ends_with(".status_emit_lag") || tag.ends_with(".status_spread");
+    let alone = merged.keys().find(|tag| !is_common(tag) && !sum.contains_key(*tag));
+    if let Some(tag) = alone {
+        bail!("{}: {tag} is of no host", file.display());
+    }
     for (tag, sum) in sum {
         let is_whole = merged.get(&tag).is_some_and(|merged| *merged == sum);
         ensure!(is_whole, "{}: {tag} is not the sum of its hosts' histograms", file.display());

@@ -162,7 +162,7 @@ vocabulary! {
         ClockError = "clock_error",
         /// The server runs by a clock that the generator does not know, so no delivery of a status is known.
         ForeignClock = "foreign_clock",
-        /// How far apart the median responses of the generators' hosts are, as a share of the smallest.
+        /// How far apart the median service times of the generators' hosts are, as a share of the smallest.
         HostsDiffer = "hosts_differ",
     }
 }

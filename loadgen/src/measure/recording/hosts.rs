@@ -11,9 +11,6 @@ use crate::{
     record::{HostRecord, HostRecording, HostRow},
 };
 
-/// The share of the median delivery by which a clock may be wrong: beyond it, deliveries are not recorded.
-pub(crate) const CLOCK_ERROR: f64 = 0.1;
-
 /// The generators, as the configuration of a session names them.
 pub(crate) fn records(hosts: &Hosts) -> Vec<HostRecord> {
     let record = |(hello, host): (crate::hosts::Hello, u64)| HostRecord {
@@ -25,14 +22,6 @@ pub(crate) fn records(hosts: &Hosts) -> Vec<HostRecord> {
         boot_id: hello.boot_id,
     };
     hosts.hellos().into_iter().zip(1..).map(record).collect()
-}
-
-/// The share of the median delivery by which the clock of a generator may be wrong; `None` if all clocks are this host's,
-/// or nothing was delivered.
-pub(crate) fn clock_error(window: &Window) -> Option<f64> {
-    let error_ns = window.parts.iter().map(|part| part.conditions.clock.error_ns).max()?;
-    let delivery = &window.tally.status_delivery;
-    (!delivery.is_empty()).then(|| error_ns as f64 / delivery.value_at_quantile(0.5) as f64)
 }
 
 /// A row and the distributions of each generator of a window.

@@ -21,6 +21,9 @@ const LOOK_NS: u64 = 500_000;
 /// How long the first burst is expected to take.
 const FIRST_BURST_NS: u64 = 30_000_000;
 
+/// The part of a burst's length by which its end may be uncertain: a hundredth.
+const UNCERTAIN: u64 = 100;
+
 /// What became of a burst.
 enum Burst {
     /// The echoes of all messages came in so many nanoseconds.
@@ -120,6 +123,10 @@ fn burst(stoppable: &Stoppable, clients: &mut dyn Bursts, patience: Duration) ->
         _ if clients.state().is_interrupted => Burst::Last(None),
         None => Burst::Last(Some(format!("not every echo came within {} s", patience.as_secs()))),
         // The next one would not fit either.
+        Some(_) if !sent.arrived => Burst::Last(Some("not every message arrived before the server went on".to_owned())),
+        Some(last_ns) if clients.clock_error_ns() > last_ns.saturating_sub(continued_ns) / UNCERTAIN => {
+            Burst::Last(Some("the clocks of the generators' hosts are too uncertain for it".to_owned()))
+        }
         Some(_) if !sent.whole => {
             Burst::Last(Some("a message does not fit into the buffers of a connection".to_owned()))
         }

@@ -4,9 +4,9 @@ use std::{io, time::Duration};
 
 use servers::clock;
 
-use super::{Idle, IdlePart, Measurement};
+use super::{Idle, IdlePart, Measurement, readings::Readings};
 use crate::{
-    engine::{ReceivedTick, Window},
+    engine::{Moment, ReceivedTick},
     observe::{self, Process, Usage},
 };
 
@@ -36,41 +36,31 @@ impl Measurement<'_> {
         let others = self.others();
         let reading_ns = clock::now_ns() - read_ns;
         self.catch_up(reading_ns)?;
-        let around = observe::machine();
-        let (start_ns, length_ns) = (clock::now_ns(), length.as_nanos() as u64);
+        let (around, start_ns) = (observe::machine(), clock::now_ns());
+        let length_ns = length.as_nanos() as u64;
         let second = ticks.and_then(|ticks| SecondReading::of(start_ns, length_ns, ticks));
-        let second = second.filter(|second| reading_ns <= second.limit_ns);
-        let (window, part) = match second.zip(before.as_ref()) {
-            Some((second, before)) => self.idle_in_two(&second, start_ns + length_ns, before)?,
-            None => (self.engine.idle_until(start_ns + length_ns)?, None),
-        };
-        let server = self.usage().zip(before).map(|(after, before)| after.since(&before));
+        let second = second.filter(|second| reading_ns <= second.limit_ns && before.is_some());
+        let mut readings = Readings::new(self.process.as_ref());
+        let mut took_ns = 0;
+        let middle_ns = second.map(|second| second.at_ns);
+        let window = self.engine.idle_with(middle_ns, start_ns + length_ns, |moment| {
+            let begun_ns = clock::now_ns();
+            readings.take(moment);
+            if moment == Moment::Middle {
+                took_ns = clock::now_ns() - begun_ns;
+            }
+        })?;
+        let Readings { middle, end, .. } = readings;
+        let part = part(second, middle.as_ref().zip(before.as_ref()), took_ns);
+        let server = end.or_else(|| self.usage()).zip(before).map(|(after, before)| after.since(&before));
         Ok(Idle {
             window,
             ticks: ticks.filter(|_| !self.engine.is_interrupted()),
             part: part.filter(|_| !self.engine.is_interrupted()),
-            surroundings: self.surroundings(&around, others.as_ref()),
+            surroundings: self.surroundings(&around, start_ns, others.as_ref()),
             server,
             memory: self.process.as_ref().map(Process::memory),
         })
-    }
-
-    /// An idle window until `until_ns` with a second reading of the server, which is dropped if it took too long.
-    fn idle_in_two(
-        &mut self,
-        second: &SecondReading,
-        until_ns: u64,
-        before: &Usage,
-    ) -> io::Result<(Window, Option<IdlePart>)> {
-        let process = self.process.as_ref();
-        let mut reading = None;
-        let window = self.engine.idle_around(second.at_ns, until_ns, || {
-            let begun_ns = clock::now_ns();
-            let usage = process.and_then(|process| process.usage().ok());
-            reading = usage.filter(|_| clock::now_ns() - begun_ns <= second.limit_ns);
-        })?;
-        let wakeups = reading.and_then(|reading| reading.since(before).voluntary_switches);
-        Ok((window, wakeups.map(|wakeups| IdlePart { ticks: second.ticks, wakeups })))
     }
 
     /// Sleeps until half an interval after a tick; false if no tick comes.
@@ -88,6 +78,12 @@ impl Measurement<'_> {
         drop(self.engine.idle_until(middle_ns)?);
         Ok(true)
     }
+}
+
+/// The first part of the window; `None` if its reading took too long.
+fn part(second: Option<SecondReading>, readings: Option<(&Usage, &Usage)>, took_ns: u64) -> Option<IdlePart> {
+    let (second, (middle, before)) = second.filter(|second| took_ns <= second.limit_ns).zip(readings)?;
+    Some(IdlePart { ticks: second.ticks, wakeups: middle.since(before).voluntary_switches? })
 }
 
 impl SecondReading {

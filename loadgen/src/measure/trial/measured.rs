@@ -43,6 +43,8 @@ pub(crate) struct Trial {
     pub(crate) interrupted: bool,
     /// The server's times are by a clock that is not known here: no delivery of a status is.
     pub(crate) has_foreign_clock: bool,
+    /// How much too late the order of a window was on another host, in nanoseconds, if one was.
+    pub(crate) late_start_ns: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,8 @@ pub(crate) struct Peak {
 /// Activity of the host in a span. The counters of CPUs have a resolution of 10 ms per CPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HostActivity {
+    /// Between the two readings, in nanoseconds.
+    pub(crate) span_ns: Option<u64>,
     /// Time stolen from the CPUs in use, in nanoseconds.
     pub(crate) steal_ns: Option<u64>,
     /// Time that all CPUs were busy, in nanoseconds.

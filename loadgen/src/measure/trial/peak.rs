@@ -52,7 +52,7 @@ impl Measurement<'_> {
             }
             let extra = if is_delayed { self.plan.peak_delay } else { Duration::ZERO };
             self.engine.set_delay(self.plan.generator_delay + extra)?;
-            let window = self.engine.closed_loop(depth, each, pacing)?;
+            let window = self.engine.closed_loop(depth, each, pacing, |_| {})?;
             let half = usize::from(is_delayed);
             rates_per_sec[half].push(window.rate_per_sec());
             match &mut halves[half] {

@@ -21,6 +21,7 @@ pub(super) fn activity(
     let cpus = plan.placement.cpus_in_use();
     let foreign = others.zip(others_before).map(|(now, then)| now.since(then, &cpus));
     HostActivity {
+        span_ns: None,
         steal_ns: now.stolen_since(before, &cpus),
         machine_busy_ns: now.busy_since(before, None),
         server_cpus_busy_ns: now.busy_since(before, Some(&plan.placement.server_cpus)),

@@ -41,6 +41,7 @@ fn window(counts: Counts) -> Window {
         usage,
         busy_ns: 0,
         parts: Vec::new(),
+        clock_error: None,
     }
 }
 
@@ -66,6 +67,7 @@ fn trial(counts: Counts) -> Trial {
         shortage: None,
         interrupted: false,
         has_foreign_clock: false,
+        late_start_ns: None,
     }
 }
 

@@ -28,7 +28,7 @@ pub(in crate::report) fn title(kind: ReasonKind) -> &'static str {
         ReasonKind::LateStart => "a generator learned too late of a window",
         ReasonKind::ClockError => "a generator's clock is too uncertain for delivery times",
         ReasonKind::ForeignClock => "the server is on another host: its clock is not known, nor is any delivery time",
-        ReasonKind::HostsDiffer => "the generators' hosts see different responses",
+        ReasonKind::HostsDiffer => "the generators' hosts see different service times",
     }
 }
 
