@@ -157,9 +157,13 @@ done
 [ -s "$scratch/cut/trials.csv" ] || fail "no trial was recorded"
 ip -n switch link set port-g2 down
 cut=$(date +%s)
+for _ in $(seq 600); do
+    ! grep -qsh "is lost" "$scratch"/iomodels.*.out || break
+    sleep 0.1
+done
+echo "it was reported $(($(date +%s) - cut)) s after the cut"
 wait "$waiting" || status=$?
 [ "$status" = 5 ] || fail "sbatch ended with $status and not with 5"
 grep -q '"state": "partial"' "$scratch/cut/session.json" || fail "the session is not partial"
-echo "it was reported $(($(date +%s) - cut)) s after the cut"
 grep -h "is lost" "$scratch"/iomodels.*.out
 echo "Slurm: a session, a cut cable and their exit codes are right"
