@@ -1,6 +1,6 @@
 //! `loadgen selftest`, and its server with known faults.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 
@@ -72,6 +72,10 @@ impl Known {
 /// The faults of the server.
 #[derive(Args, Clone, Debug)]
 pub struct FaultServerArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    pub(crate) addr: SocketAddr,
+
     /// CPU time to spin per message
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = units::duration)]
     pub(crate) delay: Duration,

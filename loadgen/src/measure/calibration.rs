@@ -10,7 +10,7 @@ use protocol::Service;
 
 use crate::{
     engine::Engine,
-    error::Shortage,
+    error::{Shortage, Unreachable},
     measure::{engine_thread::with_engine, launch::fault_server, target::Running, validity::Conditions},
     plan::{Pacing, Plan},
 };
@@ -134,6 +134,11 @@ fn closed_loop_rate(plan: &Plan, running: &Running, connections: u32, window: Du
         let (mut engine, _) = Engine::connect(options)?;
         if let Some(shortage) = engine.first_shortage() {
             return Ok(Err(shortage.to_owned()));
+        }
+        if engine.connected() < connections && !engine.is_interrupted() {
+            // A rate of those that were left would be taken for the generator's.
+            let problem = engine.first_problem().unwrap_or("no connection was established");
+            return Err(Unreachable(format!("the null server at {}: {problem}", options.addr)).into());
         }
         let window = engine.closed_loop(1, window, Pacing::Timer, |_| {})?;
         Ok(Ok(window.tally.counts.echoed_in_time as f64 * 1e9 / window.planned_ns as f64))

@@ -1,6 +1,6 @@
 //! From a plan to the command line of its server, in the same way for every command.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use protocol::{Feature, Service};
@@ -108,7 +108,8 @@ pub(crate) fn ensure_has(name: &str, service: &Service) -> Result<()> {
 
 /// The fault server with these arguments on the CPUs that the plan gives its server.
 pub(crate) fn fault_server(plan: &Plan, arguments: &[&str]) -> Result<Target> {
-    let template = Template::own(&[&["fault-server"], arguments].concat());
+    let addr = SocketAddr::new(plan.listen(), 0).to_string();
+    let template = Template::own(&[&["fault-server", "--addr", &addr], arguments].concat());
     // It does nothing but echo, and fail in a known way.
     guest(&template, &Plan { service: Service::default(), ..plan.clone() }).map(Target::Command)
 }

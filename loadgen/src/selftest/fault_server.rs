@@ -6,7 +6,6 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr},
     os::fd::AsRawFd,
     time::Duration,
 };
@@ -48,7 +47,7 @@ pub fn serve(args: &FaultServerArgs) -> Result<Exit> {
     interrupt::install()?;
     listen::raise_descriptor_limit();
     let options = SocketOptions { nodelay: true, congestion: Some(args.congestion.clone()) };
-    let listener = listen::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], &options)?;
+    let listener = listen::bind(&[args.addr], &options)?;
     terminal::print_plain(&format!("listening on {}\n", listener.local_addr()?))?;
     listener.set_nonblocking(true)?;
     let mut server = Server {
