@@ -137,7 +137,8 @@ impl Bursts for BurstClients {
 
     fn send(&mut self) -> io::Result<Sent> {
         let whole = self.shard.start_burst();
-        let arrived = self.shard.wait_for_arrival(clock::now_ns() + ARRIVAL.as_nanos() as u64)?;
+        // What does not fit cannot arrive before the server reads.
+        let arrived = whole && self.shard.wait_for_arrival(clock::now_ns() + ARRIVAL.as_nanos() as u64)?;
         let in_flight = self.shard.look_for_echoes()?;
         self.note();
         Ok(Sent { whole, arrived, answered: in_flight < self.shard.live() as usize })

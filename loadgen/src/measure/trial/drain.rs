@@ -123,12 +123,12 @@ fn burst(stoppable: &Stoppable, clients: &mut dyn Bursts, patience: Duration) ->
         _ if clients.state().is_interrupted => Burst::Last(None),
         None => Burst::Last(Some(format!("not every echo came within {} s", patience.as_secs()))),
         // The next one would not fit either.
+        Some(_) if !sent.whole => {
+            Burst::Last(Some("a message does not fit into the buffers of a connection".to_owned()))
+        }
         Some(_) if !sent.arrived => Burst::Last(Some("not every message arrived before the server went on".to_owned())),
         Some(last_ns) if clients.clock_error_ns() > last_ns.saturating_sub(continued_ns) / UNCERTAIN => {
             Burst::Last(Some("the clocks of the generators' hosts are too uncertain for it".to_owned()))
-        }
-        Some(_) if !sent.whole => {
-            Burst::Last(Some("a message does not fit into the buffers of a connection".to_owned()))
         }
         Some(last_ns) => Burst::Counted(last_ns.saturating_sub(continued_ns).max(1)),
     })
