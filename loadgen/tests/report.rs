@@ -181,7 +181,7 @@ fn control_sequences_and_markup_in_a_record_are_escaped() {
     for session in [&folder, &other] {
         rename(session.path(), STRANGE);
         alter_rows(session.path(), |column, cell| {
-            matches!(column, "flags" | "error" | "invalid_reasons" | "git_revision").then(|| format!("{cell}{STRANGE}"))
+            matches!(column, "error" | "host_shortage" | "git_revision").then(|| format!("{cell}{STRANGE}"))
         });
         alter(session.path(), |about| {
             for path in
