@@ -109,7 +109,8 @@ def read_session(folder):
     return Session(
         folder=folder,
         name=str(facts.get("session_id") or folder_name),
-        host=str(branch(facts, "environment").get("host") or folder_name.partition("Z-")[2]) + generators(configuration),
+        host=str(branch(facts, "environment").get("host") or folder_name.partition("Z-")[2])
+        + generators(configuration),
         revision=str(branch(facts, "build").get("git_revision") or " + ".join(distinct(trials, "git_revision"))),
         trials=trials,
         arms=arms_of(trials),
