@@ -43,6 +43,11 @@ down() {
         done
         sleep 1
     done
+    # A step on a node that was cut off is nobody's child any more; in these namespaces everything was started here.
+    local node pid
+    for node in ctl h0 g1 g2; do
+        for pid in $(ip netns pids "$node" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null || true; done
+    done
 }
 trap down EXIT
 
